@@ -1,0 +1,116 @@
+/*
+ * A model as the readers hand it over: constants of the architecture, tensors that point into the
+ * mapped file, and the tokenizer's tables. No file format is known here: a stored type brings its
+ * own decoders.
+ */
+#ifndef LATHE_IR_MODEL_H
+#define LATHE_IR_MODEL_H
+
+#include "format.h"
+
+typedef enum Role {
+#define ROLE(e, name, layered, rows, columns) e,
+#include "roles.def"
+	ROLE_COUNT
+} Role;
+
+extern const char *const role_names[ROLE_COUNT];
+extern const bool role_layered[ROLE_COUNT];
+
+/*
+ * How a file stores numbers. `n` is a count of values starting at a block boundary, any multiple of
+ * `block`. Both decoders are exact.
+ */
+typedef struct StoredType {
+	const char *name;           /* the file's own, "Q4_1" */
+	uint32_t block, block_bytes; /* values in a block and its bytes */
+	Format format;              /* what it is in our words */
+	/* n values as f32, bit-exact to the format's own definition. */
+	void (*dequantize)(const uint8_t *src, int n, float *dst);
+	/* n codes (unsigned, format_offset included) and one scale (and minimum) a block. null for
+	 * float types. */
+	void (*codes)(const uint8_t *src, int n, uint8_t *codes, float *scales, float *minima);
+} StoredType;
+
+/* Which stored row holds row i of the Hugging Face order (design section 4). */
+typedef enum RowOrder {
+	ROWS_PLAIN,      /* row i */
+	ROWS_ROPE_PAIRS, /* heads of head_dim rows, pairs (i, i + d/2) stored as neighbours */
+} RowOrder;
+
+typedef struct Tensor {
+	const char *name; /* the file's */
+	const StoredType *type;
+	const uint8_t *data; /* rows * row_bytes, inside the mapped file */
+	uint64_t row_bytes;
+	uint32_t rows, columns; /* a vector has one row */
+	uint32_t head_dim;      /* for ROWS_ROPE_PAIRS */
+	uint8_t row_order;      /* RowOrder */
+	Loc loc;                /* of the tensor's entry in the file */
+} Tensor;
+
+/* First byte of row i in Hugging Face order. */
+const uint8_t *tensor_row(const Tensor *t, uint32_t i);
+/* Row i as columns floats. */
+void tensor_row_f32(const Tensor *t, uint32_t i, float *dst);
+
+/* ---- tokenizer ---------------------------------------------------------------------------- */
+
+typedef enum TokenizerKind {
+	TOKENIZER_NONE,
+	TOKENIZER_BPE,    /* byte-level, merges by rank */
+	TOKENIZER_SCORED, /* llama2.c: merges by best score, byte fallback */
+} TokenizerKind;
+
+typedef enum PreTokenizer { PRE_GPT2, PRE_SMOLLM, PRE_COUNT } PreTokenizer;
+
+typedef enum TokenType { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED,
+			 TOKEN_BYTE } TokenType;
+
+typedef struct Bytes {
+	const char *data; /* not NUL-terminated, may hold any byte */
+	uint32_t size;
+} Bytes;
+
+typedef struct Tokenizer {
+	uint8_t kind;  /* TokenizerKind */
+	uint8_t pre;   /* PreTokenizer */
+	bool add_bos, add_space_prefix;
+	int bos, eos, unk, pad; /* -1: none */
+	uint32_t n_tokens, n_merges;
+	const Bytes *tokens;      /* as in the file: GPT-2 symbols for BPE, raw bytes for SCORED */
+	const uint8_t *types;     /* TokenType; null: all normal */
+	const float *scores;      /* SCORED only */
+	const Bytes *merges;      /* BPE: "left right", in rank order */
+	Loc loc;
+} Tokenizer;
+
+/* ---- the model ---------------------------------------------------------------------------- */
+
+typedef struct Model {
+	const char *arch; /* "llama" */
+	const char *file; /* base name of the main file, for messages and the manifest */
+	uint8_t sha256[32];
+	uint64_t file_bytes;
+	uint32_t n_layer, hidden, n_head, n_kv_head, head_dim, inter, n_vocab, n_ctx;
+	uint32_t q_width, kv_width, one; /* n_head*head_dim, n_kv_head*head_dim, 1 */
+	float norm_eps;
+	double rope_base;
+	bool tied; /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
+	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent. */
+	const Tensor *const *tensors[ROLE_COUNT];
+	Tokenizer tokenizer;
+	Loc loc;
+} Model;
+
+const Tensor *model_tensor(const Model *m, Role role, uint32_t layer);
+/* Rows and columns that the architecture wants of a role. */
+void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns);
+
+/*
+ * cos and sin of rope, f32 [n_ctx][head_dim/2], from double with the project's own functions
+ * (identical on every host). angle = position * base^(-2i/head_dim).
+ */
+void rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row);
+
+#endif
