@@ -1,0 +1,105 @@
+/*
+ * @NAME@: a language model compiled by Lathe. Plain C99, no malloc, no globals, no I/O.
+ *
+ *   size_t bytes = @name@_arena_size(1024, 32, 1);
+ *   void *arena = aligned_alloc(64, bytes);
+ *   @name@ *m;
+ *   int e = @name@_init(&m, arena, bytes, NULL, 0, 1024, 32, NULL);
+ *   if (!e)
+ *           e = @name@_eval(m, tokens, n, logits, 0);
+ *
+ * Several contexts may live at once, each in its own arena; one context belongs to one thread.
+ */
+#ifndef LATHE_@name@_H
+#define LATHE_@name@_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+	@name@_N_VOCAB = @N_VOCAB@,
+	@name@_N_CTX = @N_CTX@, /* the most positions that the model knows */
+	@name@_N_LAYER = @N_LAYER@,
+	@name@_HIDDEN = @HIDDEN@
+};
+
+/* Results. 0 is success. */
+enum {
+	@name@_OK = 0,
+	@name@_ERROR_ARGUMENT = 1, /* a null pointer or a size out of range */
+	@name@_ERROR_CONTEXT = 2,  /* n_ctx beyond the model's, or tokens beyond n_ctx */
+	@name@_ERROR_ARENA = 3,    /* the arena is too small or not 64-byte aligned */
+	@name@_ERROR_TOKEN = 4,    /* a token id out of range */
+	@name@_ERROR_WEIGHTS = 5,  /* weights of another build, of the wrong size or damaged */
+	@name@_ERROR_NO_WEIGHTS = 6, /* null given and none linked */
+	@name@_ERROR_ISA = 7,      /* the ISA level is unknown or this CPU lacks it */
+	@name@_ERROR_STATE = 8     /* a saved state of another build or context */
+};
+
+typedef struct @name@ @name@;
+
+typedef struct @name@_options {
+	/*
+	 * Calls fn(arg, i, n) for i in [0, n) on n concurrent workers and returns when all have
+	 * returned. Null: one thread. With `park` null each parallel phase is one call of run and no
+	 * worker waits for another; with park and wake one call of run does a whole evaluation and
+	 * workers meet at barriers: they spin briefly, then park(user, word, value) sleeps while
+	 * *word == value and wake(user, word) wakes all sleepers of word.
+	 */
+	void (*run)(void *user, void (*fn)(void *arg, int i, int n), void *arg, int n);
+	void (*park)(void *user, uint32_t *word, uint32_t value);
+	void (*wake)(void *user, uint32_t *word);
+	void *user;
+	int n_threads;   /* 0 means 1 */
+	const char *isa; /* null: the best that this CPU has; else a name of @name@_isa_name */
+	int check_weights; /* 1: verify the digest of given weights (reads them all once) */
+} @name@_options;
+
+/* Bytes that init needs for n_ctx positions, n_batch tokens at once and n_threads workers; 0 when an
+ * argument is out of range. */
+size_t @name@_arena_size(int n_ctx, int n_batch, int n_threads);
+
+/*
+ * Makes a context in arena (64-byte aligned, bytes long; the caller frees it). weights: the contents
+ * of @NAME@.weights, 64-byte aligned, kept while the context lives; null means the linked ones.
+ */
+int @name@_init(@name@ **m, void *arena, size_t bytes, const void *weights, size_t weights_bytes,
+		int n_ctx, int n_batch, const @name@_options *options);
+
+/*
+ * Appends n tokens to the context. logits: [@name@_N_VOCAB] of the last token, or
+ * [n][@name@_N_VOCAB] of all when all != 0; null computes none. n may exceed n_batch. On an error
+ * nothing is appended.
+ */
+int @name@_eval(@name@ *m, const int32_t *tokens, int n, float *logits, int all);
+
+/* Forgets all but the first n_past tokens. */
+int @name@_truncate(@name@ *m, int n_past);
+int @name@_n_past(const @name@ *m);
+
+/* The tokens of a context with their keys and values, to continue later, in any ISA level. */
+size_t @name@_state_size(const @name@ *m);
+int @name@_state_save(const @name@ *m, void *state, size_t bytes);
+int @name@_state_load(@name@ *m, const void *state, size_t bytes);
+
+/* ISA levels in this library, best first; null past the end. usable: this CPU has it. */
+const char *@name@_isa_name(int i);
+int @name@_isa_usable(int i);
+/* The level that a context uses. */
+const char *@name@_isa(const @name@ *m);
+
+/* Bytes of weights and constants that one decoded token reads. */
+uint64_t @name@_bytes_per_token(void);
+const char *@name@_strerror(int error);
+/* Model, formats and digests in one line. */
+const char *@name@_build_info(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

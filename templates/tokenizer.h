@@ -1,0 +1,51 @@
+/*
+ * The tokenizer of @NAME@, compiled in as tables. No malloc; the caller gives memory.
+ */
+#ifndef LATHE_@name@_TOKENIZER_H
+#define LATHE_@name@_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* 0 where the artefact has no tokenizer (a llama2.c file compiled without --tokenizer). */
+int @name@_has_tokenizer(void);
+/* Ids with a meaning, -1 where the model has none. */
+int @name@_bos(void);
+int @name@_eos(void);
+/* 1 if the model wants BOS in front of a text. */
+int @name@_add_bos(void);
+
+/* Bytes of scratch that encoding n bytes of text needs. */
+size_t @name@_encode_scratch(size_t n);
+/*
+ * Encodes n bytes of text (any bytes) into ids[capacity]; special tokens are not recognised unless
+ * parse_special. Adds no BOS. Returns the number of ids, which may exceed capacity (then only
+ * capacity were written), or -1 if scratch is too small or there is no tokenizer.
+ */
+long @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
+		   void *scratch, size_t scratch_bytes);
+
+/*
+ * Streaming decoder: a token's bytes may end inside a UTF-8 sequence, which is held back until it
+ * completes (or proves invalid, then U+FFFD comes out). Zero-initialise.
+ */
+typedef struct @name@_decoder {
+	unsigned char held[4];
+	int n_held;
+	int started; /* a first token was seen (llama2.c drops one leading space after BOS) */
+} @name@_decoder;
+
+/* Writes the text that token `id` completes into out[capacity >= @name@_decode_max()]; returns its
+ * bytes, -1 for an id out of range. Control tokens give no text. id -1 flushes what is held. */
+int @name@_decode(@name@_decoder *d, int32_t id, char *out);
+int @name@_decode_max(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
