@@ -12,19 +12,18 @@ typedef enum NumberKind { NUMBER_FLOAT, NUMBER_INT } NumberKind;
  * INT activations: codes are signed in [-qmax, qmax] (qmax: format_qmax), symmetric.
  */
 typedef struct Format {
-	uint8_t kind;       /* NumberKind */
-	uint8_t bits;       /* of a code, or of the float */
+	uint8_t kind;	    /* NumberKind */
+	uint8_t bits;	    /* of a code, or of the float */
 	uint8_t scale_bits; /* 16: f16, 32: f32; 0 for FLOAT */
-	bool minimum;       /* a minimum per group, stored like the scale; then offset is 0 */
-	uint32_t group;     /* columns that share a scale, the last group of a row may be short;
+	bool minimum;	    /* a minimum per group, stored like the scale; then offset is 0 */
+	uint32_t group;	    /* columns that share a scale, the last group of a row may be short;
 			       0: one scale a row (activations: per token) */
 } Format;
 
 #define FORMAT_F32 ((Format){.kind = NUMBER_FLOAT, .bits = 32})
 #define FORMAT_F16 ((Format){.kind = NUMBER_FLOAT, .bits = 16})
 
-static inline bool
-format_is_float(Format f)
+static inline bool format_is_float(Format f)
 {
 	return f.kind == NUMBER_FLOAT;
 }

@@ -28,30 +28,30 @@ typedef struct Basis {
 typedef struct Value {
 	Op op;
 	int operands[VALUE_OPERANDS]; /* indexes into the function, -1: none */
-	int role;                     /* Role of the tensor it names, -1: none */
-	uint32_t width;               /* elements of the row */
+	int role;		      /* Role of the tensor it names, -1: none */
+	uint32_t width;		      /* elements of the row */
 	Format format;
 	Basis basis;
-	Loc loc;          /* of what asked for it: the tensor, or a line of a plan */
-	float eps;        /* OP_RMSNORM */
-	uint32_t heads;   /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
+	Loc loc;	   /* of what asked for it: the tensor, or a line of a plan */
+	float eps;	   /* OP_RMSNORM */
+	uint32_t heads;	   /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
-	uint32_t sums;    /* OP_QUANTIZE: columns per partial sum of codes, 0: the row. What the
-			     readers' offsets and minima need. */
-	int kernel;       /* fuse: values with one number are one emitted kernel; -1: alone */
-	int buffer;       /* arena: index into Func.buffers, -1: never leaves its kernel */
+	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row. What the
+			      readers' offsets and minima need. */
+	int kernel;	   /* fuse: values with one number are one emitted kernel; -1: alone */
+	int buffer;	   /* arena: index into Func.buffers, -1: never leaves its kernel */
 } Value;
 
 /* Side tables of schedule and arena. */
 typedef enum KernelKind {
-	KERNEL_ROWS,      /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
-	KERNEL_LINEAR,    /* stacked linears of one activation, with add or silu_mul behind */
-	KERNEL_KV,        /* rope of q and k, k and v written to the cache */
+	KERNEL_ROWS,   /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
+	KERNEL_LINEAR, /* stacked linears of one activation, with add or silu_mul behind */
+	KERNEL_KV,     /* rope of q and k, k and v written to the cache */
 	KERNEL_ATTENTION, /* one query head of one token at a time */
 } KernelKind;
 
 typedef struct Kernel {
-	uint8_t kind; /* KernelKind */
+	uint8_t kind;	  /* KernelKind */
 	int first, count; /* its values: Func.order[first .. first+count) */
 	/* Rows kernel whose only readers are linears: at one token each thread computes it for
 	 * itself and the barrier behind it disappears. */
@@ -59,18 +59,18 @@ typedef struct Kernel {
 } Kernel;
 
 typedef struct Buffer {
-	uint64_t bytes;  /* per token */
-	uint64_t offset; /* in units of bytes per token, within the activation arena */
+	uint64_t bytes;		 /* per token */
+	uint64_t offset;	 /* in units of bytes per token, within the activation arena */
 	int first_use, last_use; /* kernels */
 } Buffer;
 
 typedef struct Func {
 	const char *name; /* "embed", "layer.0" ..., "head" */
-	int layer;        /* -1: none */
-	int same_as;      /* dedup: index of the function whose code it shares; itself if none */
+	int layer;	  /* -1: none */
+	int same_as;	  /* dedup: index of the function whose code it shares; itself if none */
 	Value *values;
 	int count, capacity;
-	int *order;       /* schedule: values kernel by kernel */
+	int *order; /* schedule: values kernel by kernel */
 	Kernel *kernels;
 	int n_kernels;
 	Buffer *buffers;
@@ -84,16 +84,15 @@ typedef struct Graph {
 	int count;
 	/* Format each tensor is compiled to: formats[role][layer], as Model.tensors. */
 	Format *formats[ROLE_COUNT];
-	Format activations; /* of linears with integer weights */
-	Format kv;          /* f32 or f16 */
+	Format activations;		/* of linears with integer weights */
+	Format kv;			/* f32 or f16 */
 	uint64_t arena_bytes_per_token; /* arena pass */
-	unsigned facts;     /* pass.h */
+	unsigned facts;			/* pass.h */
 } Graph;
 
 /* Appends a value to f and returns its index; operands not given are -1. */
 int func_add(Graph *g, Func *f, Value v);
-static inline const Value *
-func_value(const Func *f, int i)
+static inline const Value *func_value(const Func *f, int i)
 {
 	return &f->values[i];
 }

@@ -37,7 +37,8 @@ float contract_tree(const float p[16]);
  * One weight row in the codes the packer stores: codes[columns], scales[groups], minima[groups].
  * For float formats row_f32 holds the values (f16 exactly as f32). Conversion from the stored type:
  * same bits where `f` is the stored type's own format, else round to nearest (scale = absmax/7 or
- * /127 rounded to the scale type, code = rint(x / scale) clamped). Shared by packer and interpreter.
+ * /127 rounded to the scale type, code = rint(x / scale) clamped). Shared by packer and
+ * interpreter.
  */
 typedef struct WeightRow {
 	uint8_t *codes;

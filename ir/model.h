@@ -22,9 +22,9 @@ extern const bool role_layered[ROLE_COUNT];
  * `block`. Both decoders are exact.
  */
 typedef struct StoredType {
-	const char *name;           /* the file's own, "Q4_1" */
+	const char *name;	     /* the file's own, "Q4_1" */
 	uint32_t block, block_bytes; /* values in a block and its bytes */
-	Format format;              /* what it is in our words */
+	Format format;		     /* what it is in our words */
 	/* n values as f32, bit-exact to the format's own definition. */
 	void (*dequantize)(const uint8_t *src, int n, float *dst);
 	/* n codes (unsigned, format_offset included) and one scale (and minimum) a block. null for
@@ -34,7 +34,7 @@ typedef struct StoredType {
 
 /* Which stored row holds row i of the Hugging Face order (design section 4). */
 typedef enum RowOrder {
-	ROWS_PLAIN,      /* row i */
+	ROWS_PLAIN,	 /* row i */
 	ROWS_ROPE_PAIRS, /* heads of head_dim rows, pairs (i, i + d/2) stored as neighbours */
 } RowOrder;
 
@@ -44,9 +44,9 @@ typedef struct Tensor {
 	const uint8_t *data; /* rows * row_bytes, inside the mapped file */
 	uint64_t row_bytes;
 	uint32_t rows, columns; /* a vector has one row */
-	uint32_t head_dim;      /* for ROWS_ROPE_PAIRS */
-	uint8_t row_order;      /* RowOrder */
-	Loc loc;                /* of the tensor's entry in the file */
+	uint32_t head_dim;	/* for ROWS_ROPE_PAIRS */
+	uint8_t row_order;	/* RowOrder */
+	Loc loc;		/* of the tensor's entry in the file */
 } Tensor;
 
 /* First byte of row i in Hugging Face order. */
@@ -58,14 +58,20 @@ void tensor_row_f32(const Tensor *t, uint32_t i, float *dst);
 
 typedef enum TokenizerKind {
 	TOKENIZER_NONE,
-	TOKENIZER_BPE,    /* byte-level, merges by rank */
+	TOKENIZER_BPE,	  /* byte-level, merges by rank */
 	TOKENIZER_SCORED, /* llama2.c: merges by best score, byte fallback */
 } TokenizerKind;
 
 typedef enum PreTokenizer { PRE_GPT2, PRE_SMOLLM, PRE_COUNT } PreTokenizer;
 
-typedef enum TokenType { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED,
-			 TOKEN_BYTE } TokenType;
+typedef enum TokenType {
+	TOKEN_NORMAL = 1,
+	TOKEN_UNKNOWN,
+	TOKEN_CONTROL,
+	TOKEN_USER,
+	TOKEN_UNUSED,
+	TOKEN_BYTE
+} TokenType;
 
 typedef struct Bytes {
 	const char *data; /* not NUL-terminated, may hold any byte */
@@ -73,15 +79,15 @@ typedef struct Bytes {
 } Bytes;
 
 typedef struct Tokenizer {
-	uint8_t kind;  /* TokenizerKind */
-	uint8_t pre;   /* PreTokenizer */
+	uint8_t kind; /* TokenizerKind */
+	uint8_t pre;  /* PreTokenizer */
 	bool add_bos, add_space_prefix;
 	int bos, eos, unk, pad; /* -1: none */
 	uint32_t n_tokens, n_merges;
-	const Bytes *tokens;      /* as in the file: GPT-2 symbols for BPE, raw bytes for SCORED */
-	const uint8_t *types;     /* TokenType; null: all normal */
-	const float *scores;      /* SCORED only */
-	const Bytes *merges;      /* BPE: "left right", in rank order */
+	const Bytes *tokens;  /* as in the file: GPT-2 symbols for BPE, raw bytes for SCORED */
+	const uint8_t *types; /* TokenType; null: all normal */
+	const float *scores;  /* SCORED only */
+	const Bytes *merges;  /* BPE: "left right", in rank order */
 	Loc loc;
 } Tokenizer;
 

@@ -20,7 +20,7 @@ typedef struct PassOptions {
 	const char *const *dump_after; /* names, or "all" */
 	int n_dump;
 	const char *stop_after; /* null: run all */
-	FILE *dump;             /* where dumps go */
+	FILE *dump;		/* where dumps go */
 } PassOptions;
 
 typedef struct Pass {
@@ -41,11 +41,11 @@ bool passes_run(Graph *g, const PassOptions *o, Diag *d);
  * emitters agree through this). Widths are rounded up to 32 elements for floats; quantized rows
  * hold `planes` code planes, partial sums and scales, each 64-byte aligned. */
 typedef struct RowLayout {
-	uint32_t padded;              /* columns of a code plane, a multiple of 16 */
-	uint32_t planes;              /* 1: int8, 2: int16; 0: float */
-	uint32_t n_sums, n_scales;    /* per token */
-	uint64_t bytes;               /* per token, all parts, each part's per-token bytes a
-	                                 multiple of 4 */
+	uint32_t padded;	   /* columns of a code plane, a multiple of 16 */
+	uint32_t planes;	   /* 1: int8, 2: int16; 0: float */
+	uint32_t n_sums, n_scales; /* per token */
+	uint64_t bytes;		   /* per token, all parts, each part's per-token bytes a
+				      multiple of 4 */
 } RowLayout;
 RowLayout row_layout(const Value *v);
 

@@ -5,6 +5,7 @@
 #ifndef LATHE_IR_SUPPORT_H
 #define LATHE_IR_SUPPORT_H
 
+#include <sha2.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,8 +49,7 @@ char *arena_printf(Arena *a, const char *format, ...) LATHE_PRINTF(2, 3);
 bool checked_add(uint64_t a, uint64_t b, uint64_t *r);
 bool checked_mul(uint64_t a, uint64_t b, uint64_t *r);
 
-static inline uint64_t
-round_up(uint64_t n, uint64_t to)
+static inline uint64_t round_up(uint64_t n, uint64_t to)
 {
 	return (n + to - 1) / to * to;
 }
@@ -92,6 +92,8 @@ void diag_warning(Diag *d, Loc loc, DiagId id, const char *format, ...) LATHE_PR
 void diag_note(Diag *d, Loc loc, const char *format, ...) LATHE_PRINTF(3, 4);
 void diag_hint(Diag *d, const char *format, ...) LATHE_PRINTF(2, 3);
 int diag_errors(const Diag *d);
+/* Errors after which the program ends (20 at first); 0: never. */
+void diag_limit(Diag *d, int n);
 
 /* The machine is wrong (memory, disk, no compiler): message to stderr, exit EXIT_ENVIRONMENT. */
 void fatal_environment(const char *format, ...) LATHE_PRINTF(1, 2) LATHE_NORETURN;
@@ -99,10 +101,10 @@ void fatal_environment(const char *format, ...) LATHE_PRINTF(1, 2) LATHE_NORETUR
 void fatal_bug(const char *file, int line, const char *format, ...)
 	LATHE_PRINTF(3, 4) LATHE_NORETURN;
 #define BUG(...) fatal_bug(__FILE__, __LINE__, __VA_ARGS__)
-#define INVARIANT(c)                                                                               \
-	do {                                                                                       \
-		if (!(c))                                                                          \
-			BUG("invariant broken: %s", #c);                                           \
+#define INVARIANT(c)                                     \
+	do {                                             \
+		if (!(c))                                \
+			BUG("invariant broken: %s", #c); \
 	} while (0)
 /* Temporary files to remove should the program end early by any of the three. */
 void cleanup_add(const char *path);
@@ -137,10 +139,9 @@ const char *nearest_name(const char *wrong, const char *const *names, size_t n);
 
 /* ---- digests ------------------------------------------------------------------------------ */
 
+/* SHA-256 by libmd. */
 typedef struct Sha256 {
-	uint32_t state[8];
-	uint64_t length;
-	uint8_t block[64];
+	SHA2_CTX context;
 } Sha256;
 
 void sha256_init(Sha256 *s);

@@ -1,0 +1,205 @@
+/* Files: mapped for reading; written beside their place and renamed, so nobody sees half a file. */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CLEANUP_MAX = 64, WRITE_BUFFER = 1 << 16 };
+
+/* The one piece of state of the program: temporary files that an early end must remove. */
+static char *cleanup_paths[CLEANUP_MAX];
+static pthread_mutex_t cleanup_lock = PTHREAD_MUTEX_INITIALIZER;
+
+struct OutFile {
+	const char *path, *temporary;
+	int fd;
+	uint64_t size;
+	size_t buffered;
+	Sha256 digest;
+	uint8_t buffer[WRITE_BUFFER];
+};
+
+void cleanup_add(const char *path)
+{
+	pthread_mutex_lock(&cleanup_lock);
+	for (int i = 0; i < CLEANUP_MAX; i++)
+		if (!cleanup_paths[i]) {
+			cleanup_paths[i] = strdup(path);
+			break;
+		}
+	pthread_mutex_unlock(&cleanup_lock);
+}
+
+void cleanup_remove(const char *path)
+{
+	pthread_mutex_lock(&cleanup_lock);
+	for (int i = 0; i < CLEANUP_MAX; i++)
+		if (cleanup_paths[i] && !strcmp(cleanup_paths[i], path)) {
+			free(cleanup_paths[i]);
+			cleanup_paths[i] = NULL;
+			break;
+		}
+	pthread_mutex_unlock(&cleanup_lock);
+}
+
+void cleanup_run(void)
+{
+	for (int i = 0; i < CLEANUP_MAX; i++)
+		if (cleanup_paths[i]) {
+			unlink(cleanup_paths[i]);
+			rmdir(cleanup_paths[i]);
+		}
+}
+
+bool file_map(const char *path, Mapped *m, const char **error)
+{
+	struct stat st;
+	*m = (Mapped){0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st)) {
+		*error = strerror(errno);
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		*error = S_ISDIR(st.st_mode) ? "it is a folder" : "it is not a regular file";
+		close(fd);
+		return false;
+	}
+	m->size = (size_t)st.st_size;
+	if (m->size) {
+		void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (p == MAP_FAILED) {
+			*error = strerror(errno);
+			close(fd);
+			return false;
+		}
+		m->data = p;
+	}
+	close(fd);
+	return true;
+}
+
+void file_unmap(Mapped *m)
+{
+	if (m->data)
+		munmap((void *)(uintptr_t)m->data, m->size);
+	*m = (Mapped){0};
+}
+
+OutFile *outfile_open(Arena *a, const char *path)
+{
+	OutFile *f = ARENA_NEW(a, OutFile);
+	f->path = arena_printf(a, "%s", path);
+	char *temporary = arena_printf(a, "%s.XXXXXX", path);
+	f->fd = mkostemp(temporary, O_CLOEXEC);
+	if (f->fd < 0)
+		fatal_environment("cannot write %s: %s", path, strerror(errno));
+	f->temporary = temporary;
+	cleanup_add(temporary);
+	sha256_init(&f->digest);
+	return f;
+}
+
+static void outfile_put(OutFile *f, const uint8_t *p, size_t n)
+{
+	while (n) {
+		ssize_t w = write(f->fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			fatal_environment("cannot write %s: %s", f->path, strerror(errno));
+		p += w;
+		n -= (size_t)w;
+	}
+}
+
+void outfile_write(OutFile *f, const void *data, size_t n)
+{
+	sha256_update(&f->digest, data, n);
+	f->size += n;
+	if (f->buffered + n > WRITE_BUFFER) {
+		outfile_put(f, f->buffer, f->buffered);
+		f->buffered = 0;
+	}
+	if (n >= WRITE_BUFFER) {
+		outfile_put(f, data, n);
+	} else if (n) {
+		memcpy(f->buffer + f->buffered, data, n);
+		f->buffered += n;
+	}
+}
+
+uint64_t outfile_size(const OutFile *f)
+{
+	return f->size;
+}
+
+static bool same_contents(const char *a, const char *b)
+{
+	Mapped x, y;
+	const char *error;
+	bool same = false;
+	if (!file_map(a, &x, &error))
+		return false;
+	if (file_map(b, &y, &error)) {
+		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
+		file_unmap(&y);
+	}
+	file_unmap(&x);
+	return same;
+}
+
+void outfile_commit(OutFile *f, uint8_t sha256[32])
+{
+	uint8_t digest[32];
+	outfile_put(f, f->buffer, f->buffered);
+	sha256_final(&f->digest, digest);
+	mode_t mask = umask(0);
+	umask(mask);
+	if (fchmod(f->fd, 0666 & ~mask) || close(f->fd))
+		fatal_environment("cannot write %s: %s", f->path, strerror(errno));
+	if (same_contents(f->path, f->temporary))
+		unlink(f->temporary);
+	else if (rename(f->temporary, f->path))
+		fatal_environment("cannot write %s: %s", f->path, strerror(errno));
+	cleanup_remove(f->temporary);
+	if (sha256)
+		memcpy(sha256, digest, 32);
+}
+
+void outfile_text(Arena *a, const char *path, const Text *t)
+{
+	OutFile *f = outfile_open(a, path);
+	outfile_write(f, t->text, t->size);
+	outfile_commit(f, NULL);
+}
+
+void sha256_init(Sha256 *s)
+{
+	SHA256Init(&s->context);
+}
+
+void sha256_update(Sha256 *s, const void *data, size_t n)
+{
+	SHA256Update(&s->context, data, n);
+}
+
+void sha256_final(Sha256 *s, uint8_t digest[32])
+{
+	SHA256Final(digest, &s->context);
+}
+
+void sha256_hex(const uint8_t digest[32], char hex[65])
+{
+	for (int i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
