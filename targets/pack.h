@@ -27,9 +27,9 @@ uint64_t pack_block_bytes(Format f, uint32_t columns);
 /* Bytes of a whole matrix. */
 uint64_t pack_bytes(Format f, uint32_t rows, uint32_t columns);
 
-/* Packs rows [32 b, 32 b + 32) of t into dst[pack_block_bytes]. Reports scales or weights that are
- * not finite as E_NOT_FINITE at the tensor; returns false then. Thread-safe but for the report:
- * `bad_row` receives the first bad row or -1. */
+/* Packs rows [32 b, 32 b + 32) of t into dst[pack_block_bytes]. `bad_row` receives the first row with
+ * a scale or weight that is not finite, or -1: the caller reports it as E_NOT_FINITE at the tensor.
+ * Thread-safe with a scratch arena of its own. */
 void pack_block(Arena *scratch, const Tensor *t, Format f, uint32_t b, uint8_t *dst, int64_t *bad_row);
 
 #endif
