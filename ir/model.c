@@ -1,0 +1,65 @@
+/* Facts of a model that follow from its constants and tables alone. */
+#include "model.h"
+#include "real.h"
+
+const char *const role_names[ROLE_COUNT] = {
+#define ROLE(e, name, layered, rows, columns) [e] = name,
+#include "roles.def"
+};
+
+const bool role_layered[ROLE_COUNT] = {
+#define ROLE(e, name, layered, rows, columns) [e] = layered,
+#include "roles.def"
+};
+
+static uint32_t stored_row(const Tensor *t, uint32_t i)
+{
+	if (t->row_order == ROWS_PLAIN)
+		return i;
+	uint32_t half = t->head_dim / 2, in_head = i % t->head_dim;
+	uint32_t pair = in_head % half, second = in_head >= half;
+	return i - in_head + 2 * pair + second;
+}
+
+const uint8_t *tensor_row(const Tensor *t, uint32_t i)
+{
+	return t->data + stored_row(t, i) * t->row_bytes;
+}
+
+void tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
+{
+	t->type->dequantize(tensor_row(t, i), (int)t->columns, dst);
+}
+
+const Tensor *model_tensor(const Model *m, Role role, uint32_t layer)
+{
+	if (!m->tensors[role])
+		return NULL;
+	return m->tensors[role][role_layered[role] ? layer : 0];
+}
+
+void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
+{
+	switch (role) {
+#define ROLE(e, name, layered, r, c) \
+	case e:                      \
+		*rows = m->r;        \
+		*columns = m->c;     \
+		return;
+#include "roles.def"
+	case ROLE_COUNT:
+		break;
+	}
+	BUG("no role %d", (int)role);
+}
+
+void rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
+{
+	double log_base = real_log(m->rope_base);
+	for (uint32_t i = 0; i < m->head_dim / 2; i++) {
+		double exponent = -2.0 * i / m->head_dim, s, c;
+		real_sincos(position * real_exp(exponent * log_base), &s, &c);
+		cos_row[i] = (float)c;
+		sin_row[i] = (float)s;
+	}
+}
