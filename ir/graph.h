@@ -8,12 +8,47 @@
 #include "model.h"
 
 typedef enum Op {
-#define OP(e, text, operands, role, attributes, width, meaning) e,
+#define OP(e, text, operands, result, tensor, attributes, width, kernel, meaning) e,
 #include "ops.def"
 	OP_COUNT
 } Op;
 
-enum { VALUE_OPERANDS = 3 };
+typedef enum OpTensor { TENSOR_NONE, TENSOR_VECTOR, TENSOR_MATRIX } OpTensor;
+
+typedef enum OpWidth {
+	WIDTH_HIDDEN,
+	WIDTH_SAME,
+	WIDTH_COLUMNS,
+	WIDTH_ROWS,
+	WIDTH_CODES,
+	WIDTH_CACHE,
+} OpWidth;
+
+/* What a kernel does; an op's own kind is a column of ops.def. */
+typedef enum KernelKind {
+	KERNEL_NONE = -1, /* input, output: names, no work */
+	KERNEL_ROWS,      /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
+	KERNEL_LINEAR,    /* linears of one activation value and one weight format, stacked; behind one
+			     linear an add, behind two of equal shape a silu_mul */
+	KERNEL_KV,        /* kv_append, with the ropes of k and q in front of it when fused */
+	KERNEL_ATTENTION, /* one query head of one token at a time */
+	KERNEL_KINDS,
+} KernelKind;
+
+/* A row of ops.def. */
+typedef struct OpInfo {
+	const char *name;
+	const char *operands; /* letters; as many as it has operands */
+	char result;
+	OpTensor tensor;
+	const char *attributes;
+	OpWidth width;
+	KernelKind kernel;
+	const char *meaning;
+} OpInfo;
+extern const OpInfo op_table[OP_COUNT];
+
+enum { VALUE_OPERANDS = 2 };
 
 /*
  * The basis of a stored row: the product of the transforms it has been through, as an expression
@@ -24,7 +59,6 @@ typedef struct Basis {
 } Basis;
 #define BASIS_IDENTITY ((Basis){"I"})
 
-/* How a kernel writes its result; see fuse. */
 typedef struct Value {
 	Op op;
 	int operands[VALUE_OPERANDS]; /* indexes into the function, -1: none */
@@ -43,18 +77,15 @@ typedef struct Value {
 } Value;
 
 /* Side tables of schedule and arena. */
-typedef enum KernelKind {
-	KERNEL_ROWS,   /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
-	KERNEL_LINEAR, /* stacked linears of one activation, with add or silu_mul behind */
-	KERNEL_KV,     /* rope of q and k, k and v written to the cache */
-	KERNEL_ATTENTION, /* one query head of one token at a time */
-} KernelKind;
-
 typedef struct Kernel {
 	uint8_t kind;	  /* KernelKind */
-	int first, count; /* its values: Func.order[first .. first+count) */
-	/* Rows kernel whose only readers are linears: at one token each thread computes it for
-	 * itself and the barrier behind it disappears. */
+	int first, count; /* its values: Func.order[first .. first+count), operands first */
+	/* Kernels of one phase are independent of each other; a barrier stands between phases.
+	 * Kernels are in the order of their phases, which count from 0 without gaps. */
+	int phase;
+	/* Rows kernel whose results only linears read: at one token each thread may compute it for
+	 * itself, and the barrier behind a phase of nothing else disappears. Nothing that it reads
+	 * is overwritten in the next phase. */
 	bool repeat_at_one;
 } Kernel;
 
@@ -90,14 +121,46 @@ typedef struct Graph {
 	unsigned facts;			/* pass.h */
 } Graph;
 
-/* Appends a value to f and returns its index; operands not given are -1. */
+/* A value of op with every reference absent: operands, role, kernel and buffer -1, f32. */
+Value value_new(Op op, uint32_t width, Loc loc);
+/* Appends a value to f and returns its index. */
 int func_add(Graph *g, Func *f, Value v);
 static inline const Value *func_value(const Func *f, int i)
 {
 	return &f->values[i];
 }
+static inline int
+op_operands(Op op)
+{
+	return op_table[op].operands[0] == 0 ? 0 : op_table[op].operands[1] == 0 ? 1 : 2;
+}
+static inline const char *
+op_name(Op op)
+{
+	return op_table[op].name;
+}
+/* Format that a tensor is compiled to. layer is ignored for roles that are not layered. */
 Format graph_weight_format(const Graph *g, int role, int layer);
-const char *op_name(Op op);
+/* Rows and columns of the tensor that a value names. */
+void graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns);
+/*
+ * Columns per partial sum (Value.sums) that a linear of `columns` columns wants of its activation:
+ * integer activations: their group, else the weight group (0: the row); float activations: the
+ * weight group where the weights have minima, else 0.
+ */
+uint32_t linear_sums(Format weight, Format activation, uint32_t columns);
+
+/*
+ * Rewrites for passes; both renumber values and need kernels, order and buffers unset.
+ * func_insert: where make(g, f, i, &v) is true, v goes in front of value i, takes i's operand 0 as
+ * its own and becomes i's operand 0. func_replace: value i with by[i] != i disappears and its
+ * readers read by[i] < i instead.
+ */
+void func_insert(Graph *g, Func *f,
+		 bool (*make)(const Graph *g, const Func *f, int i, Value *v));
+void func_replace(Func *f, const int *by);
+/* How often each value is an operand: uses[f->count]. */
+int *func_uses(Arena *a, const Func *f);
 
 /* The graph of a model in its files' own formats; nothing quantized, nothing fused. */
 Graph *graph_build(Arena *run, const Model *m);
@@ -109,13 +172,16 @@ Graph *graph_build(Arena *run, const Model *m);
  *     %0 = input : f32[576]
  *     %1 = rmsnorm %0 eps=1e-05 : f32[576]
  *     %2 = gain %1 @attn_norm : f32[576]
- *     %3 = quantize %2 sums=32 : int16(group=row,scale=f32)[576] kernel=0
- *     %4 = linear %3 @q : f32[576] kernel=1
+ *     %3 = quantize %2 sums=32 : int16(group=row,scale=f32)[576] kernel=0 buffer=1
+ *     %4 = linear %3 @q : f32[576] kernel=1 buffer=2
  *     ...
+ *     kernel 0 rows phase=0 repeat : %1 %2 %3
+ *     buffer 1 bytes=1408 offset=2304 uses=0..1
  *   }
  *
- * A header names the model's constants and the weight formats, so that a file parses without the
- * model. A basis other than I is printed as `basis=...`.
+ * kernel and buffer lines are there after schedule and arena. A header names the model's constants
+ * and the weight formats, so that a file parses without the model; `#` starts a comment. A basis
+ * other than I is printed as `basis="..."`; positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
 void graph_print_func(Text *t, const Graph *g, const Func *f);
@@ -124,7 +190,11 @@ void graph_print_func(Text *t, const Graph *g, const Func *f);
 Graph *graph_parse(Arena *run, Diag *d, uint32_t file, const char *text, size_t size);
 void graph_print_dot(Text *t, const Graph *g);
 
-/* Every rule the passes rely on; returns the number of violations reported. */
+/*
+ * Every rule the passes rely on, those of the facts that hold included, and what the user's formats
+ * must obey. Returns the number of violations reported; stops after CHECK_REPORTS.
+ */
+enum { CHECK_REPORTS = 10 };
 int graph_check(const Graph *g, Diag *d);
 
 /* Equal up to constants: op, operands, formats, attributes, and the formats of named tensors. */

@@ -4,17 +4,20 @@
 
 #include "graph.h"
 
+/* What holds of a graph. `tests/ir` and the text form name them in lower case. */
 enum {
 	FACT_NONE = 0,
-	FACT_QUANTIZED = 1,
-	FACT_FUSED = 2,
-	FACT_DEDUPED = 4,
-	FACT_SCHEDULED = 8,
-	FACT_PLACED = 16,
+	FACT_TILED = 1,     /* every linear reads a quantize or a tile */
+	FACT_FUSED = 2,     /* Value.kernel groups values */
+	FACT_DEDUPED = 4,   /* Func.same_as is set */
+	FACT_SCHEDULED = 8, /* Func.order, Func.kernels */
+	FACT_PLACED = 16,   /* Func.buffers, Value.buffer */
 	FACT_ALL = 31,
 };
 
 typedef struct PassOptions {
+	const char *const *only;    /* null: the whole table; else these, in this order */
+	int n_only;
 	const char *const *disable; /* names; a mandatory pass refuses */
 	int n_disable;
 	const char *const *dump_after; /* names, or "all" */
@@ -26,26 +29,40 @@ typedef struct PassOptions {
 typedef struct Pass {
 	const char *name, *what;
 	void (*run)(Graph *g);
-	unsigned establishes, needs, keeps, breaks;
+	unsigned establishes, needs, breaks;
 	bool mandatory;
 } Pass;
 
 extern const Pass pass_table[];
 extern const int pass_count;
 
-/* Names in the options are checked (diagnostics, false). Runs the table in order; the checker runs
- * after each pass and a violation is our bug. */
+/*
+ * Checks the graph and the options' names (diagnostics, false), then runs the passes; the checker
+ * runs after each, and a violation there is our bug: the graph is written to a file in TMPDIR and
+ * the program ends.
+ */
 bool passes_run(Graph *g, const PassOptions *o, Diag *d);
+/* One pass, its needs met: forgets what it breaks, runs it, records and checks. */
+void pass_apply(Graph *g, const Pass *p, Diag *d);
 
-/* Rows of a buffer: bytes per token of a value as the artefact stores it (graph arena pass and the
- * emitters agree through this). Widths are rounded up to 32 elements for floats; quantized rows
- * hold `planes` code planes, partial sums and scales, each 64-byte aligned. */
+/*
+ * A row as the artefact stores it (arena pass and emitters agree through this). A row has parts;
+ * with n tokens a buffer at byte B of the arena keeps part P at B + n * P, token after token (f32
+ * rows) or tile after tile (codes and tiles, orders of templates/README.md). Parts are padded to
+ * 64 bytes per token.
+ *
+ *   f32 row        x
+ *   tile           x, xsum (where n_sums > 0)
+ *   codes          hi, lo (where planes == 2), sum_hi, sum_lo (where planes == 2), scale
+ */
 typedef struct RowLayout {
-	uint32_t padded;	   /* columns of a code plane, a multiple of 16 */
-	uint32_t planes;	   /* 1: int8, 2: int16; 0: float */
+	uint32_t padded;           /* columns of x or of a plane: f32 rows a multiple of 32, others
+	                              of 16 */
+	uint32_t planes;           /* 1: int8, 2: int16; 0: float */
 	uint32_t n_sums, n_scales; /* per token */
-	uint64_t bytes;		   /* per token, all parts, each part's per-token bytes a
-				      multiple of 4 */
+	uint64_t x, xsum, hi, lo, sum_hi, sum_lo, scale; /* offset of each part per token; 0 if
+	                                                    absent */
+	uint64_t bytes;            /* per token, all parts: a multiple of 64; 0 for the cache */
 } RowLayout;
 RowLayout row_layout(const Value *v);
 
