@@ -17,7 +17,8 @@ enum { CHUNK_ALIGN = 64, CHUNK_FIRST = 1 << 16 };
 /* The payload starts at the first 64-byte boundary behind the header. */
 #define CHUNK_HEADER round_up(sizeof(Chunk), CHUNK_ALIGN)
 
-static Chunk *chunk_new(size_t size, Chunk *next)
+static Chunk *
+chunk_new(size_t size, Chunk *next)
 {
 	Chunk *c = size < SIZE_MAX - 2 * CHUNK_ALIGN
 			   ? aligned_alloc(CHUNK_ALIGN, CHUNK_HEADER + round_up(size, CHUNK_ALIGN))
@@ -30,7 +31,8 @@ static Chunk *chunk_new(size_t size, Chunk *next)
 	return c;
 }
 
-static void *arena_take(Arena *a, size_t size, size_t align)
+static void *
+arena_take(Arena *a, size_t size, size_t align)
 {
 	Chunk *c = a->chunk;
 	size_t at = round_up(c->used, align);
@@ -43,7 +45,8 @@ static void *arena_take(Arena *a, size_t size, size_t align)
 	return memset((char *)c + CHUNK_HEADER + at, 0, size);
 }
 
-Arena *arena_new(void)
+Arena *
+arena_new(void)
 {
 	Arena *a = malloc(sizeof *a);
 	if (!a)
@@ -52,7 +55,8 @@ Arena *arena_new(void)
 	return a;
 }
 
-void arena_free(Arena *a)
+void
+arena_free(Arena *a)
 {
 	for (Chunk *c = a->chunk, *next; c; c = next) {
 		next = c->next;
@@ -61,7 +65,8 @@ void arena_free(Arena *a)
 	free(a);
 }
 
-void arena_reset(Arena *a)
+void
+arena_reset(Arena *a)
 {
 	for (Chunk *c = a->chunk->next, *next; c; c = next) {
 		next = c->next;
@@ -71,12 +76,14 @@ void arena_reset(Arena *a)
 	a->chunk->used = 0;
 }
 
-void *arena_alloc(Arena *a, size_t size)
+void *
+arena_alloc(Arena *a, size_t size)
 {
 	return arena_take(a, size, 16);
 }
 
-void *arena_array(Arena *a, size_t count, size_t size)
+void *
+arena_array(Arena *a, size_t count, size_t size)
 {
 	uint64_t bytes;
 	if (!checked_mul(count, size, &bytes) || bytes > SIZE_MAX / 2)
@@ -84,7 +91,8 @@ void *arena_array(Arena *a, size_t count, size_t size)
 	return arena_take(a, (size_t)bytes, CHUNK_ALIGN);
 }
 
-char *arena_strndup(Arena *a, const char *s, size_t n)
+char *
+arena_strndup(Arena *a, const char *s, size_t n)
 {
 	char *copy = arena_alloc(a, n + 1);
 	if (n)
@@ -92,7 +100,8 @@ char *arena_strndup(Arena *a, const char *s, size_t n)
 	return copy;
 }
 
-char *arena_printf(Arena *a, const char *format, ...)
+char *
+arena_printf(Arena *a, const char *format, ...)
 {
 	va_list args, again;
 	va_start(args, format);
@@ -106,13 +115,15 @@ char *arena_printf(Arena *a, const char *format, ...)
 	return s;
 }
 
-bool checked_add(uint64_t a, uint64_t b, uint64_t *r)
+bool
+checked_add(uint64_t a, uint64_t b, uint64_t *r)
 {
 	*r = a + b;
 	return *r >= a;
 }
 
-bool checked_mul(uint64_t a, uint64_t b, uint64_t *r)
+bool
+checked_mul(uint64_t a, uint64_t b, uint64_t *r)
 {
 	*r = a * b;
 	return a == 0 || *r / a == b;

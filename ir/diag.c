@@ -29,7 +29,8 @@ static const char *const diag_ids[] = {
 #include "diagnostics.def"
 };
 
-Diag *diag_new(Arena *run, FILE *out)
+Diag *
+diag_new(Arena *run, FILE *out)
 {
 	Diag *d = ARENA_NEW(run, Diag);
 	d->out = out;
@@ -37,7 +38,8 @@ Diag *diag_new(Arena *run, FILE *out)
 	return d;
 }
 
-uint32_t diag_file(Diag *d, const char *name, const char *text, size_t size)
+uint32_t
+diag_file(Diag *d, const char *name, const char *text, size_t size)
 {
 	if (d->n_files == FILES_MAX)
 		fatal_environment("more than %d input files", FILES_MAX);
@@ -45,18 +47,21 @@ uint32_t diag_file(Diag *d, const char *name, const char *text, size_t size)
 	return ++d->n_files;
 }
 
-int diag_errors(const Diag *d)
+int
+diag_errors(const Diag *d)
 {
 	return d->errors;
 }
 
-void diag_limit(Diag *d, int n)
+void
+diag_limit(Diag *d, int n)
 {
 	d->limit = n;
 }
 
 /* Where a text position lies: the start of its line, line and column from 1. */
-static size_t line_start(const DiagFile *f, size_t at, int *line, int *column)
+static size_t
+line_start(const DiagFile *f, size_t at, int *line, int *column)
 {
 	size_t start = 0;
 	*line = 1;
@@ -69,7 +74,8 @@ static size_t line_start(const DiagFile *f, size_t at, int *line, int *column)
 	return start;
 }
 
-static void print_excerpt(FILE *out, const DiagFile *f, size_t start, int column)
+static void
+print_excerpt(FILE *out, const DiagFile *f, size_t start, int column)
 {
 	size_t end = start;
 	while (end < f->size && f->text[end] != '\n' && end - start < EXCERPT_MAX)
@@ -83,8 +89,8 @@ static void print_excerpt(FILE *out, const DiagFile *f, size_t start, int column
 	fputs("^\n", out);
 }
 
-static void diag_print(Diag *d, Loc loc, Severity severity, const char *id, const char *format,
-		       va_list args)
+static void
+diag_print(Diag *d, Loc loc, Severity severity, const char *id, const char *format, va_list args)
 {
 	const DiagFile *f = loc.file && loc.file <= d->n_files ? &d->files[loc.file - 1] : NULL;
 	if (!d->out)
@@ -114,7 +120,8 @@ static void diag_print(Diag *d, Loc loc, Severity severity, const char *id, cons
 		print_excerpt(d->out, f, start, column);
 }
 
-void diag_error(Diag *d, Loc loc, DiagId id, const char *format, ...)
+void
+diag_error(Diag *d, Loc loc, DiagId id, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -129,7 +136,8 @@ void diag_error(Diag *d, Loc loc, DiagId id, const char *format, ...)
 	}
 }
 
-void diag_warning(Diag *d, Loc loc, DiagId id, const char *format, ...)
+void
+diag_warning(Diag *d, Loc loc, DiagId id, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -137,7 +145,8 @@ void diag_warning(Diag *d, Loc loc, DiagId id, const char *format, ...)
 	va_end(args);
 }
 
-void diag_note(Diag *d, Loc loc, const char *format, ...)
+void
+diag_note(Diag *d, Loc loc, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -145,7 +154,8 @@ void diag_note(Diag *d, Loc loc, const char *format, ...)
 	va_end(args);
 }
 
-void diag_hint(Diag *d, const char *format, ...)
+void
+diag_hint(Diag *d, const char *format, ...)
 {
 	va_list args;
 	if (!d->out)
@@ -157,7 +167,8 @@ void diag_hint(Diag *d, const char *format, ...)
 	va_end(args);
 }
 
-void fatal_environment(const char *format, ...)
+void
+fatal_environment(const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -169,7 +180,8 @@ void fatal_environment(const char *format, ...)
 	exit(EXIT_ENVIRONMENT);
 }
 
-void fatal_bug(const char *file, int line, const char *format, ...)
+void
+fatal_bug(const char *file, int line, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);

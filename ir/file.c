@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ struct OutFile {
 	uint8_t buffer[WRITE_BUFFER];
 };
 
-void cleanup_add(const char *path)
+void
+cleanup_add(const char *path)
 {
 	pthread_mutex_lock(&cleanup_lock);
 	for (int i = 0; i < CLEANUP_MAX; i++)
@@ -37,7 +39,8 @@ void cleanup_add(const char *path)
 	pthread_mutex_unlock(&cleanup_lock);
 }
 
-void cleanup_remove(const char *path)
+void
+cleanup_remove(const char *path)
 {
 	pthread_mutex_lock(&cleanup_lock);
 	for (int i = 0; i < CLEANUP_MAX; i++)
@@ -49,16 +52,31 @@ void cleanup_remove(const char *path)
 	pthread_mutex_unlock(&cleanup_lock);
 }
 
-void cleanup_run(void)
+static int
+remove_entry(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+	(void)st;
+	(void)walk;
+	return type == FTW_DP ? rmdir(path) : unlink(path);
+}
+
+void
+remove_tree(const char *path)
+{
+	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+void
+cleanup_run(void)
 {
 	for (int i = 0; i < CLEANUP_MAX; i++)
 		if (cleanup_paths[i]) {
-			unlink(cleanup_paths[i]);
-			rmdir(cleanup_paths[i]);
+			remove_tree(cleanup_paths[i]);
 		}
 }
 
-bool file_map(const char *path, Mapped *m, const char **error)
+bool
+file_map(const char *path, Mapped *m, const char **error)
 {
 	struct stat st;
 	*m = (Mapped){0};
@@ -88,14 +106,16 @@ bool file_map(const char *path, Mapped *m, const char **error)
 	return true;
 }
 
-void file_unmap(Mapped *m)
+void
+file_unmap(Mapped *m)
 {
 	if (m->data)
 		munmap((void *)(uintptr_t)m->data, m->size);
 	*m = (Mapped){0};
 }
 
-OutFile *outfile_open(Arena *a, const char *path)
+OutFile *
+outfile_open(Arena *a, const char *path)
 {
 	OutFile *f = ARENA_NEW(a, OutFile);
 	f->path = arena_printf(a, "%s", path);
@@ -109,7 +129,8 @@ OutFile *outfile_open(Arena *a, const char *path)
 	return f;
 }
 
-static void outfile_put(OutFile *f, const uint8_t *p, size_t n)
+static void
+outfile_put(OutFile *f, const uint8_t *p, size_t n)
 {
 	while (n) {
 		ssize_t w = write(f->fd, p, n);
@@ -122,7 +143,8 @@ static void outfile_put(OutFile *f, const uint8_t *p, size_t n)
 	}
 }
 
-void outfile_write(OutFile *f, const void *data, size_t n)
+void
+outfile_write(OutFile *f, const void *data, size_t n)
 {
 	sha256_update(&f->digest, data, n);
 	f->size += n;
@@ -138,12 +160,14 @@ void outfile_write(OutFile *f, const void *data, size_t n)
 	}
 }
 
-uint64_t outfile_size(const OutFile *f)
+uint64_t
+outfile_size(const OutFile *f)
 {
 	return f->size;
 }
 
-static bool same_contents(const char *a, const char *b)
+static bool
+same_contents(const char *a, const char *b)
 {
 	Mapped x, y;
 	const char *error;
@@ -158,7 +182,8 @@ static bool same_contents(const char *a, const char *b)
 	return same;
 }
 
-void outfile_commit(OutFile *f, uint8_t sha256[32])
+void
+outfile_commit(OutFile *f, uint8_t sha256[32])
 {
 	uint8_t digest[32];
 	outfile_put(f, f->buffer, f->buffered);
@@ -176,29 +201,34 @@ void outfile_commit(OutFile *f, uint8_t sha256[32])
 		memcpy(sha256, digest, 32);
 }
 
-void outfile_text(Arena *a, const char *path, const Text *t)
+void
+outfile_text(Arena *a, const char *path, const Text *t)
 {
 	OutFile *f = outfile_open(a, path);
 	outfile_write(f, t->text, t->size);
 	outfile_commit(f, NULL);
 }
 
-void sha256_init(Sha256 *s)
+void
+sha256_init(Sha256 *s)
 {
 	SHA256Init(&s->context);
 }
 
-void sha256_update(Sha256 *s, const void *data, size_t n)
+void
+sha256_update(Sha256 *s, const void *data, size_t n)
 {
 	SHA256Update(&s->context, data, n);
 }
 
-void sha256_final(Sha256 *s, uint8_t digest[32])
+void
+sha256_final(Sha256 *s, uint8_t digest[32])
 {
 	SHA256Final(digest, &s->context);
 }
 
-void sha256_hex(const uint8_t digest[32], char hex[65])
+void
+sha256_hex(const uint8_t digest[32], char hex[65])
 {
 	for (int i = 0; i < 32; i++)
 		snprintf(hex + 2 * i, 3, "%02x", digest[i]);

@@ -13,7 +13,8 @@ typedef struct Work {
 	atomic_int next;
 } Work;
 
-static void *worker(void *arg)
+static void *
+worker(void *arg)
 {
 	Work *w = arg;
 	for (int i; (i = atomic_fetch_add(&w->next, 1)) < w->n;)
@@ -21,7 +22,8 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-void parallel_for(int jobs, int n, void (*fn)(void *arg, int i), void *arg)
+void
+parallel_for(int jobs, int n, void (*fn)(void *arg, int i), void *arg)
 {
 	Work w = {.fn = fn, .arg = arg, .n = n};
 	pthread_t threads[JOBS_MAX];

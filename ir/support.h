@@ -106,10 +106,12 @@ void fatal_bug(const char *file, int line, const char *format, ...)
 		if (!(c))                                \
 			BUG("invariant broken: %s", #c); \
 	} while (0)
-/* Temporary files to remove should the program end early by any of the three. */
+/* Temporary files and folders to remove should the program end early by any of the three. */
 void cleanup_add(const char *path);
 void cleanup_remove(const char *path);
 void cleanup_run(void);
+/* Removes a file or a folder with all it holds; nothing happens if there is none. */
+void remove_tree(const char *path);
 
 /* ---- text --------------------------------------------------------------------------------- */
 

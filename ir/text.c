@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-Text *text_new(Arena *a)
+Text *
+text_new(Arena *a)
 {
 	Text *t = ARENA_NEW(a, Text);
 	t->arena = a;
@@ -14,7 +15,8 @@ Text *text_new(Arena *a)
 }
 
 /* Room for n more bytes and the NUL. */
-static void text_reserve(Text *t, size_t n)
+static void
+text_reserve(Text *t, size_t n)
 {
 	if (t->capacity - t->size > n)
 		return;
@@ -27,7 +29,8 @@ static void text_reserve(Text *t, size_t n)
 	t->capacity = capacity;
 }
 
-void text_add(Text *t, const char *bytes, size_t n)
+void
+text_add(Text *t, const char *bytes, size_t n)
 {
 	text_reserve(t, n);
 	if (n)
@@ -36,7 +39,8 @@ void text_add(Text *t, const char *bytes, size_t n)
 	t->text[t->size] = 0;
 }
 
-void text_vprintf(Text *t, const char *format, va_list args)
+void
+text_vprintf(Text *t, const char *format, va_list args)
 {
 	va_list again;
 	va_copy(again, args);
@@ -48,7 +52,8 @@ void text_vprintf(Text *t, const char *format, va_list args)
 	t->size += (size_t)n;
 }
 
-void text_printf(Text *t, const char *format, ...)
+void
+text_printf(Text *t, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -56,7 +61,8 @@ void text_printf(Text *t, const char *format, ...)
 	va_end(args);
 }
 
-void text_line(Text *t, const char *format, ...)
+void
+text_line(Text *t, const char *format, ...)
 {
 	va_list args;
 	if (format[0] == '}' && t->indent > 0)
@@ -71,7 +77,8 @@ void text_line(Text *t, const char *format, ...)
 	text_add(t, "\n", 1);
 }
 
-void text_double(Text *t, double v)
+void
+text_double(Text *t, double v)
 {
 	char s[40];
 	for (int digits = 1; digits <= 17; digits++) {
@@ -82,7 +89,8 @@ void text_double(Text *t, double v)
 	text_add(t, s, strlen(s));
 }
 
-void text_float(Text *t, float v)
+void
+text_float(Text *t, float v)
 {
 	char s[40];
 	for (int digits = 1; digits <= 9; digits++) {
@@ -94,7 +102,8 @@ void text_float(Text *t, float v)
 }
 
 /* Length of the well-formed UTF-8 sequence at s (RFC 3629), 0 if there is none. */
-static size_t utf8_length(const unsigned char *s, size_t n)
+static size_t
+utf8_length(const unsigned char *s, size_t n)
 {
 	static const struct {
 		unsigned char first_low, first_high, second_low, second_high;
@@ -122,7 +131,8 @@ static size_t utf8_length(const unsigned char *s, size_t n)
 	return 0;
 }
 
-void text_json_string(Text *t, const char *s, size_t n)
+void
+text_json_string(Text *t, const char *s, size_t n)
 {
 	text_add(t, "\"", 1);
 	for (size_t i = 0; i < n;) {
@@ -144,7 +154,8 @@ void text_json_string(Text *t, const char *s, size_t n)
 }
 
 /* Edit distance, capped: names longer than the row are never near. */
-static size_t edit_distance(const char *a, const char *b)
+static size_t
+edit_distance(const char *a, const char *b)
 {
 	enum { MAX = 96 };
 	size_t n = strlen(a), m = strlen(b), row[MAX + 1];
@@ -165,7 +176,8 @@ static size_t edit_distance(const char *a, const char *b)
 	return row[m];
 }
 
-const char *nearest_name(const char *wrong, const char *const *names, size_t n)
+const char *
+nearest_name(const char *wrong, const char *const *names, size_t n)
 {
 	const char *best = NULL;
 	size_t least = strlen(wrong) / 3 + 2;
