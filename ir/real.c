@@ -70,7 +70,7 @@ double real_log(double x)
  * pi/2 in three pieces of at most 29 bits and a rest: for |x| <= 2^24 the product of a piece with
  * the quadrant is exact, and what is lost in the differences is below 2^-53.
  */
-static const double half_pi[4] = {0x1.921fb54p+0, 0x1.10b461p-30, 0x1.4c4c662p-59,
+static const double half_pi[4] = {0x1.921fb54p+0, 0x1.10b4611p-30, 0x1.4c4c662p-59,
 				  0x1.1701b839a252p-88};
 
 void real_sincos(double x, double *sine, double *cosine)
