@@ -48,6 +48,18 @@ typedef struct OpInfo {
 } OpInfo;
 extern const OpInfo op_table[OP_COUNT];
 
+/* An attribute: a uint32_t or float field of Value, by the letter that ops.def uses. */
+typedef struct Attribute {
+	char letter;
+	const char *name;
+	bool is_float;
+	size_t offset; /* in Value */
+} Attribute;
+enum { ATTRIBUTE_COUNT = 4 };
+extern const Attribute attribute_table[ATTRIBUTE_COUNT];
+/* The row of a letter of ops.def. */
+const Attribute *attribute_find(char letter);
+
 enum { VALUE_OPERANDS = 2 };
 
 /*
@@ -158,12 +170,14 @@ uint32_t linear_sums(Format weight, Format activation, uint32_t columns);
  */
 void func_insert(Graph *g, Func *f,
 		 bool (*make)(const Graph *g, const Func *f, int i, Value *v));
-void func_replace(Func *f, const int *by);
+void func_replace(Graph *g, Func *f, const int *by);
 /* How often each value is an operand: uses[f->count]. */
 int *func_uses(Arena *a, const Func *f);
 
-/* The graph of a model in its files' own formats; nothing quantized, nothing fused. */
+/* The graph of a model in its files' own formats, activations and KV f32; no pass has run. The
+ * caller then sets formats and activations, and the KV format by graph_set_kv. */
 Graph *graph_build(Arena *run, const Model *m);
+void graph_set_kv(Graph *g, Format kv);
 
 /*
  * Text form, printed and parsed (graph_text.c). One function:
@@ -197,6 +211,8 @@ void graph_print_dot(Text *t, const Graph *g);
 enum { CHECK_REPORTS = 10 };
 int graph_check(const Graph *g, Diag *d);
 
+/* The same computation: op, role, operands, width, format, basis, attributes. */
+bool value_equal(const Value *a, const Value *b);
 /* Equal up to constants: op, operands, formats, attributes, and the formats of named tensors. */
 bool func_equal(const Graph *g, const Func *a, const Func *b);
 

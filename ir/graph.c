@@ -1,0 +1,326 @@
+/* Values and functions, the graph of a model, and the rewrites that passes share. */
+#include "graph.h"
+
+#include <string.h>
+
+const OpInfo op_table[OP_COUNT] = {
+#define OP(e, text, operands, result, tensor, attributes, width, kernel, meaning)                  \
+	[e] = {text, operands, result, tensor, attributes, width, kernel, meaning},
+#include "ops.def"
+};
+
+const Attribute attribute_table[ATTRIBUTE_COUNT] = {
+	{'e', "eps", true, offsetof(Value, eps)},
+	{'h', "heads", false, offsetof(Value, heads)},
+	{'k', "kv_heads", false, offsetof(Value, kv_heads)},
+	{'s', "sums", false, offsetof(Value, sums)},
+};
+
+const Attribute *
+attribute_find(char letter)
+{
+	for (int i = 0; i < ATTRIBUTE_COUNT; i++)
+		if (attribute_table[i].letter == letter)
+			return &attribute_table[i];
+	BUG("no attribute '%c'", letter);
+}
+
+/* ---- values ------------------------------------------------------------------------------- */
+
+Value
+value_new(Op op, uint32_t width, Loc loc)
+{
+	Value v = {.op = op,
+		   .role = -1,
+		   .width = width,
+		   .format = FORMAT_F32,
+		   .basis = BASIS_IDENTITY,
+		   .loc = loc,
+		   .kernel = -1,
+		   .buffer = -1};
+	for (int i = 0; i < VALUE_OPERANDS; i++)
+		v.operands[i] = -1;
+	return v;
+}
+
+int
+func_add(Graph *g, Func *f, Value v)
+{
+	if (f->count == f->capacity) {
+		int capacity = f->capacity ? 2 * f->capacity : 32;
+		Value *values = ARENA_ARRAY(g->arena, Value, (size_t)capacity);
+		if (f->count)
+			memcpy(values, f->values, (size_t)f->count * sizeof *values);
+		f->values = values;
+		f->capacity = capacity;
+	}
+	f->values[f->count] = v;
+	return f->count++;
+}
+
+Format
+graph_weight_format(const Graph *g, int role, int layer)
+{
+	INVARIANT(role >= 0 && role < ROLE_COUNT);
+	return g->formats[role][role_layered[role] && layer >= 0 ? layer : 0];
+}
+
+void
+graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns)
+{
+	INVARIANT(v->role >= 0 && v->role < ROLE_COUNT);
+	model_shape(g->model, (Role)v->role, rows, columns);
+}
+
+uint32_t
+linear_sums(Format weight, Format activation, uint32_t columns)
+{
+	if (!format_is_float(activation))
+		return activation.group ? activation.group : weight.group;
+	if (!weight.minimum)
+		return 0;
+	return weight.group ? weight.group : columns;
+}
+
+/* ---- rewrites ----------------------------------------------------------------------------- */
+
+int *
+func_uses(Arena *a, const Func *f)
+{
+	int *uses = ARENA_ARRAY(a, int, (size_t)f->count + 1);
+	for (int i = 0; i < f->count; i++)
+		for (int k = 0; k < op_operands(f->values[i].op); k++)
+			uses[f->values[i].operands[k]]++;
+	return uses;
+}
+
+void
+func_insert(Graph *g, Func *f, bool (*make)(const Graph *g, const Func *f, int i, Value *v))
+{
+	Func old = *f;
+	int *moved = ARENA_ARRAY(g->arena, int, (size_t)old.count + 1);
+	f->values = NULL;
+	f->count = f->capacity = 0;
+	for (int i = 0; i < old.count; i++) {
+		Value v = old.values[i], front;
+		for (int k = 0; k < op_operands(v.op); k++)
+			v.operands[k] = moved[v.operands[k]];
+		if (make(g, &old, i, &front)) {
+			front.operands[0] = v.operands[0];
+			v.operands[0] = func_add(g, f, front);
+		}
+		moved[i] = func_add(g, f, v);
+	}
+}
+
+void
+func_replace(Graph *g, Func *f, const int *by)
+{
+	int *moved = ARENA_ARRAY(g->arena, int, (size_t)f->count + 1);
+	int count = 0;
+	for (int i = 0; i < f->count; i++) {
+		Value v = f->values[i];
+		if (by[i] != i) {
+			INVARIANT(by[i] >= 0 && by[i] < i);
+			moved[i] = moved[by[i]];
+			continue;
+		}
+		for (int k = 0; k < op_operands(v.op); k++)
+			v.operands[k] = moved[v.operands[k]];
+		moved[i] = count;
+		f->values[count++] = v;
+	}
+	f->count = count;
+}
+
+/* ---- equality ----------------------------------------------------------------------------- */
+
+static bool
+value_equal_tensors(const Graph *g, const Func *a, const Func *b, int role)
+{
+	return role < 0 || format_equal(graph_weight_format(g, role, a->layer),
+					graph_weight_format(g, role, b->layer));
+}
+
+bool
+value_equal(const Value *a, const Value *b)
+{
+	if (a->op != b->op || a->role != b->role || a->width != b->width ||
+	    !format_equal(a->format, b->format) ||
+	    strcmp(a->basis.expression, b->basis.expression) != 0)
+		return false;
+	for (int k = 0; k < VALUE_OPERANDS; k++)
+		if (a->operands[k] != b->operands[k])
+			return false;
+	return a->eps == b->eps && a->heads == b->heads && a->kv_heads == b->kv_heads &&
+	       a->sums == b->sums;
+}
+
+bool
+func_equal(const Graph *g, const Func *a, const Func *b)
+{
+	if (a->count != b->count || (a->layer < 0) != (b->layer < 0))
+		return false;
+	for (int i = 0; i < a->count; i++)
+		if (!value_equal(&a->values[i], &b->values[i]) ||
+		    a->values[i].kernel != b->values[i].kernel ||
+		    !value_equal_tensors(g, a, b, a->values[i].role))
+			return false;
+	return true;
+}
+
+/* ---- the graph of a model ----------------------------------------------------------------- */
+
+typedef struct Builder {
+	Graph *g;
+	Func *f;
+} Builder;
+
+static Loc
+role_loc(const Builder *b, int role)
+{
+	const Tensor *t =
+		role < 0 ? NULL
+			 : model_tensor(b->g->model, (Role)role,
+					b->f->layer < 0 ? 0 : (uint32_t)b->f->layer);
+	return t ? t->loc : b->g->model->loc;
+}
+
+/* A value of up to two operands that names `role` (-1: none). */
+static int
+build(Builder *b, Op op, int role, uint32_t width, int a, int c)
+{
+	Value v = value_new(op, width, role_loc(b, role));
+	v.role = op_table[op].tensor == TENSOR_NONE ? -1 : role;
+	v.operands[0] = a;
+	v.operands[1] = c;
+	return func_add(b->g, b->f, v);
+}
+
+static int
+build_linear(Builder *b, int role, int x)
+{
+	uint32_t rows, columns;
+	model_shape(b->g->model, (Role)role, &rows, &columns);
+	return build(b, OP_LINEAR, role, rows, x, -1);
+}
+
+/* rmsnorm and gain of x; positions are those of the gain's tensor. */
+static int
+build_norm(Builder *b, int role, int x)
+{
+	uint32_t width = b->f->values[x].width;
+	int n = build(b, OP_RMSNORM, role, width, x, -1);
+	b->f->values[n].eps = b->g->model->norm_eps;
+	return build(b, OP_GAIN, role, width, n, -1);
+}
+
+static int
+build_rope(Builder *b, int role, int x, uint32_t heads)
+{
+	int r = build(b, OP_ROPE, role, b->f->values[x].width, x, -1);
+	b->f->values[r].heads = heads;
+	return r;
+}
+
+static int
+build_attention(Builder *b, int x)
+{
+	const Model *m = b->g->model;
+	int q = build_linear(b, ROLE_Q, x);
+	int k = build_linear(b, ROLE_K, x);
+	int v = build_linear(b, ROLE_V, x);
+	q = build_rope(b, ROLE_Q, q, m->n_head);
+	k = build_rope(b, ROLE_K, k, m->n_kv_head);
+	int cache = build(b, OP_KV_APPEND, ROLE_K, 2 * m->kv_width, k, v);
+	b->f->values[cache].format = b->g->kv;
+	int a = build(b, OP_ATTENTION, ROLE_Q, m->q_width, q, cache);
+	b->f->values[a].heads = m->n_head;
+	b->f->values[a].kv_heads = m->n_kv_head;
+	return build_linear(b, ROLE_O, a);
+}
+
+static int
+build_mlp(Builder *b, int x)
+{
+	int gate = build_linear(b, ROLE_GATE, x);
+	int up = build_linear(b, ROLE_UP, x);
+	return build_linear(b, ROLE_DOWN,
+			    build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
+}
+
+static void
+build_output(Builder *b, int x)
+{
+	build(b, OP_OUTPUT, -1, b->f->values[x].width, x, -1);
+}
+
+static void
+build_layer(Builder *b)
+{
+	uint32_t hidden = b->g->model->hidden;
+	int x = build(b, OP_INPUT, -1, hidden, -1, -1);
+	x = build(b, OP_ADD, ROLE_O, hidden, x, build_attention(b, build_norm(b, ROLE_ATTN_NORM, x)));
+	x = build(b, OP_ADD, ROLE_DOWN, hidden, x, build_mlp(b, build_norm(b, ROLE_MLP_NORM, x)));
+	build_output(b, x);
+}
+
+static Builder
+build_func(Graph *g, const char *name, int layer)
+{
+	Func *f = &g->funcs[g->count];
+	f->name = name;
+	f->layer = layer;
+	f->same_as = g->count++;
+	return (Builder){g, f};
+}
+
+/* Each matrix keeps the format that its file stores, vectors are f32. */
+static void
+build_formats(Graph *g)
+{
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		uint32_t n = role_layered[role] ? g->model->n_layer : 1, rows, columns;
+		model_shape(g->model, (Role)role, &rows, &columns);
+		g->formats[role] = ARENA_ARRAY(g->arena, Format, n);
+		for (uint32_t i = 0; i < n; i++) {
+			const Tensor *t = model_tensor(g->model, (Role)role, i);
+			g->formats[role][i] =
+				t && t->type && rows > 1 ? t->type->format : FORMAT_F32;
+		}
+	}
+}
+
+Graph *
+graph_build(Arena *run, const Model *m)
+{
+	Graph *g = ARENA_NEW(run, Graph);
+	Builder b;
+	g->arena = run;
+	g->model = m;
+	g->activations = FORMAT_F32;
+	g->kv = FORMAT_F32;
+	g->funcs = ARENA_ARRAY(run, Func, (size_t)m->n_layer + 2);
+	build_formats(g);
+	b = build_func(g, "embed", -1);
+	build_output(&b, build(&b, OP_EMBED, ROLE_EMBED, m->hidden, -1, -1));
+	for (uint32_t i = 0; i < m->n_layer; i++) {
+		b = build_func(g, arena_printf(run, "layer.%u", i), (int)i);
+		build_layer(&b);
+	}
+	b = build_func(g, "head", -1);
+	build_output(&b, build_linear(&b, ROLE_HEAD,
+				      build_norm(&b, ROLE_FINAL_NORM,
+						 build(&b, OP_INPUT, -1, m->hidden, -1, -1))));
+	return g;
+}
+
+void
+graph_set_kv(Graph *g, Format kv)
+{
+	g->kv = kv;
+	for (int n = 0; n < g->count; n++)
+		for (int i = 0; i < g->funcs[n].count; i++)
+			if (g->funcs[n].values[i].op == OP_KV_APPEND)
+				g->funcs[n].values[i].format = kv;
+}
