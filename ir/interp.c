@@ -1,0 +1,343 @@
+/* The walk over a graph that both interpreters share; see interp_impl.h. */
+#include <math.h>
+#include <string.h>
+
+#include "interp_impl.h"
+
+/* ---- sizes ---------------------------------------------------------------------------------- */
+
+/* Largest widths over the graph, which size all scratch. */
+typedef struct Extent {
+	size_t func_bytes; /* rows of the largest function */
+	uint32_t carry, columns, values, head_dim, heads;
+} Extent;
+
+static uint32_t
+max_u32(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Bytes of the rows of one value: any of double, float, or two planes of codes and scales. */
+static size_t
+value_bytes(const Value *v)
+{
+	return INTERP_CHUNK * ((size_t)v->width * sizeof(double) + 4 * sizeof(double));
+}
+
+static Extent
+graph_extent(const Graph *g)
+{
+	const Model *m = g->model;
+	Extent e = {.head_dim = m->head_dim, .heads = m->n_head};
+	e.columns = max_u32(m->hidden, max_u32(m->inter, m->q_width));
+	for (int i = 0; i < g->count; i++) {
+		const Func *f = &g->funcs[i];
+		size_t bytes = 0;
+		for (int k = 0; k < f->count; k++) {
+			const Value *v = func_value(f, k);
+			bytes += value_bytes(v);
+			if (v->op == OP_OUTPUT && i < g->count - 1)
+				e.carry = max_u32(e.carry, v->width);
+		}
+		e.func_bytes = bytes > e.func_bytes ? bytes : e.func_bytes;
+		e.values = max_u32(e.values, (uint32_t)f->count);
+	}
+	return e;
+}
+
+/* A weight row of `columns` columns in any format. */
+static void
+task_alloc(Arena *a, TaskScratch *t, uint32_t columns)
+{
+	t->row.codes = ARENA_ARRAY(a, uint8_t, columns);
+	t->row.scales = ARENA_ARRAY(a, float, columns);
+	t->row.minima = ARENA_ARRAY(a, float, columns);
+	t->row.row_f32 = ARENA_ARRAY(a, float, columns);
+	t->codes = ARENA_ARRAY(a, int16_t, columns);
+	t->weights = ARENA_ARRAY(a, double, columns);
+	t->partial = ARENA_ARRAY(a, float, 3 * INTERP_CHUNK);
+}
+
+static void
+cache_alloc(Interp *x)
+{
+	const Model *m = x->graph->model;
+	size_t n = (size_t)x->n_ctx * m->kv_width;
+	x->keys = ARENA_ARRAY(x->run, Rows, m->n_layer);
+	x->vals = ARENA_ARRAY(x->run, Rows, m->n_layer);
+	for (uint32_t l = 0; l < m->n_layer; l++) {
+		if (x->arithmetic == ARITHMETIC_DOUBLE) {
+			x->keys[l].d = ARENA_ARRAY(x->run, double, n);
+			x->vals[l].d = ARENA_ARRAY(x->run, double, n);
+		} else {
+			x->keys[l].f = ARENA_ARRAY(x->run, float, n);
+			x->vals[l].f = ARENA_ARRAY(x->run, float, n);
+		}
+	}
+}
+
+Interp *
+interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
+{
+	INVARIANT(n_ctx > 0);
+	Interp *x = ARENA_NEW(run, Interp);
+	Extent e = graph_extent(g);
+	size_t pairs = (size_t)INTERP_CHUNK * (e.head_dim / 2 + 1);
+	x->run = run;
+	x->graph = g;
+	x->arithmetic = a;
+	x->ops = a == ARITHMETIC_DOUBLE ? interp_double_ops : interp_contract_ops;
+	x->n_ctx = n_ctx;
+	x->jobs = jobs < 1 ? 1 : jobs;
+	x->values = ARENA_ARRAY(run, Rows, e.values);
+	x->scratch = ARENA_ARRAY(run, uint8_t, e.func_bytes);
+	x->carry.d = ARENA_ARRAY(run, double, (size_t)INTERP_CHUNK *e.carry);
+	x->carry.f = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.carry);
+	x->cos_f = ARENA_ARRAY(run, float, pairs);
+	x->sin_f = ARENA_ARRAY(run, float, pairs);
+	x->cos_d = ARENA_ARRAY(run, double, pairs);
+	x->sin_d = ARENA_ARRAY(run, double, pairs);
+	x->n_tasks = 4 * x->jobs;
+	x->tasks = ARENA_ARRAY(run, TaskScratch, (size_t)x->n_tasks);
+	for (int i = 0; i < x->n_tasks; i++)
+		task_alloc(run, &x->tasks[i], e.columns);
+	x->transposed = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.columns);
+	x->code_sums = ARENA_ARRAY(run, int32_t, (size_t)INTERP_CHUNK * e.columns);
+	x->x_sums = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.columns);
+	/* DOUBLE keeps a query's scores, CONTRACT two rows of a block's partial results. */
+	x->head_bytes = round_up(((size_t)n_ctx + 2 * e.head_dim) * sizeof(double), 64);
+	x->heads = ARENA_ARRAY(run, uint8_t, e.heads * x->head_bytes);
+	cache_alloc(x);
+	return x;
+}
+
+/* ---- what a step asks for ------------------------------------------------------------------- */
+
+static uint32_t
+step_layer(const Step *s)
+{
+	return s->func->layer < 0 ? 0 : (uint32_t)s->func->layer;
+}
+
+const Tensor *
+step_tensor(const Step *s)
+{
+	const Tensor *t =
+		model_tensor(s->interp->graph->model, (Role)s->value->role, step_layer(s));
+	INVARIANT(t != NULL);
+	return t;
+}
+
+Format
+step_weight_format(const Step *s)
+{
+	return graph_weight_format(s->interp->graph, s->value->role, (int)step_layer(s));
+}
+
+Rows *
+step_keys(const Step *s)
+{
+	return &s->interp->keys[step_layer(s)];
+}
+
+Rows *
+step_vals(const Step *s)
+{
+	return &s->interp->vals[step_layer(s)];
+}
+
+void
+step_same(Step *s)
+{
+	*s->out = *s->in[0];
+}
+
+typedef struct RowsWork {
+	Step *step;
+	RowsFn fn;
+	uint32_t rows;
+	int tasks;
+} RowsWork;
+
+static void
+rows_task(void *arg, int i)
+{
+	RowsWork *w = arg;
+	uint32_t first = (uint32_t)((uint64_t)w->rows * (uint64_t)i / (uint64_t)w->tasks);
+	uint32_t end = (uint32_t)((uint64_t)w->rows * (uint64_t)(i + 1) / (uint64_t)w->tasks);
+	w->fn(w->step, &w->step->interp->tasks[i], first, end);
+}
+
+void
+step_parallel_rows(Step *s, RowsFn fn)
+{
+	RowsWork w = {s, fn, step_tensor(s)->rows, s->interp->n_tasks};
+	parallel_for(s->interp->jobs, w.tasks, rows_task, &w);
+}
+
+typedef struct HeadsWork {
+	Step *step;
+	HeadFn fn;
+} HeadsWork;
+
+static void
+heads_task(void *arg, int i)
+{
+	HeadsWork *w = arg;
+	Interp *x = w->step->interp;
+	w->fn(w->step, (uint32_t)i, x->heads + (size_t)i * x->head_bytes);
+}
+
+void
+step_parallel_heads(Step *s, HeadFn fn)
+{
+	HeadsWork w = {s, fn};
+	parallel_for(s->interp->jobs, (int)s->value->heads, heads_task, &w);
+}
+
+/* ---- the walk ------------------------------------------------------------------------------- */
+
+/* Points rows at `bytes` bytes of scratch in every view; a value uses the view of its format. */
+static void
+rows_place(Rows *r, const Value *v, uint8_t *at)
+{
+	size_t n = (size_t)INTERP_CHUNK * v->width;
+	memset(r, 0, sizeof *r);
+	r->d = (double *)(void *)at;
+	r->f = (float *)(void *)at;
+	if (format_is_float(v->format))
+		return;
+	r->hi = (int16_t *)(void *)at;
+	r->lo = r->hi + n;
+	r->scales = (float *)(void *)(r->lo + n);
+	r->n_scales = format_groups(v->format, (int)v->width);
+}
+
+static int
+func_run(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
+{
+	uint8_t *at = x->scratch;
+	int output = -1;
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = func_value(f, i);
+		Step s = {x, f, v, tokens, n, past, {NULL}, &x->values[i]};
+		for (int k = 0; k < VALUE_OPERANDS; k++) {
+			INVARIANT(v->operands[k] < i);
+			if (v->operands[k] >= 0)
+				s.in[k] = &x->values[v->operands[k]];
+		}
+		rows_place(s.out, v, at);
+		at += value_bytes(v);
+		if (v->op == OP_INPUT)
+			*s.out = x->carry;
+		else if (v->op == OP_OUTPUT)
+			output = v->operands[0];
+		else
+			x->ops[v->op](&s);
+	}
+	INVARIANT(output >= 0);
+	return output;
+}
+
+/* Keeps the last row only: what is left of a chunk when no other row's logits are wanted. */
+static void
+carry_last(Interp *x, uint32_t width, int n)
+{
+	size_t from = (size_t)(n - 1) * width;
+	memmove(x->carry.d, x->carry.d + from, width * sizeof(double));
+	memmove(x->carry.f, x->carry.f + from, width * sizeof(float));
+}
+
+static void
+rope_rows(Interp *x, int n)
+{
+	const Model *m = x->graph->model;
+	uint32_t half = m->head_dim / 2;
+	for (int t = 0; t < n; t++) {
+		size_t at = (size_t)t * half;
+		uint32_t position = (uint32_t)(x->n_past + t);
+		if (x->arithmetic == ARITHMETIC_CONTRACT) {
+			rope_table(m, position, x->cos_f + at, x->sin_f + at);
+			continue;
+		}
+		for (uint32_t i = 0; i < half; i++) {
+			double angle = position * pow(m->rope_base, -2.0 * i / m->head_dim);
+			x->cos_d[at + i] = cos(angle);
+			x->sin_d[at + i] = sin(angle);
+		}
+	}
+}
+
+/* Runs every function for n <= INTERP_CHUNK tokens; the head for `wanted` last rows only (0, 1 or
+ * n). */
+static const Rows *
+chunk_run(Interp *x, const int32_t *tokens, int n, int wanted)
+{
+	const Graph *g = x->graph;
+	const Rows *result = NULL;
+	rope_rows(x, n);
+	for (int i = 0; i < g->count; i++) {
+		const Func *f = &g->funcs[i];
+		bool head = i == g->count - 1;
+		if (head && wanted == 0)
+			break;
+		if (head && wanted < n) {
+			carry_last(x, g->model->hidden, n);
+			n = wanted;
+		}
+		int output = func_run(x, f, tokens, n, x->n_past);
+		result = &x->values[output];
+		if (head)
+			break;
+		size_t count = (size_t)n * func_value(f, output)->width;
+		if (x->arithmetic == ARITHMETIC_DOUBLE)
+			memmove(x->carry.d, result->d, count * sizeof(double));
+		else
+			memmove(x->carry.f, result->f, count * sizeof(float));
+	}
+	return result;
+}
+
+static void
+logits_store(const Interp *x, const Rows *r, size_t count, float *logits, double *logits_double)
+{
+	if (x->arithmetic == ARITHMETIC_CONTRACT) {
+		memcpy(logits, r->f, count * sizeof(float));
+		return;
+	}
+	if (logits_double) {
+		memcpy(logits_double, r->d, count * sizeof(double));
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		logits[i] = (float)r->d[i];
+}
+
+void
+interp_eval(Interp *x, const int32_t *tokens, int n, float *logits, double *logits_double, bool all)
+{
+	INVARIANT(n > 0 && n <= x->n_ctx - x->n_past);
+	size_t n_vocab = x->graph->model->n_vocab;
+	size_t stored = 0;
+	while (n > 0) {
+		int c = n < INTERP_CHUNK ? n : INTERP_CHUNK;
+		int wanted = all ? c : n == c;
+		const Rows *r = chunk_run(x, tokens, c, wanted);
+		size_t count = (size_t)wanted * n_vocab;
+		if (wanted)
+			logits_store(x, r, count, logits ? logits + stored : NULL,
+				     logits_double ? logits_double + stored : NULL);
+		stored += count;
+		tokens += c;
+		n -= c;
+		x->n_past += c;
+	}
+}
+
+void
+interp_truncate(Interp *x, int n_past)
+{
+	INVARIANT(n_past >= 0 && n_past <= x->n_past);
+	x->n_past = n_past;
+}

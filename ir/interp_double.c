@@ -1,0 +1,202 @@
+/*
+ * The meaning of the ops in double precision, on the weights as compiled. Quantization of
+ * activations and of the cache is the identity: what is left between this and the contract is
+ * rounding.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "interp_impl.h"
+
+/* A weight row in double, exact: a code of at most 8 bits times a float fits. */
+static void
+weights_double(const Tensor *t, uint32_t row, Format f, TaskScratch *s)
+{
+	int k = (int)t->columns;
+	weight_row_load(t, row, f, &s->row);
+	if (format_is_float(f)) {
+		for (int i = 0; i < k; i++)
+			s->weights[i] = (double)s->row.row_f32[i];
+		return;
+	}
+	int groups = format_groups(f, k);
+	int offset = format_offset(f);
+	int at = 0;
+	for (int g = 0; g < groups; g++) {
+		int end = at + format_group_width(f, k, g);
+		double scale = (double)s->row.scales[g];
+		double minimum = f.minimum ? (double)s->row.minima[g] : 0.0;
+		for (; at < end; at++)
+			s->weights[at] = (s->row.codes[at] - offset) * scale + minimum;
+	}
+}
+
+static double
+dot(const double *a, const double *b, size_t n)
+{
+	double p[8] = {0};
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		for (size_t j = 0; j < 8; j++)
+			p[j] += a[i + j] * b[i + j];
+	for (; i < n; i++)
+		p[0] += a[i] * b[i];
+	return ((p[0] + p[4]) + (p[1] + p[5])) + ((p[2] + p[6]) + (p[3] + p[7]));
+}
+
+static void
+double_embed(Step *s)
+{
+	const Tensor *t = step_tensor(s);
+	TaskScratch *scratch = &s->interp->tasks[0];
+	for (int m = 0; m < s->n; m++) {
+		weights_double(t, (uint32_t)s->tokens[m], step_weight_format(s), scratch);
+		memcpy(s->out->d + (size_t)m * t->columns, scratch->weights,
+		       t->columns * sizeof(double));
+	}
+}
+
+static void
+double_rmsnorm(Step *s)
+{
+	size_t width = s->value->width;
+	for (int m = 0; m < s->n; m++) {
+		const double *x = s->in[0]->d + (size_t)m * width;
+		double *y = s->out->d + (size_t)m * width;
+		double r = 1.0 / sqrt(dot(x, x, width) / (double)width + (double)s->value->eps);
+		for (size_t i = 0; i < width; i++)
+			y[i] = x[i] * r;
+	}
+}
+
+static void
+double_gain(Step *s)
+{
+	size_t width = s->value->width;
+	TaskScratch *scratch = &s->interp->tasks[0];
+	weights_double(step_tensor(s), 0, step_weight_format(s), scratch);
+	for (int m = 0; m < s->n; m++)
+		for (size_t i = 0; i < width; i++)
+			s->out->d[(size_t)m * width + i] =
+				s->in[0]->d[(size_t)m * width + i] * scratch->weights[i];
+}
+
+static void
+linear_rows(Step *s, TaskScratch *scratch, uint32_t first, uint32_t end)
+{
+	const Tensor *t = step_tensor(s);
+	Format f = step_weight_format(s);
+	size_t k = t->columns;
+	for (uint32_t row = first; row < end; row++) {
+		weights_double(t, row, f, scratch);
+		for (int m = 0; m < s->n; m++)
+			s->out->d[(size_t)m * t->rows + row] =
+				dot(scratch->weights, s->in[0]->d + (size_t)m * k, k);
+	}
+}
+
+static void
+double_linear(Step *s)
+{
+	step_parallel_rows(s, linear_rows);
+}
+
+static void
+double_rope(Step *s)
+{
+	size_t d = s->value->width / s->value->heads;
+	size_t half = d / 2;
+	for (int m = 0; m < s->n; m++) {
+		const double *c = s->interp->cos_d + (size_t)m * half;
+		const double *n = s->interp->sin_d + (size_t)m * half;
+		for (uint32_t h = 0; h < s->value->heads; h++) {
+			size_t at = (size_t)m * s->value->width + h * d;
+			const double *x = s->in[0]->d + at;
+			double *y = s->out->d + at;
+			for (size_t i = 0; i < half; i++) {
+				y[i] = x[i] * c[i] - x[i + half] * n[i];
+				y[i + half] = x[i] * n[i] + x[i + half] * c[i];
+			}
+		}
+	}
+}
+
+static void
+attention_head(Step *s, uint32_t head, uint8_t *scratch)
+{
+	const Value *v = s->value;
+	size_t d = v->width / v->heads;
+	size_t kv_width = d * v->kv_heads;
+	size_t kv_at = head / (v->heads / v->kv_heads) * d;
+	const double *keys = step_keys(s)->d + kv_at;
+	const double *vals = step_vals(s)->d + kv_at;
+	double *e = (double *)(void *)scratch;
+	for (int m = 0; m < s->n; m++) {
+		size_t count = (size_t)(s->past + m) + 1;
+		const double *q = s->in[0]->d + (size_t)m * v->width + head * d;
+		double *o = s->out->d + (size_t)m * v->width + head * d;
+		double max = -INFINITY;
+		double sum = 0.0;
+		for (size_t i = 0; i < count; i++) {
+			e[i] = dot(q, keys + i * kv_width, d) / sqrt((double)d);
+			max = e[i] > max ? e[i] : max;
+		}
+		memset(o, 0, d * sizeof *o);
+		for (size_t i = 0; i < count; i++) {
+			double w = exp(e[i] - max);
+			sum += w;
+			for (size_t j = 0; j < d; j++)
+				o[j] += w * vals[i * kv_width + j];
+		}
+		for (size_t j = 0; j < d; j++)
+			o[j] /= sum;
+	}
+}
+
+static void
+double_attention(Step *s)
+{
+	step_parallel_heads(s, attention_head);
+}
+
+static void
+double_kv_append(Step *s)
+{
+	size_t width = s->interp->graph->model->kv_width;
+	size_t at = (size_t)s->past * width;
+	size_t bytes = (size_t)s->n * width * sizeof(double);
+	memcpy(step_keys(s)->d + at, s->in[0]->d, bytes);
+	memcpy(step_vals(s)->d + at, s->in[1]->d, bytes);
+}
+
+static void
+double_silu_mul(Step *s)
+{
+	size_t n = (size_t)s->n * s->value->width;
+	for (size_t i = 0; i < n; i++) {
+		double x = s->in[0]->d[i];
+		s->out->d[i] = x / (1.0 + exp(-x)) * s->in[1]->d[i];
+	}
+}
+
+static void
+double_add(Step *s)
+{
+	size_t n = (size_t)s->n * s->value->width;
+	for (size_t i = 0; i < n; i++)
+		s->out->d[i] = s->in[0]->d[i] + s->in[1]->d[i];
+}
+
+const StepFn interp_double_ops[OP_COUNT] = {
+	[OP_EMBED] = double_embed,
+	[OP_RMSNORM] = double_rmsnorm,
+	[OP_GAIN] = double_gain,
+	[OP_QUANTIZE] = step_same,
+	[OP_TILE] = step_same,
+	[OP_KV_APPEND] = double_kv_append,
+	[OP_LINEAR] = double_linear,
+	[OP_ROPE] = double_rope,
+	[OP_ATTENTION] = double_attention,
+	[OP_SILU_MUL] = double_silu_mul,
+	[OP_ADD] = double_add,
+};

@@ -1,0 +1,91 @@
+/*
+ * What the two interpreters share: the walk over functions and values, storage of rows, rope
+ * positions, the split of work. How a number is computed is each interpreter's own table of ops.
+ */
+#ifndef LATHE_IR_INTERP_IMPL_H
+#define LATHE_IR_INTERP_IMPL_H
+
+#include "interp.h"
+
+/* Tokens that go through the graph together; longer calls are cut. Results do not depend on it. */
+enum { INTERP_CHUNK = 64 };
+
+/*
+ * The rows of one value, one per token of the chunk: `d` in the double interpreter; in the contract
+ * interpreter `f`, or the planes of integer codes (c = 256 hi + lo; up to 8 bits: c = hi) with
+ * n_scales scales a row.
+ */
+typedef struct Rows {
+	double *d;
+	float *f;
+	int16_t *hi, *lo;
+	float *scales;
+	int n_scales;
+} Rows;
+
+/* Scratch of one task of a linear: one task runs on one thread. */
+typedef struct TaskScratch {
+	WeightRow row;
+	int16_t *codes;	 /* code - offset */
+	double *weights; /* dequantised */
+	float *partial;	 /* [3][INTERP_CHUNK] */
+} TaskScratch;
+
+typedef struct Step Step;
+typedef void (*StepFn)(Step *s);
+
+struct Interp {
+	Arena *run;
+	const Graph *graph;
+	Arithmetic arithmetic;
+	const StepFn *ops; /* [OP_COUNT] */
+	int n_ctx, jobs, n_past;
+	Rows carry;	  /* rows that leave one function and enter the next */
+	Rows *values;	  /* of the function at work */
+	uint8_t *scratch; /* backs `values` */
+	/* Per layer: [n_ctx][kv_width] of double or float. */
+	Rows *keys, *vals;
+	/* Of the chunk's positions: [INTERP_CHUNK][head_dim / 2]. */
+	float *cos_f, *sin_f;
+	double *cos_d, *sin_d;
+	int n_tasks; /* of a linear */
+	TaskScratch *tasks;
+	float *transposed;  /* float activations of a linear, [columns][tokens] */
+	int32_t *code_sums; /* [tokens][units] */
+	float *x_sums;	    /* [groups][tokens] */
+	uint8_t *heads;	    /* attention scratch, head_bytes a query head */
+	size_t head_bytes;
+};
+
+/* One value being computed for n tokens at positions [past, past + n). */
+struct Step {
+	Interp *interp;
+	const Func *func;
+	const Value *value;
+	const int32_t *tokens;
+	int n, past;
+	const Rows *in[VALUE_OPERANDS]; /* null: no operand */
+	Rows *out;
+};
+
+extern const StepFn interp_double_ops[OP_COUNT];
+extern const StepFn interp_contract_ops[OP_COUNT];
+/* OP_LINEAR of the contract (interp_linear.c). */
+void interp_contract_linear(Step *s);
+
+/* The tensor that the value names, its compiled format, and the cache of the function's layer. */
+const Tensor *step_tensor(const Step *s);
+Format step_weight_format(const Step *s);
+Rows *step_keys(const Step *s);
+Rows *step_vals(const Step *s);
+/* Calls fn(s, scratch, first, end) on shares of the tensor's rows, in parallel. */
+typedef void (*RowsFn)(Step *s, TaskScratch *t, uint32_t first, uint32_t end);
+void step_parallel_rows(Step *s, RowsFn fn);
+/* Calls fn(s, head, scratch) for each query head, in parallel. */
+typedef void (*HeadFn)(Step *s, uint32_t head, uint8_t *scratch);
+void step_parallel_heads(Step *s, HeadFn fn);
+
+/* An op that changes how a row is stored but not what it is: the result shares the operand. */
+void step_same(Step *s);
+
+#endif
