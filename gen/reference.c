@@ -1,0 +1,205 @@
+/* lathe reference: raw logits by an interpreter, for tests that compare an artefact with them. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/commands.h"
+#include "gen/model/model.h"
+#include "ir/interp.h"
+#include "ir/pass.h"
+
+typedef struct ReferenceOptions {
+	const char *ids, *tokens, *arithmetic, *activations, *kv, *logits;
+	int n, jobs;
+	bool last;
+} ReferenceOptions;
+
+#define FIELD(f) offsetof(ReferenceOptions, f)
+static const Option reference_options[] = {
+	{"--tokens", "LIST", OPTION_STRING, FIELD(tokens), "token ids, separated by commas"},
+	{"--ids", "FILE", OPTION_STRING, FIELD(ids), "token ids from a text file"},
+	{"--n", "N", OPTION_INT, FIELD(n), "use the first N ids only"},
+	{"--arithmetic", "NAME", OPTION_STRING, FIELD(arithmetic), "double, or contract (default)"},
+	{"--activations", "FORMAT", OPTION_STRING, FIELD(activations),
+	 "8:32, 8:token, 16 (default) or f32"},
+	{"--kv", "FORMAT", OPTION_STRING, FIELD(kv), "f16 (default) or f32"},
+	{"--logits", "OUT", OPTION_STRING, FIELD(logits),
+	 "file for the logits, [n][vocabulary]: f64 of double, f32 of contract"},
+	{"--last", NULL, OPTION_FLAG, FIELD(last), "logits of the last position only"},
+	{"--jobs", "N", OPTION_INT, FIELD(jobs), "threads (default: all)"},
+};
+
+static const Command reference_command = {
+	"reference",
+	"MODEL --tokens LIST|--ids FILE --logits OUT [options]",
+	"Writes a model's logits as an interpreter of the IR computes them.",
+	reference_options,
+	sizeof reference_options / sizeof *reference_options,
+	reference_main,
+};
+
+/* ---- what the options say -------------------------------------------------------------------- */
+
+/* A word that names a choice, and the choice. */
+typedef struct NamedFormat {
+	const char *name;
+	Format format;
+} NamedFormat;
+
+static const NamedFormat activation_formats[] = {
+	{"16", {NUMBER_INT, 16, 32, false, 0}},
+	{"8:32", {NUMBER_INT, 8, 32, false, 32}},
+	{"8:token", {NUMBER_INT, 8, 32, false, 0}},
+	{"f32", {NUMBER_FLOAT, 32, 0, false, 0}},
+};
+
+static const NamedFormat kv_formats[] = {
+	{"f16", {NUMBER_FLOAT, 16, 0, false, 0}},
+	{"f32", {NUMBER_FLOAT, 32, 0, false, 0}},
+};
+
+/* The format called `name`, the first of the table for null. */
+static bool
+format_named(const NamedFormat *table, size_t n, const char *option, const char *name, Diag *d,
+	     Format *f)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!name || !strcmp(name, table[i].name)) {
+			*f = table[i].format;
+			return true;
+		}
+	}
+	diag_error(d, (Loc){0}, E_USAGE, "%s does not know '%s'", option, name);
+	return false;
+}
+
+static bool
+is_separator(char c)
+{
+	return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+typedef struct Ids {
+	int32_t *items;
+	int count;
+} Ids;
+
+static bool
+ids_parse(Arena *a, Diag *d, const char *text, size_t size, const Model *m, int max, Ids *ids)
+{
+	ids->items = ARENA_ARRAY(a, int32_t, size / 2 + 1);
+	for (size_t i = 0; i < size && ids->count < max;) {
+		if (is_separator(text[i])) {
+			i++;
+			continue;
+		}
+		uint64_t id = 0;
+		size_t first = i;
+		for (; i < size && text[i] >= '0' && text[i] <= '9' && id < m->n_vocab; i++)
+			id = id * 10 + (uint64_t)(text[i] - '0');
+		if (i == first || id >= m->n_vocab || (i < size && !is_separator(text[i]))) {
+			diag_error(d, (Loc){0}, E_USAGE,
+				   "byte %zu of the ids begins no number below %u", first,
+				   m->n_vocab);
+			return false;
+		}
+		ids->items[ids->count++] = (int32_t)id;
+	}
+	if (ids->count == 0)
+		diag_error(d, (Loc){0}, E_USAGE, "there are no token ids");
+	else if ((uint32_t)ids->count > m->n_ctx)
+		diag_error(d, (Loc){0}, E_USAGE, "%d ids, but the model's context is %u",
+			   ids->count, m->n_ctx);
+	return ids->count > 0 && (uint32_t)ids->count <= m->n_ctx;
+}
+
+static bool
+ids_read(Arena *a, Diag *d, const ReferenceOptions *o, const Model *m, Ids *ids)
+{
+	int max = o->n > 0 ? o->n : INT_MAX;
+	if (o->tokens)
+		return ids_parse(a, d, o->tokens, strlen(o->tokens), m, max, ids);
+	Mapped file;
+	const char *error;
+	if (!file_map(o->ids, &file, &error)) {
+		diag_error(d, (Loc){0}, E_FILE, "%s: %s", o->ids, error);
+		return false;
+	}
+	bool ok = ids_parse(a, d, (const char *)file.data, file.size, m, max, ids);
+	file_unmap(&file);
+	return ok;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+/* The graph as a compile would have it, or null after diagnostics. */
+static Graph *
+reference_graph(Arena *run, Diag *d, const ReferenceOptions *o, const Model *m)
+{
+	Format activations, kv;
+	if (!format_named(activation_formats, sizeof activation_formats / sizeof(NamedFormat),
+			  "--activations", o->activations, d, &activations) ||
+	    !format_named(kv_formats, sizeof kv_formats / sizeof(NamedFormat), "--kv", o->kv, d,
+			  &kv))
+		return NULL;
+	Graph *g = graph_build(run, m);
+	g->activations = activations;
+	graph_set_kv(g, kv);
+	PassOptions passes = {0};
+	return passes_run(g, &passes, d) ? g : NULL;
+}
+
+static void
+reference_write(Arena *run, const ReferenceOptions *o, const Graph *g, Arithmetic a, const Ids *ids)
+{
+	int jobs = o->jobs > 0 ? o->jobs : (int)sysconf(_SC_NPROCESSORS_ONLN);
+	Interp *x = interp_new(run, g, a, ids->count, jobs);
+	size_t rows = o->last ? 1 : (size_t)ids->count;
+	size_t size = a == ARITHMETIC_DOUBLE ? sizeof(double) : sizeof(float);
+	void *logits = arena_array(run, rows * g->model->n_vocab, size);
+	bool exact = a == ARITHMETIC_CONTRACT;
+	interp_eval(x, ids->items, ids->count, exact ? logits : NULL, exact ? NULL : logits,
+		    !o->last);
+	OutFile *out = outfile_open(run, o->logits);
+	uint8_t digest[32];
+	outfile_write(out, logits, rows * g->model->n_vocab * size);
+	outfile_commit(out, digest);
+}
+
+static bool
+reference_run(Arena *run, Diag *d, int argc, char **argv)
+{
+	ReferenceOptions o = {0};
+	StringList operands = {0};
+	if (!options_parse(&reference_command, d, argc, argv, &o, &operands))
+		return false;
+	bool exact = !o.arithmetic || !strcmp(o.arithmetic, "contract");
+	if (operands.count != 1 || !o.tokens == !o.ids || !o.logits) {
+		diag_error(d, (Loc){0}, E_USAGE,
+			   "reference wants one MODEL, one of --tokens and --ids, and --logits");
+		return false;
+	}
+	if (!exact && strcmp(o.arithmetic, "double") != 0) {
+		diag_error(d, (Loc){0}, E_USAGE, "--arithmetic does not know '%s'", o.arithmetic);
+		return false;
+	}
+	const Model *m = model_read(run, d, operands.items[0], NULL);
+	Ids ids = {0};
+	if (!m || !ids_read(run, d, &o, m, &ids))
+		return false;
+	const Graph *g = reference_graph(run, d, &o, m);
+	if (g)
+		reference_write(run, &o, g, exact ? ARITHMETIC_CONTRACT : ARITHMETIC_DOUBLE, &ids);
+	return g != NULL;
+}
+
+int
+reference_main(int argc, char **argv)
+{
+	Arena *run = arena_new();
+	Diag *d = diag_new(run, stderr);
+	bool ok = reference_run(run, d, argc, argv);
+	arena_free(run);
+	return ok ? 0 : EXIT_USER;
+}
