@@ -1,0 +1,301 @@
+/*
+ * Linear kernels in portable C99: one block of 32 rows, a tile of tokens. The loops over a line set
+ * run over consecutive bytes with products that fit 16 bits, which compilers vectorise for any
+ * machine. Needs little-endian weights, as the file has them.
+ */
+
+/* Tokens in a tile: they share what the caches hold of the weights. */
+#define LATHE_TILE_A8 4
+#define LATHE_TILE_A16 4
+#define LATHE_TILE_F32 4
+
+enum { LINEAR_ROWS = 32, LINEAR_SET = 128, LINEAR_TOKENS = 4 };
+
+/* Scales, minima, or one column of float weights: 32 numbers of `bits` bits. */
+LATHE_INLINE void
+linear_numbers(const int bits, const uint8_t *w, float *e)
+{
+	if (bits == 16) {
+		uint16_t h[LINEAR_ROWS];
+
+		memcpy(h, w, sizeof(h));
+		for (int r = 0; r < LINEAR_ROWS; r++)
+			e[r] = s_from_f16(h[r]);
+	} else {
+		memcpy(e, w, LINEAR_ROWS * sizeof(float));
+	}
+}
+
+/* Bytes of scales (and minima) in front of a group; line sets of `width` columns. */
+LATHE_INLINE int
+linear_header(const Linear s)
+{
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+}
+
+LATHE_INLINE int
+linear_sets(const Linear s, const int width)
+{
+	const int columns = 32 / s.bits;
+
+	return (width + columns - 1) / columns;
+}
+
+LATHE_INLINE int
+linear_offset(const Linear s)
+{
+	return s.minimum ? 0 : 1 << (s.bits - 1);
+}
+
+/* ---- integer activations ------------------------------------------------------------------ */
+
+/* Four codes, repeated to the width of a vector. */
+LATHE_INLINE void
+linear_repeat(const int8_t *c, int16_t *v)
+{
+	for (int j = 0; j < 16; j++)
+		v[j] = c[j % 4];
+}
+
+/*
+ * sum[r] += sums of products over n sets of 4-bit codes; slot q of the codes lies at c + step q.
+ * A 16-bit lane takes two products of at most 15 * 128 a set: n <= 8.
+ */
+LATHE_INLINE void
+linear_sets4(const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
+{
+	int16_t t[LINEAR_SET] = {0}, a[16], b[16];
+
+	for (int i = 0; i < n; i++, w += LINEAR_SET, c += 2 * step) {
+		linear_repeat(c, a);
+		linear_repeat(c + step, b);
+		for (int line = 0; line < LINEAR_SET; line += 16)
+			for (int j = 0; j < 16; j++) {
+				const int u = w[line + j];
+
+				t[line + j] = (int16_t)(t[line + j] + (int16_t)((u & 15) * a[j]) +
+							(int16_t)((u >> 4) * b[j]));
+			}
+	}
+	for (int r = 0; r < LINEAR_ROWS; r++)
+		sum[r] += t[4 * r] + t[4 * r + 1] + t[4 * r + 2] + t[4 * r + 3];
+}
+
+/* The same of 8-bit codes, any n: a product is at most 255 * 128 and fits 16 bits. */
+LATHE_INLINE void
+linear_sets8(const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
+{
+	int32_t t[LINEAR_SET] = {0};
+	int16_t a[16];
+
+	for (int i = 0; i < n; i++, w += LINEAR_SET, c += step) {
+		linear_repeat(c, a);
+		for (int line = 0; line < LINEAR_SET; line += 16)
+			for (int j = 0; j < 16; j++)
+				t[line + j] += (int16_t)(w[line + j] * a[j]);
+	}
+	for (int r = 0; r < LINEAR_ROWS; r++)
+		sum[r] += t[4 * r] + t[4 * r + 1] + t[4 * r + 2] + t[4 * r + 3];
+}
+
+/* t[r] = (float)(sum of (u - z) c) of one plane over a unit of `width` columns. */
+LATHE_INLINE void
+linear_dot(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
+	   int32_t codes, float *t)
+{
+	enum { MOST = 8 };
+	const int sets = linear_sets(s, width);
+	int32_t sum[LINEAR_ROWS] = {0};
+
+	if (s.bits == 4) {
+		for (int i = 0; i < sets; i += MOST)
+			linear_sets4(w + i * LINEAR_SET, sets - i < MOST ? sets - i : MOST,
+				     c + (ptrdiff_t)i * 8 * mt, 4 * mt, sum);
+	} else {
+		linear_sets8(w, sets, c, 4 * mt, sum);
+	}
+	for (int r = 0; r < LINEAR_ROWS; r++)
+		t[r] = (float)(sum[r] - linear_offset(s) * codes);
+}
+
+LATHE_INLINE void
+linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		int k, int unit, const float *e, const float *f, float *acc)
+{
+	for (int m = 0; m < mt; m++, acc += LINEAR_ROWS) {
+		const ptrdiff_t at = (ptrdiff_t)unit * mt + m, code = (ptrdiff_t)k * mt + 4 * m;
+		int32_t codes = a->sum_hi[at];
+		float t[LINEAR_ROWS];
+
+		linear_dot(s, mt, width, w, a->hi + code, codes, t);
+		if (s.planes == 2) {
+			float low[LINEAR_ROWS];
+
+			linear_dot(s, mt, width, w, a->lo + code, a->sum_lo[at], low);
+			for (int r = 0; r < LINEAR_ROWS; r++)
+				t[r] = s_fma(t[r], 256, low[r]);
+			codes = 256 * codes + a->sum_lo[at];
+		}
+		if (s.act_group)
+			for (int r = 0; r < LINEAR_ROWS; r++)
+				t[r] = t[r] * a->scale[at];
+		for (int r = 0; r < LINEAR_ROWS; r++)
+			acc[r] = s_fma(t[r], e[r], acc[r]);
+		if (s.minimum) {
+			float all = (float)codes;
+
+			if (s.act_group)
+				all = all * a->scale[at];
+			for (int r = 0; r < LINEAR_ROWS; r++)
+				acc[r] = s_fma(all, f[r], acc[r]);
+		}
+	}
+}
+
+/* ---- float activations -------------------------------------------------------------------- */
+
+LATHE_INLINE void
+linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		  int k, int unit, const float *e, const float *f, float *acc)
+{
+	const int sets = linear_sets(s, width), slots = 8 / s.bits;
+	float p[LINEAR_TOKENS][LINEAR_ROWS] = {{0}};
+	const float *x = a->x + (ptrdiff_t)k * mt;
+
+	for (int i = 0; i < sets; i++, w += LINEAR_SET)
+		for (int column = 0; column < 4 * slots; column++, x += mt) {
+			const uint8_t *line = w + column % 4;
+			float c[LINEAR_ROWS];
+
+			for (int r = 0; r < LINEAR_ROWS; r++) {
+				int u = line[4 * r];
+
+				if (s.bits == 4)
+					u = column < 4 ? u & 15 : u >> 4;
+				c[r] = (float)(u - linear_offset(s));
+			}
+			for (int m = 0; m < mt; m++)
+				for (int r = 0; r < LINEAR_ROWS; r++)
+					p[m][r] = s_fma(c[r], x[m], p[m][r]);
+		}
+	for (int m = 0; m < mt; m++, acc += LINEAR_ROWS) {
+		for (int r = 0; r < LINEAR_ROWS; r++)
+			acc[r] = s_fma(p[m][r], e[r], acc[r]);
+		if (s.minimum) {
+			const float all = a->xsum[(ptrdiff_t)unit * mt + m];
+
+			for (int r = 0; r < LINEAR_ROWS; r++)
+				acc[r] = s_fma(all, f[r], acc[r]);
+		}
+	}
+}
+
+/* ---- a block ------------------------------------------------------------------------------ */
+
+LATHE_INLINE void
+linear_unit(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a, int k,
+	    int unit, const float *e, const float *f, float *acc)
+{
+	if (s.planes == 0)
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+	else
+		linear_unit_int(s, mt, width, w, a, k, unit, e, f, acc);
+}
+
+/* `width` columns that share the scales at `scales`; their line sets begin at w. */
+LATHE_INLINE void
+linear_group(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
+	     const Act *a, int k, int unit, float *acc)
+{
+	const int sums = s.sums < width ? s.sums : width;
+	float e[LINEAR_ROWS], f[LINEAR_ROWS] = {0};
+
+	linear_numbers(s.scale_bits, scales, e);
+	if (s.minimum)
+		linear_numbers(s.scale_bits, scales + s.scale_bits * 4, f);
+	for (int i = 0; i < width / sums; i++) {
+		linear_unit(s, mt, sums, w, a, k, unit, e, f, acc);
+		w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+		k += sums;
+		unit++;
+	}
+	if (width % sums)
+		linear_unit(s, mt, width % sums, w, a, k, unit, e, f, acc);
+}
+
+/* Adds a run's partial sums to the totals in y; the first run begins them. */
+LATHE_INLINE void
+linear_total(const int mt, int run, const float *acc, float *y)
+{
+	for (int i = 0; i < LINEAR_ROWS * mt; i++)
+		y[i] = run ? y[i] + acc[i] : acc[i];
+}
+
+LATHE_INLINE void
+linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split, chunk = s.group < columns ? s.group : columns;
+	const int sums = s.sums < chunk ? s.sums : chunk, units = (chunk + sums - 1) / sums;
+	const ptrdiff_t bytes = (ptrdiff_t)linear_sets(s, chunk) * LINEAR_SET;
+	const uint8_t *scales = w;
+	int k = 0, unit = 0;
+
+	for (int run = 0; run < s.split; run++) {
+		float acc[LINEAR_TOKENS * LINEAR_ROWS] = {0};
+
+		for (int g = 0; g < columns / chunk; g++) {
+			/* a row scale serves all runs */
+			if (s.group <= columns || run == 0) {
+				scales = w;
+				w += linear_header(s);
+			}
+			linear_group(s, mt, chunk, scales, w, a, k, unit, acc);
+			w += bytes;
+			k += chunk;
+			unit += units;
+		}
+		if (columns % chunk)
+			linear_group(s, mt, columns % chunk, w, w + linear_header(s), a, k, unit,
+				     acc);
+		linear_total(mt, run, acc, y);
+	}
+	if (s.planes && !s.act_group)
+		for (int m = 0; m < mt; m++)
+			for (int r = 0; r < LINEAR_ROWS; r++)
+				y[LINEAR_ROWS * m + r] = a->scale[m] * y[LINEAR_ROWS * m + r];
+}
+
+LATHE_INLINE void
+linear_block_float(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split;
+	const float *x = a->x;
+
+	for (int run = 0; run < s.split; run++) {
+		float acc[LINEAR_TOKENS * LINEAR_ROWS] = {0};
+
+		for (int k = 0; k < columns; k++, w += 4 * s.bits, x += mt) {
+			float c[LINEAR_ROWS];
+
+			linear_numbers(s.bits, w, c);
+			for (int m = 0; m < mt; m++)
+				for (int r = 0; r < LINEAR_ROWS; r++)
+					acc[LINEAR_ROWS * m + r] =
+						s_fma(c[r], x[m], acc[LINEAR_ROWS * m + r]);
+		}
+		linear_total(mt, run, acc, y);
+	}
+}
+
+/*
+ * One block of 32 rows, one tile of mt tokens: y[m*32 + r]. s and mt are literals. Reads exactly
+ * the block's bytes at w.
+ */
+LATHE_INLINE void
+linear_block(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	if (s.is_float)
+		linear_block_float(s, mt, w, a, y);
+	else
+		linear_block_int(s, mt, w, a, y);
+}

@@ -1,0 +1,485 @@
+/*
+ * Linear kernels of AVX-512 (F, BW, DQ, VL, VNNI): one block of 32 rows, a tile of tokens.
+ *
+ * Decoding (one token) is bound by memory, so codes are masked in place and never shifted: a line
+ * of 4-bit codes gives the operands x & 15 and x & 0xf0, the second with weight 16, and each has an
+ * accumulator of its own that is shifted once a group, exactly. A tile of tokens is bound by dot
+ * products: there the unpacked line serves all tokens.
+ */
+
+/* Tokens in a tile: what fits the 32 registers without a spill. */
+#define LATHE_TILE_A8 4
+#define LATHE_TILE_A16 3
+#define LATHE_TILE_F32 6
+
+enum { LINEAR_SET = 128, LINEAR_TOKENS = 8 };
+
+LATHE_INLINE int32_t
+linear_i32(const void *p)
+{
+	int32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* Four activation codes in every dword. */
+LATHE_INLINE __m512i
+linear_slot(const int8_t *p)
+{
+	return _mm512_set1_epi32(linear_i32(p));
+}
+
+LATHE_INLINE __m512i
+linear_line(const uint8_t *w)
+{
+	return _mm512_loadu_si512((const void *)w);
+}
+
+LATHE_INLINE __m512i
+linear_mask(__m512i x, const int mask)
+{
+	return _mm512_and_si512(x, _mm512_set1_epi8((char)mask));
+}
+
+/* Scales or minima of rows 16 h .. 16 h + 15 from the line at w. */
+LATHE_INLINE __m512
+linear_scales(const Linear s, const uint8_t *w, const int h)
+{
+	if (s.scale_bits == 16)
+		return _mm512_cvtph_ps(
+			_mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * h)));
+	return _mm512_loadu_ps((const void *)(w + 64 * h));
+}
+
+/* Bytes of scales (and minima) in front of a group, and of the line sets of `width` columns. */
+LATHE_INLINE int
+linear_header(const Linear s)
+{
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+}
+
+LATHE_INLINE ptrdiff_t
+linear_sets(const Linear s, const int width)
+{
+	const int columns = 32 / s.bits;
+
+	return (width + columns - 1) / columns;
+}
+
+/* Start of a sum of (u - z) c over a unit: -z * (sum of c). */
+LATHE_INLINE __m512i
+linear_start(const Linear s, const int32_t *sum)
+{
+	if (s.minimum)
+		return _mm512_setzero_si512();
+	return _mm512_set1_epi32(-(1 << (s.bits - 1)) * *sum);
+}
+
+/*
+ * Adds one unit's sums of products (hi, lo: as integers; unit: its index among the sums) of token m
+ * to acc, rows of half h. e, f: scales and minima.
+ */
+LATHE_INLINE __m512
+linear_merge(const Linear s, const int mt, const Act *a, int unit, const int m, __m512i hi,
+	     __m512i lo, __m512 e, __m512 f, __m512 acc)
+{
+	const ptrdiff_t at = (ptrdiff_t)unit * mt + m;
+	__m512 t = _mm512_cvtepi32_ps(hi);
+
+	if (s.planes == 2)
+		t = _mm512_fmadd_ps(t, _mm512_set1_ps(256), _mm512_cvtepi32_ps(lo));
+	if (s.act_group)
+		t = _mm512_mul_ps(t, _mm512_set1_ps(a->scale[at]));
+	acc = _mm512_fmadd_ps(t, e, acc);
+	if (s.minimum) {
+		int32_t sum = a->sum_hi[at];
+		__m512 all;
+
+		if (s.planes == 2)
+			sum = sum * 256 + a->sum_lo[at];
+		all = _mm512_cvtepi32_ps(_mm512_set1_epi32(sum));
+		if (s.act_group)
+			all = _mm512_mul_ps(all, _mm512_set1_ps(a->scale[at]));
+		acc = _mm512_fmadd_ps(all, f, acc);
+	}
+	return acc;
+}
+
+/* ---- one token ---------------------------------------------------------------------------- */
+
+/* Sums of products of one unit of `width` columns from k on: hi[2] and lo[2] are rows 0-15, 16-31.
+ */
+LATHE_INLINE void
+linear_dot4(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
+	    __m512i *hi, __m512i *lo)
+{
+	const int sets = (int)linear_sets(s, width);
+	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
+	const __m512i zero = _mm512_setzero_si512();
+	__m512i h0 = linear_start(s, a->sum_hi + unit), h1 = h0, h2 = zero, h3 = zero;
+	__m512i l0 = zero, l1 = zero, l2 = zero, l3 = zero;
+
+	if (s.planes == 2)
+		l0 = l1 = linear_start(s, a->sum_lo + unit);
+	LATHE_UNROLL(8)
+	for (int i = 0; i < sets; i++) {
+		const __m512i x = linear_line(w + LINEAR_SET * i);
+		const __m512i y = linear_line(w + LINEAR_SET * i + 64);
+		const __m512i x0 = linear_mask(x, 15), y0 = linear_mask(y, 15);
+		const __m512i x1 = linear_mask(x, 0xf0), y1 = linear_mask(y, 0xf0);
+
+		h0 = _mm512_dpbusd_epi32(h0, x0, linear_slot(c + 8 * i));
+		h1 = _mm512_dpbusd_epi32(h1, y0, linear_slot(c + 8 * i));
+		h2 = _mm512_dpbusd_epi32(h2, x1, linear_slot(c + 8 * i + 4));
+		h3 = _mm512_dpbusd_epi32(h3, y1, linear_slot(c + 8 * i + 4));
+		if (s.planes == 2) {
+			l0 = _mm512_dpbusd_epi32(l0, x0, linear_slot(d + 8 * i));
+			l1 = _mm512_dpbusd_epi32(l1, y0, linear_slot(d + 8 * i));
+			l2 = _mm512_dpbusd_epi32(l2, x1, linear_slot(d + 8 * i + 4));
+			l3 = _mm512_dpbusd_epi32(l3, y1, linear_slot(d + 8 * i + 4));
+		}
+	}
+	hi[0] = _mm512_add_epi32(h0, _mm512_srai_epi32(h2, 4));
+	hi[1] = _mm512_add_epi32(h1, _mm512_srai_epi32(h3, 4));
+	lo[0] = _mm512_add_epi32(l0, _mm512_srai_epi32(l2, 4));
+	lo[1] = _mm512_add_epi32(l1, _mm512_srai_epi32(l3, 4));
+}
+
+/* The same of 8-bit codes and one half of the rows; two chains a plane. */
+LATHE_INLINE void
+linear_dot8(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
+	    __m512i *hi, __m512i *lo)
+{
+	const int sets = (int)linear_sets(s, width);
+	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
+	const __m512i zero = _mm512_setzero_si512();
+	__m512i h0 = linear_start(s, a->sum_hi + unit), h1 = zero, l0 = zero, l1 = zero;
+
+	if (s.planes == 2)
+		l0 = linear_start(s, a->sum_lo + unit);
+	LATHE_UNROLL(8)
+	for (int i = 0; i < sets / 2; i++) {
+		const __m512i x = linear_line(w + 2 * LINEAR_SET * i);
+		const __m512i y = linear_line(w + 2 * LINEAR_SET * i + LINEAR_SET);
+
+		h0 = _mm512_dpbusd_epi32(h0, x, linear_slot(c + 8 * i));
+		h1 = _mm512_dpbusd_epi32(h1, y, linear_slot(c + 8 * i + 4));
+		if (s.planes == 2) {
+			l0 = _mm512_dpbusd_epi32(l0, x, linear_slot(d + 8 * i));
+			l1 = _mm512_dpbusd_epi32(l1, y, linear_slot(d + 8 * i + 4));
+		}
+	}
+	if (sets % 2) {
+		const __m512i x = linear_line(w + (ptrdiff_t)LINEAR_SET * (sets - 1));
+
+		h0 = _mm512_dpbusd_epi32(h0, x, linear_slot(c + 4 * (sets - 1)));
+		if (s.planes == 2)
+			l0 = _mm512_dpbusd_epi32(l0, x, linear_slot(d + 4 * (sets - 1)));
+	}
+	*hi = _mm512_add_epi32(h0, h1);
+	*lo = _mm512_add_epi32(l0, l1);
+}
+
+/* One unit of one token: adds it to acc[2]. */
+LATHE_INLINE void
+linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
+		const __m512 *e, const __m512 *f, __m512 *acc)
+{
+	__m512i hi[2], lo[2];
+
+	if (s.bits == 4) {
+		linear_dot4(s, width, w, a, k, unit, hi, lo);
+	} else {
+		linear_dot8(s, width, w, a, k, unit, hi, lo);
+		linear_dot8(s, width, w + 64, a, k, unit, hi + 1, lo + 1);
+	}
+	acc[0] = linear_merge(s, 1, a, unit, 0, hi[0], lo[0], e[0], f[0], acc[0]);
+	acc[1] = linear_merge(s, 1, a, unit, 0, hi[1], lo[1], e[1], f[1], acc[1]);
+}
+
+/* ---- a tile of tokens --------------------------------------------------------------------- */
+
+/* One slot (4 columns) of 32 rows, x and y, times mt tokens whose codes lie at c. */
+LATHE_INLINE void
+linear_slot_tile(const int mt, __m512i x, __m512i y, const int8_t *c, __m512i (*sum)[2])
+{
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		const __m512i v = linear_slot(c + 4 * m);
+
+		sum[m][0] = _mm512_dpbusd_epi32(sum[m][0], x, v);
+		sum[m][1] = _mm512_dpbusd_epi32(sum[m][1], y, v);
+	}
+}
+
+LATHE_INLINE void
+linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		 int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+{
+	const int sets = (int)linear_sets(s, width);
+	const int8_t *c = a->hi + (ptrdiff_t)k * mt;
+	const int8_t *d = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : c;
+	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		hi[m][0] = hi[m][1] = linear_start(s, a->sum_hi + (ptrdiff_t)unit * mt + m);
+		lo[m][0] = lo[m][1] = _mm512_setzero_si512();
+		if (s.planes == 2)
+			lo[m][0] = lo[m][1] = linear_start(s, a->sum_lo + (ptrdiff_t)unit * mt + m);
+	}
+	LATHE_UNROLL(4)
+	for (int i = 0; i < sets; i++) {
+		__m512i x = linear_line(w), y = linear_line(w + 64);
+
+		w += LINEAR_SET;
+		if (s.bits == 4) {
+			const __m512i x0 = linear_mask(x, 15), y0 = linear_mask(y, 15);
+
+			linear_slot_tile(mt, x0, y0, c, hi);
+			c += 4 * mt;
+			if (s.planes == 2) {
+				linear_slot_tile(mt, x0, y0, d, lo);
+				d += 4 * mt;
+			}
+			x = linear_mask(_mm512_srli_epi16(x, 4), 15);
+			y = linear_mask(_mm512_srli_epi16(y, 4), 15);
+		}
+		linear_slot_tile(mt, x, y, c, hi);
+		c += 4 * mt;
+		if (s.planes == 2) {
+			linear_slot_tile(mt, x, y, d, lo);
+			d += 4 * mt;
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		acc[m][0] =
+			linear_merge(s, mt, a, unit, m, hi[m][0], lo[m][0], e[0], f[0], acc[m][0]);
+		acc[m][1] =
+			linear_merge(s, mt, a, unit, m, hi[m][1], lo[m][1], e[1], f[1], acc[m][1]);
+	}
+}
+
+/* ---- float activations -------------------------------------------------------------------- */
+
+/* (float)(u - z) of column i (a literal below 4) of a slot; high: its code is bits 4-7 of the byte.
+ */
+LATHE_INLINE __m512
+linear_code_f32(const Linear s, __m512i x, const int i, const int high)
+{
+	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
+	__m512i u = _mm512_srlv_epi32(x, _mm512_set1_epi32(8 * i + 4 * high));
+
+	u = _mm512_and_si512(u, _mm512_set1_epi32((1 << s.bits) - 1));
+	if (offset)
+		u = _mm512_sub_epi32(u, _mm512_set1_epi32(offset));
+	return _mm512_cvtepi32_ps(u);
+}
+
+/* Four columns of 32 rows, x and y, times mt tokens whose values lie at v. */
+LATHE_INLINE void
+linear_slot_float(const Linear s, const int mt, __m512i x, __m512i y, const int high,
+		  const float *v, __m512 (*p)[2])
+{
+	LATHE_UNROLL(4)
+	for (int i = 0; i < 4; i++) {
+		const __m512 c = linear_code_f32(s, x, i, high), d = linear_code_f32(s, y, i, high);
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			const __m512 t = _mm512_set1_ps(v[i * mt + m]);
+
+			p[m][0] = _mm512_fmadd_ps(c, t, p[m][0]);
+			p[m][1] = _mm512_fmadd_ps(d, t, p[m][1]);
+		}
+	}
+}
+
+LATHE_INLINE void
+linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		  int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+{
+	const int sets = (int)linear_sets(s, width);
+	const float *v = a->x + (ptrdiff_t)k * mt;
+	__m512 p[LINEAR_TOKENS][2];
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++)
+		p[m][0] = p[m][1] = _mm512_setzero_ps();
+	LATHE_UNROLL(2)
+	for (int i = 0; i < sets; i++, w += LINEAR_SET) {
+		const __m512i x = linear_line(w), y = linear_line(w + 64);
+
+		linear_slot_float(s, mt, x, y, 0, v, p);
+		v += 4 * mt;
+		if (s.bits == 4) {
+			linear_slot_float(s, mt, x, y, 1, v, p);
+			v += 4 * mt;
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		acc[m][0] = _mm512_fmadd_ps(p[m][0], e[0], acc[m][0]);
+		acc[m][1] = _mm512_fmadd_ps(p[m][1], e[1], acc[m][1]);
+		if (s.minimum) {
+			const __m512 sum = _mm512_set1_ps(a->xsum[(ptrdiff_t)unit * mt + m]);
+
+			acc[m][0] = _mm512_fmadd_ps(sum, f[0], acc[m][0]);
+			acc[m][1] = _mm512_fmadd_ps(sum, f[1], acc[m][1]);
+		}
+	}
+}
+
+/* ---- a block ------------------------------------------------------------------------------ */
+
+/* One unit of any kind. */
+LATHE_INLINE void
+linear_unit(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a, int k,
+	    int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+{
+	if (s.planes == 0)
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+	else if (mt == 1)
+		linear_unit_one(s, width, w, a, k, unit, e, f, acc[0]);
+	else
+		linear_unit_tile(s, mt, width, w, a, k, unit, e, f, acc);
+}
+
+/* `width` columns that share the scales at `scales`; their line sets begin at w. */
+LATHE_INLINE void
+linear_group(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
+	     const Act *a, int k, int unit, __m512 (*acc)[2])
+{
+	const int sums = s.sums < width ? s.sums : width;
+	const uint8_t *minima = scales + s.scale_bits * 4;
+	const __m512 e[2] = {linear_scales(s, scales, 0), linear_scales(s, scales, 1)};
+	__m512 f[2] = {e[0], e[1]};
+
+	if (s.minimum) {
+		f[0] = linear_scales(s, minima, 0);
+		f[1] = linear_scales(s, minima, 1);
+	}
+	for (int i = 0; i < width / sums; i++) {
+		linear_unit(s, mt, sums, w, a, k, unit, e, f, acc);
+		w += linear_sets(s, sums) * LINEAR_SET;
+		k += sums;
+		unit++;
+	}
+	if (width % sums)
+		linear_unit(s, mt, width % sums, w, a, k, unit, e, f, acc);
+}
+
+/* Adds a run's partial sums to the totals in y; the first run begins them. */
+LATHE_INLINE void
+linear_total(const int mt, int run, __m512 (*acc)[2], float *y)
+{
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		float *t = y + 32 * m;
+
+		if (run) {
+			acc[m][0] = _mm512_add_ps(_mm512_loadu_ps(t), acc[m][0]);
+			acc[m][1] = _mm512_add_ps(_mm512_loadu_ps(t + 16), acc[m][1]);
+		}
+		_mm512_storeu_ps(t, acc[m][0]);
+		_mm512_storeu_ps(t + 16, acc[m][1]);
+	}
+}
+
+LATHE_INLINE void
+linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split, chunk = s.group < columns ? s.group : columns;
+	const int sums = s.sums < chunk ? s.sums : chunk, units = (chunk + sums - 1) / sums;
+	const ptrdiff_t bytes = linear_sets(s, chunk) * LINEAR_SET;
+	const uint8_t *scales = w;
+	int k = 0, unit = 0;
+
+	for (int run = 0; run < s.split; run++) {
+		__m512 acc[LINEAR_TOKENS][2];
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++)
+			acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+		for (int g = 0; g < columns / chunk; g++) {
+			/* a row scale serves all runs */
+			if (s.group <= columns || run == 0) {
+				scales = w;
+				w += linear_header(s);
+			}
+			linear_group(s, mt, chunk, scales, w, a, k, unit, acc);
+			w += bytes;
+			k += chunk;
+			unit += units;
+		}
+		if (columns % chunk)
+			linear_group(s, mt, columns % chunk, w, w + linear_header(s), a, k, unit,
+				     acc);
+		linear_total(mt, run, acc, y);
+	}
+	if (s.planes && !s.act_group) {
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			const __m512 scale = _mm512_set1_ps(a->scale[m]);
+			float *t = y + 32 * m;
+
+			_mm512_storeu_ps(t, _mm512_mul_ps(scale, _mm512_loadu_ps(t)));
+			_mm512_storeu_ps(t + 16, _mm512_mul_ps(scale, _mm512_loadu_ps(t + 16)));
+		}
+	}
+}
+
+/* 16 float weights of one column. */
+LATHE_INLINE __m512
+linear_weights(const Linear s, const uint8_t *w, const int h)
+{
+	if (s.bits == 16)
+		return _mm512_cvtph_ps(
+			_mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * h)));
+	return _mm512_loadu_ps((const void *)(w + 64 * h));
+}
+
+LATHE_INLINE void
+linear_block_float(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split;
+	const float *x = a->x;
+
+	for (int run = 0; run < s.split; run++) {
+		__m512 acc[LINEAR_TOKENS][2];
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++)
+			acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+		LATHE_UNROLL(4)
+		for (int k = 0; k < columns; k++) {
+			const __m512 c = linear_weights(s, w, 0), d = linear_weights(s, w, 1);
+
+			LATHE_UNROLL(8)
+			for (int m = 0; m < mt; m++) {
+				const __m512 t = _mm512_set1_ps(x[m]);
+
+				acc[m][0] = _mm512_fmadd_ps(c, t, acc[m][0]);
+				acc[m][1] = _mm512_fmadd_ps(d, t, acc[m][1]);
+			}
+			w += 4 * s.bits;
+			x += mt;
+		}
+		linear_total(mt, run, acc, y);
+	}
+}
+
+/*
+ * One block of 32 rows, one tile of mt tokens: y[m*32 + r]. s and mt are literals. Reads exactly
+ * the block's bytes at w.
+ */
+LATHE_INLINE void
+linear_block(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	if (s.is_float)
+		linear_block_float(s, mt, w, a, y);
+	else
+		linear_block_int(s, mt, w, a, y);
+}
