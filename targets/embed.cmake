@@ -34,7 +34,8 @@ static const struct {
 } texts[] = {
 ${rows}};
 
-const char *template_text(const char *name, size_t *size)
+const char *
+template_text(const char *name, size_t *size)
 {
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		if (strcmp(texts[i].name, name) == 0) {
