@@ -159,7 +159,8 @@ value_equal(const Value *a, const Value *b)
 bool
 func_equal(const Graph *g, const Func *a, const Func *b)
 {
-	if (a->count != b->count || (a->layer < 0) != (b->layer < 0))
+	if (a->count != b->count || (a->layer < 0) != (b->layer < 0) ||
+	    func_is_last(g, a) != func_is_last(g, b))
 		return false;
 	for (int i = 0; i < a->count; i++)
 		if (!value_equal(&a->values[i], &b->values[i]) ||

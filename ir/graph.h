@@ -151,6 +151,12 @@ op_name(Op op)
 {
 	return op_table[op].name;
 }
+/* The last function gives the logits: its output is the caller's memory. */
+static inline bool
+func_is_last(const Graph *g, const Func *f)
+{
+	return f == &g->funcs[g->count - 1];
+}
 /* Format that a tensor is compiled to. layer is ignored for roles that are not layered. */
 Format graph_weight_format(const Graph *g, int role, int layer);
 /* Rows and columns of the tensor that a value names. */

@@ -13,7 +13,9 @@ enum {
 	FACT_SCHEDULED = 8, /* Func.order, Func.kernels */
 	FACT_PLACED = 16,   /* Func.buffers, Value.buffer */
 	FACT_ALL = 31,
+	FACT_COUNT = 5,
 };
+extern const char *const fact_names[FACT_COUNT]; /* by bit */
 
 typedef struct PassOptions {
 	const char *const *only;    /* null: the whole table; else these, in this order */

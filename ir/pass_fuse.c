@@ -1,0 +1,141 @@
+/*
+ * fuse: values with one number in Value.kernel become one kernel (the kinds: KernelKind). A value
+ * joins a kernel only where no way leads out of that kernel and back in, so that kernels have an
+ * order:
+ *
+ *   linear + add           the linear has no other reader
+ *   linear + linear + silu_mul   two of one activation and equal shape and format, no other readers
+ *   linears                of one activation and one format: they do not depend on each other
+ *   rope k, rope q + kv_append   the ropes have no other reader but the attention
+ *   rmsnorm, gain, quantize, tile   with the rows kernel that makes their operand
+ */
+#include "passes.h"
+
+typedef struct Fuse {
+	const Graph *g;
+	Func *f;
+	const int *uses;
+	int kernels; /* numbers given so far */
+} Fuse;
+
+static Value *
+operand(const Fuse *s, const Value *v, int k)
+{
+	return &s->f->values[v->operands[k]];
+}
+
+/* A linear in no kernel yet that v alone reads, by operand k. */
+static Value *
+only_linear(const Fuse *s, const Value *v, int k)
+{
+	Value *x = operand(s, v, k);
+	bool only = x->op == OP_LINEAR && x->kernel < 0 && s->uses[v->operands[k]] == 1;
+	return only ? x : NULL;
+}
+
+static bool
+linears_stack(const Fuse *s, const Value *a, const Value *b)
+{
+	return a->operands[0] == b->operands[0] &&
+	       format_equal(graph_weight_format(s->g, a->role, s->f->layer),
+			    graph_weight_format(s->g, b->role, s->f->layer));
+}
+
+static void
+fuse_silu_mul(Fuse *s, Value *v)
+{
+	Value *gate = only_linear(s, v, 0), *up = only_linear(s, v, 1);
+	if (gate && up && gate != up && gate->width == up->width && linears_stack(s, gate, up))
+		gate->kernel = up->kernel = v->kernel = s->kernels++;
+}
+
+static void
+fuse_add(Fuse *s, Value *v)
+{
+	for (int k = 1; k >= 0 && v->kernel < 0; k--) {
+		Value *x = only_linear(s, v, k);
+		if (x)
+			x->kernel = v->kernel = s->kernels++;
+	}
+}
+
+static void
+fuse_linear(Fuse *s, int i)
+{
+	Value *v = &s->f->values[i];
+	if (v->kernel >= 0)
+		return;
+	v->kernel = s->kernels++;
+	for (int j = i + 1; j < s->f->count; j++) {
+		Value *w = &s->f->values[j];
+		if (w->op == OP_LINEAR && w->kernel < 0 && linears_stack(s, v, w))
+			w->kernel = v->kernel;
+	}
+}
+
+/* The ropes in front of an append and of the attention that reads it. */
+static void
+fuse_attention(Fuse *s, const Value *attention)
+{
+	Value *append = operand(s, attention, 1), *ropes[2];
+	ropes[0] = operand(s, append, 0);
+	ropes[1] = operand(s, attention, 0);
+	if (append->kernel >= 0)
+		return;
+	append->kernel = s->kernels++;
+	for (int k = 0; k < 2; k++) {
+		int i = (int)(ropes[k] - s->f->values);
+		if (ropes[k]->op == OP_ROPE && s->uses[i] == 1)
+			ropes[k]->kernel = append->kernel;
+	}
+}
+
+/* One operand, so the kernel of its producer is the only way in. */
+static void
+fuse_rows(Fuse *s, Value *v)
+{
+	const Value *x = operand(s, v, 0);
+	bool joins = v->op == OP_RMSNORM || v->op == OP_GAIN || op_table[v->op].result == 'a';
+	bool rows = x->kernel >= 0 && op_table[x->op].kernel == KERNEL_ROWS;
+	if (joins && rows)
+		for (int i = 0; i < s->f->count && rows; i++)
+			rows = s->f->values[i].kernel != x->kernel ||
+			       op_table[s->f->values[i].op].kernel == KERNEL_ROWS;
+	v->kernel = joins && rows ? x->kernel : s->kernels++;
+}
+
+static void
+fuse_func(const Graph *g, Func *f)
+{
+	Arena *scratch = arena_new();
+	Fuse s = {.g = g, .f = f, .uses = func_uses(scratch, f)};
+	for (int i = 0; i < f->count; i++) {
+		Value *v = &f->values[i];
+		if (v->op == OP_SILU_MUL)
+			fuse_silu_mul(&s, v);
+		else if (v->op == OP_ADD)
+			fuse_add(&s, v);
+		else if (v->op == OP_ATTENTION)
+			fuse_attention(&s, v);
+	}
+	for (int i = 0; i < f->count; i++)
+		if (f->values[i].op == OP_LINEAR)
+			fuse_linear(&s, i);
+	for (int i = 0; i < f->count; i++) {
+		Value *v = &f->values[i];
+		if (v->kernel >= 0 || op_table[v->op].kernel == KERNEL_NONE)
+			continue;
+		if (op_table[v->op].kernel == KERNEL_ROWS && op_operands(v->op) > 0)
+			fuse_rows(&s, v);
+		else
+			v->kernel = s.kernels++;
+	}
+	arena_free(scratch);
+}
+
+void
+pass_fuse(Graph *g)
+{
+	for (int n = 0; n < g->count; n++)
+		fuse_func(g, &g->funcs[n]);
+}

@@ -1,0 +1,28 @@
+/* hoist: of equal values the first stays. Values that stand for an effect or a name are kept. */
+#include "passes.h"
+
+static void
+merge_equal(Graph *g, Func *f)
+{
+	int *by = ARENA_ARRAY(g->arena, int, (size_t)f->count + 1);
+	for (int i = 0; i < f->count; i++) {
+		Value *v = &f->values[i];
+		by[i] = i;
+		for (int k = 0; k < op_operands(v->op); k++)
+			v->operands[k] = by[v->operands[k]];
+		KernelKind kind = op_table[v->op].kernel;
+		if (kind == KERNEL_NONE || kind == KERNEL_KV)
+			continue;
+		for (int j = 0; j < i && by[i] == i; j++)
+			if (by[j] == j && value_equal(&f->values[j], v))
+				by[i] = j;
+	}
+	func_replace(g, f, by);
+}
+
+void
+pass_hoist(Graph *g)
+{
+	for (int n = 0; n < g->count; n++)
+		merge_equal(g, &g->funcs[n]);
+}

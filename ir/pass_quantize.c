@@ -1,0 +1,32 @@
+/*
+ * quantize: where the graph wants integer activations, each linear with integer weights that reads
+ * a float row reads its codes instead. One quantize a linear; hoist merges the equal ones.
+ */
+#include "passes.h"
+
+static bool
+make_quantize(const Graph *g, const Func *f, int i, Value *v)
+{
+	const Value *linear = &f->values[i];
+	if (linear->op != OP_LINEAR)
+		return false;
+	const Value *x = &f->values[linear->operands[0]];
+	Format weight = graph_weight_format(g, linear->role, f->layer);
+	if (format_is_float(weight) || op_table[x->op].result != 'r')
+		return false;
+	*v = value_new(OP_QUANTIZE, x->width, linear->loc);
+	v->format = g->activations;
+	v->format.scale_bits = 32;
+	v->basis = x->basis;
+	v->sums = linear_sums(weight, v->format, x->width);
+	return true;
+}
+
+void
+pass_quantize(Graph *g)
+{
+	if (format_is_float(g->activations))
+		return;
+	for (int n = 0; n < g->count; n++)
+		func_insert(g, &g->funcs[n], make_quantize);
+}
