@@ -4,7 +4,7 @@
 #include <string.h>
 
 const OpInfo op_table[OP_COUNT] = {
-#define OP(e, text, operands, result, tensor, attributes, width, kernel, meaning)                  \
+#define OP(e, text, operands, result, tensor, attributes, width, kernel, meaning) \
 	[e] = {text, operands, result, tensor, attributes, width, kernel, meaning},
 #include "ops.def"
 };
@@ -180,10 +180,9 @@ typedef struct Builder {
 static Loc
 role_loc(const Builder *b, int role)
 {
-	const Tensor *t =
-		role < 0 ? NULL
-			 : model_tensor(b->g->model, (Role)role,
-					b->f->layer < 0 ? 0 : (uint32_t)b->f->layer);
+	const Tensor *t = role < 0 ? NULL
+				   : model_tensor(b->g->model, (Role)role,
+						  b->f->layer < 0 ? 0 : (uint32_t)b->f->layer);
 	return t ? t->loc : b->g->model->loc;
 }
 
@@ -246,8 +245,7 @@ build_mlp(Builder *b, int x)
 {
 	int gate = build_linear(b, ROLE_GATE, x);
 	int up = build_linear(b, ROLE_UP, x);
-	return build_linear(b, ROLE_DOWN,
-			    build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
+	return build_linear(b, ROLE_DOWN, build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
 }
 
 static void
@@ -261,7 +259,8 @@ build_layer(Builder *b)
 {
 	uint32_t hidden = b->g->model->hidden;
 	int x = build(b, OP_INPUT, -1, hidden, -1, -1);
-	x = build(b, OP_ADD, ROLE_O, hidden, x, build_attention(b, build_norm(b, ROLE_ATTN_NORM, x)));
+	x = build(b, OP_ADD, ROLE_O, hidden, x,
+		  build_attention(b, build_norm(b, ROLE_ATTN_NORM, x)));
 	x = build(b, OP_ADD, ROLE_DOWN, hidden, x, build_mlp(b, build_norm(b, ROLE_MLP_NORM, x)));
 	build_output(b, x);
 }

@@ -27,10 +27,10 @@ typedef enum OpWidth {
 /* What a kernel does; an op's own kind is a column of ops.def. */
 typedef enum KernelKind {
 	KERNEL_NONE = -1, /* input, output: names, no work */
-	KERNEL_ROWS,      /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
-	KERNEL_LINEAR,    /* linears of one activation value and one weight format, stacked; behind one
-			     linear an add, behind two of equal shape a silu_mul */
-	KERNEL_KV,        /* kv_append, with the ropes of k and q in front of it when fused */
+	KERNEL_ROWS,   /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
+	KERNEL_LINEAR, /* linears of one activation value and one weight format, stacked; behind one
+			  linear an add, behind two of equal shape a silu_mul */
+	KERNEL_KV,     /* kv_append, with the ropes of k and q in front of it when fused */
 	KERNEL_ATTENTION, /* one query head of one token at a time */
 	KERNEL_KINDS,
 } KernelKind;
@@ -75,17 +75,20 @@ typedef struct Value {
 	Op op;
 	int operands[VALUE_OPERANDS]; /* indexes into the function, -1: none */
 	int role;		      /* Role of the tensor it names, -1: none */
-	uint32_t width;		      /* elements of the row */
+	uint32_t width;		      /* elements of the row; OP_KV_APPEND: of k and v together */
 	Format format;
 	Basis basis;
 	Loc loc;	   /* of what asked for it: the tensor, or a line of a plan */
 	float eps;	   /* OP_RMSNORM */
 	uint32_t heads;	   /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
-	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row. What the
-			      readers' offsets and minima need. */
-	int kernel;	   /* fuse: values with one number are one emitted kernel; -1: alone */
-	int buffer;	   /* arena: index into Func.buffers, -1: never leaves its kernel */
+	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row;
+			      OP_TILE: columns per partial sum of x, 0: no sums. What the readers'
+			      offsets and minima need: linear_sums. */
+	int kernel;	   /* fuse: values with one number are one emitted kernel; -1: alone.
+			      schedule: index into Func.kernels, -1: input and output */
+	int buffer;	   /* arena: index into Func.buffers, -1: never leaves its kernel, or lies
+			      in the cache. OP_OUTPUT: its operand's */
 } Value;
 
 /* Side tables of schedule and arena. */
@@ -101,10 +104,18 @@ typedef struct Kernel {
 	bool repeat_at_one;
 } Kernel;
 
+/*
+ * Buffer BUFFER_X, the residual stream, is the same memory in all functions: the input of a
+ * function lies there, its output (but the last function's) is left there, and a residual add is in
+ * place there when it is the last reader of the old row. With n tokens a buffer starts at byte
+ * offset * n of the arena: offsets and bytes are multiples of 64.
+ */
+enum { BUFFER_X = 0 };
 typedef struct Buffer {
 	uint64_t bytes;		 /* per token */
 	uint64_t offset;	 /* in units of bytes per token, within the activation arena */
-	int first_use, last_use; /* kernels */
+	int first_use, last_use; /* phases */
+	bool caller; /* the last function's output, the logits: memory of the caller, no offset */
 } Buffer;
 
 typedef struct Func {
@@ -113,7 +124,8 @@ typedef struct Func {
 	int same_as;	  /* dedup: index of the function whose code it shares; itself if none */
 	Value *values;
 	int count, capacity;
-	int *order; /* schedule: values kernel by kernel */
+	int *order; /* schedule: values kernel by kernel, all but input and output */
+	int n_order;
 	Kernel *kernels;
 	int n_kernels;
 	Buffer *buffers;
@@ -127,8 +139,8 @@ typedef struct Graph {
 	int count;
 	/* Format each tensor is compiled to: formats[role][layer], as Model.tensors. */
 	Format *formats[ROLE_COUNT];
-	Format activations;		/* of linears with integer weights */
-	Format kv;			/* f32 or f16 */
+	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
+	Format kv;	    /* f32 or f16 */
 	uint64_t arena_bytes_per_token; /* arena pass */
 	unsigned facts;			/* pass.h */
 } Graph;
@@ -137,7 +149,8 @@ typedef struct Graph {
 Value value_new(Op op, uint32_t width, Loc loc);
 /* Appends a value to f and returns its index. */
 int func_add(Graph *g, Func *f, Value v);
-static inline const Value *func_value(const Func *f, int i)
+static inline const Value *
+func_value(const Func *f, int i)
 {
 	return &f->values[i];
 }
@@ -174,8 +187,7 @@ uint32_t linear_sums(Format weight, Format activation, uint32_t columns);
  * its own and becomes i's operand 0. func_replace: value i with by[i] != i disappears and its
  * readers read by[i] < i instead.
  */
-void func_insert(Graph *g, Func *f,
-		 bool (*make)(const Graph *g, const Func *f, int i, Value *v));
+void func_insert(Graph *g, Func *f, bool (*make)(const Graph *g, const Func *f, int i, Value *v));
 void func_replace(Graph *g, Func *f, const int *by);
 /* How often each value is an operand: uses[f->count]. */
 int *func_uses(Arena *a, const Func *f);

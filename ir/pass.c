@@ -9,7 +9,7 @@
 const char *const fact_names[FACT_COUNT] = {"tiled", "fused", "deduped", "scheduled", "placed"};
 
 const Pass pass_table[] = {
-#define PASS(function, name, establishes, needs, breaks, mandatory, what)                          \
+#define PASS(function, name, establishes, needs, breaks, mandatory, what) \
 	{name, what, function, establishes, needs, breaks, mandatory},
 #include "passes.def"
 };

@@ -7,8 +7,8 @@
 /* What holds of a graph. `tests/ir` and the text form name them in lower case. */
 enum {
 	FACT_NONE = 0,
-	FACT_TILED = 1,     /* every linear reads a quantize or a tile */
-	FACT_FUSED = 2,     /* Value.kernel groups values */
+	FACT_TILED = 1,	    /* every linear reads a quantize or a tile */
+	FACT_FUSED = 2,	    /* Value.kernel groups values */
 	FACT_DEDUPED = 4,   /* Func.same_as is set */
 	FACT_SCHEDULED = 8, /* Func.order, Func.kernels */
 	FACT_PLACED = 16,   /* Func.buffers, Value.buffer */
@@ -18,7 +18,7 @@ enum {
 extern const char *const fact_names[FACT_COUNT]; /* by bit */
 
 typedef struct PassOptions {
-	const char *const *only;    /* null: the whole table; else these, in this order */
+	const char *const *only; /* null: the whole table; else these, in this order */
 	int n_only;
 	const char *const *disable; /* names; a mandatory pass refuses */
 	int n_disable;
@@ -58,13 +58,13 @@ void pass_apply(Graph *g, const Pass *p, Diag *d);
  *   codes          hi, lo (where planes == 2), sum_hi, sum_lo (where planes == 2), scale
  */
 typedef struct RowLayout {
-	uint32_t padded;           /* columns of x or of a plane: f32 rows a multiple of 32, others
-	                              of 16 */
-	uint32_t planes;           /* 1: int8, 2: int16; 0: float */
+	uint32_t padded;	   /* columns of x or of a plane: f32 rows a multiple of 32, others
+				      of 16 */
+	uint32_t planes;	   /* 1: int8, 2: int16; 0: float */
 	uint32_t n_sums, n_scales; /* per token */
 	uint64_t x, xsum, hi, lo, sum_hi, sum_lo, scale; /* offset of each part per token; 0 if
-	                                                    absent */
-	uint64_t bytes;            /* per token, all parts: a multiple of 64; 0 for the cache */
+							    absent */
+	uint64_t bytes; /* per token, all parts: a multiple of 64; 0 for the cache */
 } RowLayout;
 RowLayout row_layout(const Value *v);
 
