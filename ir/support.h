@@ -130,6 +130,7 @@ void text_vprintf(Text *t, const char *format, va_list args);
 /* One line at the current indent. A line that ends in '{' indents what follows, one that begins
  * with '}' undents itself: nobody counts braces. */
 void text_line(Text *t, const char *format, ...) LATHE_PRINTF(2, 3);
+void text_blank(Text *t); /* an empty line */
 /* The shortest decimal text that reads back as the same number, e.g. "0.1", "1e-05". */
 void text_float(Text *t, float v);
 void text_double(Text *t, double v);

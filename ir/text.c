@@ -78,6 +78,12 @@ text_line(Text *t, const char *format, ...)
 }
 
 void
+text_blank(Text *t)
+{
+	text_add(t, "\n", 1);
+}
+
+void
 text_double(Text *t, double v)
 {
 	char s[40];

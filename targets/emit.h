@@ -1,0 +1,48 @@
+/*
+ * From a scheduled graph to the C files of an artefact. Everything printed depends on the graph,
+ * the layout, the name and the target alone.
+ */
+#ifndef LATHE_TARGETS_EMIT_H
+#define LATHE_TARGETS_EMIT_H
+
+#include "layout.h"
+#include "target.h"
+
+/* What the emitters know of the artefact. */
+typedef struct Artefact {
+	const Graph *graph;
+	const Layout *layout;
+	const char *name;  /* of files, as the user gave it */
+	const char *ident; /* of C symbols: each byte that no identifier may hold is `_` */
+	const Target *const *targets; /* best first */
+	int n_targets;
+	uint8_t build[32]; /* identity of model, formats and layout */
+	uint64_t weights_checksum;
+} Artefact;
+
+/* name with every byte that a C identifier may not hold replaced; a leading digit gets `m` in
+ * front. */
+char *emit_ident(Arena *a, const char *name);
+
+/*
+ * A template with its holes filled: @name@, @NAME@, and the model's constants. A hole without a
+ * value is our bug.
+ */
+void emit_template(Text *t, const Artefact *x, const char *template_name);
+
+Text *emit_header(Arena *a, const Artefact *x);	  /* NAME.h */
+Text *emit_internal(Arena *a, const Artefact *x); /* NAME_internal.h */
+Text *emit_api(Arena *a, const Artefact *x);	  /* NAME.c */
+/* NAME_SUFFIX.c: the vector words, the kernels and the phases of one ISA level. */
+Text *emit_level(Arena *a, const Artefact *x, const Target *target);
+/* NAME_weights.c: the weights by .incbin. */
+Text *emit_weights(Arena *a, const Artefact *x);
+
+/* emit_kernels.c: the kernels of one unit, then its phases and its table `IDENT_phases`. */
+void emit_unit(Text *t, const Artefact *x, const Unit *u);
+/* The specialised linear functions that all units call. */
+void emit_linears(Text *t, const Artefact *x);
+/* f32 elements of a worker's memory inside kernels. */
+uint64_t emit_scratch_floats(const Artefact *x);
+
+#endif

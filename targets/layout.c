@@ -1,0 +1,197 @@
+#include "layout.h"
+
+#include <string.h>
+
+enum { CONSTANT_ALIGN = 64, FIELD_MAX = 96 };
+
+static const Value *
+kernel_value(const Func *f, const Kernel *k, int i)
+{
+	return &f->values[f->order[k->first + i]];
+}
+
+/* "q_k_v" of the roles that a constant holds, or "attn_norm". */
+static const char *
+constant_field(Arena *a, const Constant *c)
+{
+	Text *t = text_new(a);
+	for (int i = 0; i < c->n_roles; i++)
+		text_printf(t, "%s%s", i ? "_" : "", role_names[c->roles[i]]);
+	return t->text;
+}
+
+static void
+constant_finish(Arena *a, const Graph *g, Constant *c)
+{
+	c->field = constant_field(a, c);
+	c->bytes = 0;
+	for (int i = 0; i < c->n_roles; i++) {
+		uint32_t columns;
+		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &columns);
+		c->columns = columns;
+		c->bytes += c->vector ? round_up(columns, PACK_ROWS) * sizeof(float)
+				      : pack_bytes(c->format, c->rows[i], columns);
+	}
+}
+
+/* The constants of one kernel: each vector alone, all matrices of its linears together. */
+static void
+unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
+{
+	const Kernel *k = &f->kernels[kernel];
+	Constant stack = {.kernel = kernel};
+	bool silu = false;
+	for (int i = 0; i < k->count; i++) {
+		const Value *v = kernel_value(f, k, i);
+		silu |= k->kind == KERNEL_LINEAR && v->op == OP_SILU_MUL;
+		if (v->role < 0)
+			continue;
+		if (op_table[v->op].tensor == TENSOR_VECTOR) {
+			Constant *c = &u->constants[u->n_constants++];
+			*c = (Constant){.roles = {v->role},
+					.n_roles = 1,
+					.vector = true,
+					.format = FORMAT_F32,
+					.kernel = kernel};
+			constant_finish(a, g, c);
+			continue;
+		}
+		INVARIANT(stack.n_roles < STACK_MAX);
+		stack.roles[stack.n_roles++] = v->role;
+		stack.format = graph_weight_format(g, v->role, f->layer);
+	}
+	if (stack.n_roles) {
+		stack.interleaved = silu;
+		constant_finish(a, g, &stack);
+		u->constants[u->n_constants++] = stack;
+	}
+}
+
+static void
+unit_init(Arena *a, const Graph *g, Unit *u, int func)
+{
+	const Func *f = &g->funcs[func];
+	char *ident = arena_printf(a, "%s", f->name);
+	char *to = ident;
+	for (const char *s = ident; *s; s++)
+		if (*s != '.')
+			*to++ = *s;
+	*to = 0;
+	u->func = func;
+	u->ident = ident;
+	u->constants = ARENA_ARRAY(a, Constant, f->count);
+	for (int k = 0; k < f->n_kernels; k++)
+		unit_add_kernel(a, g, u, f, k);
+}
+
+/* Two constants with the same matrices in the same form lie in one place. */
+static bool
+constant_same(const Graph *g, const Constant *a, int layer_a, const Constant *b, int layer_b)
+{
+	if (a->n_roles != b->n_roles || a->vector != b->vector ||
+	    a->interleaved != b->interleaved || !format_equal(a->format, b->format))
+		return false;
+	for (int i = 0; i < a->n_roles; i++)
+		if (model_tensor(g->model, (Role)a->roles[i],
+				 (uint32_t)(layer_a < 0 ? 0 : layer_a)) !=
+		    model_tensor(g->model, (Role)b->roles[i],
+				 (uint32_t)(layer_b < 0 ? 0 : layer_b)))
+			return false;
+	return true;
+}
+
+/* Offset of an earlier constant equal to constant i of function f; UINT64_MAX: none. Only functions
+ * without a layer can share with one another: a layer's tensors are its own. */
+static uint64_t
+earlier_offset(const Layout *l, int f, int i)
+{
+	const Graph *g = l->graph;
+	const Unit *u = layout_unit(l, f);
+	if (g->funcs[f].layer >= 0)
+		return UINT64_MAX;
+	for (int e = 0; e < f; e++) {
+		const Unit *v = layout_unit(l, e);
+		for (int k = 0; k < v->n_constants && g->funcs[e].layer < 0; k++)
+			if (constant_same(g, &u->constants[i], -1, &v->constants[k], -1))
+				return l->offsets[e][k];
+	}
+	return UINT64_MAX;
+}
+
+/* Bytes of a constant that decoding one token reads. */
+static uint64_t
+constant_bytes_read(const Func *f, const Constant *c)
+{
+	const Value *v = kernel_value(f, &f->kernels[c->kernel], 0);
+	if (v->op != OP_EMBED)
+		return c->bytes;
+	return c->bytes / round_up(c->rows[0], PACK_ROWS);
+}
+
+static void
+layout_place(Arena *a, Layout *l)
+{
+	const Graph *g = l->graph;
+	const Model *m = g->model;
+	const uint64_t table =
+		round_up((uint64_t)m->n_ctx * (m->head_dim / 2) * sizeof(float), CONSTANT_ALIGN);
+	l->rope_cos = 0;
+	l->rope_sin = table;
+	l->bytes = 2 * table;
+	for (int f = 0; f < g->count; f++) {
+		const Unit *u = layout_unit(l, f);
+		l->offsets[f] = ARENA_ARRAY(a, uint64_t, u->n_constants);
+		for (int i = 0; i < u->n_constants; i++) {
+			const uint64_t same = earlier_offset(l, f, i);
+			l->bytes_per_token +=
+				constant_bytes_read(&g->funcs[u->func], &u->constants[i]);
+			l->offsets[f][i] = same != UINT64_MAX ? same : l->bytes;
+			if (same == UINT64_MAX)
+				l->bytes += round_up(u->constants[i].bytes, CONSTANT_ALIGN);
+		}
+	}
+}
+
+Layout *
+layout_new(Arena *a, const Graph *g)
+{
+	Layout *l = ARENA_NEW(a, Layout);
+	l->graph = g;
+	l->units = ARENA_ARRAY(a, Unit, g->count);
+	l->unit_of = ARENA_ARRAY(a, int, g->count);
+	l->offsets = ARENA_ARRAY(a, uint64_t *, g->count);
+	for (int f = 0; f < g->count; f++) {
+		const int same = g->funcs[f].same_as < 0 ? f : g->funcs[f].same_as;
+		l->unit_of[f] = same == f ? l->n_units : l->unit_of[same];
+		if (same == f)
+			unit_init(a, g, &l->units[l->n_units++], f);
+	}
+	layout_place(a, l);
+	return l;
+}
+
+const Unit *
+layout_unit(const Layout *l, int func)
+{
+	return &l->units[l->unit_of[func]];
+}
+
+const Constant *
+unit_constant(const Unit *u, int kernel, int role)
+{
+	for (int i = 0; i < u->n_constants; i++)
+		for (int r = 0; r < u->constants[i].n_roles && u->constants[i].kernel == kernel;
+		     r++)
+			if (u->constants[i].roles[r] == role)
+				return &u->constants[i];
+	BUG("kernel %d of %s has no constant for role %d", kernel, u->ident, role);
+}
+
+void
+constant_blocks(const Constant *c, int role, uint32_t *first, uint32_t *step)
+{
+	*first = 0;
+	*step = c->interleaved ? (uint32_t)c->n_roles : 1;
+	for (int i = 0; i < c->n_roles && c->roles[i] != role; i++)
+		*first += c->interleaved ? 1 : (c->rows[i] + PACK_ROWS - 1) / PACK_ROWS;
+}

@@ -1,0 +1,132 @@
+/* ---- between kernels and memory ----------------------------------------------------------- */
+
+/* An activation arena of `capacity` tokens: the part of a row at byte B per token is an array that
+ * starts at base + capacity * B. */
+typedef struct Rows {
+	unsigned char *base;
+	int capacity;
+} Rows;
+
+typedef struct Range {
+	int first, end;
+} Range;
+
+/* Where a row lies in its tile: the tile's first row, the row's column, the tile's columns. */
+typedef struct Place {
+	int first, column, width;
+} Place;
+
+/* Share of worker tid in [0, n). */
+LATHE_INLINE Range
+range_of(int n, int tid, int n_threads)
+{
+	Range r;
+	r.first = (int)((int64_t)n * tid / n_threads);
+	r.end = (int)((int64_t)n * (tid + 1) / n_threads);
+	return r;
+}
+
+/* The part of r in [first, end), counted from first. */
+LATHE_INLINE Range
+range_cut(Range r, int first, int end)
+{
+	r.first = (r.first < first ? first : r.first > end ? end : r.first) - first;
+	r.end = (r.end < first ? first : r.end > end ? end : r.end) - first;
+	return r;
+}
+
+LATHE_INLINE Range
+range_one(void)
+{
+	const Range r = {0, 1};
+	return r;
+}
+
+LATHE_INLINE Place
+place_of(int row, int rows, int tile)
+{
+	Place p;
+	p.first = row / tile * tile;
+	p.column = row - p.first;
+	p.width = rows - p.first < tile ? rows - p.first : tile;
+	return p;
+}
+
+/* Start of a part. */
+LATHE_INLINE void *
+part_at(Rows r, size_t offset)
+{
+	return r.base + (size_t)r.capacity * offset;
+}
+
+/* Row `row` of an array of f32 rows of `ld` floats. */
+LATHE_INLINE float *
+row_at(Rows r, size_t offset, int ld, int row)
+{
+	return (float *)part_at(r, offset) + (size_t)row * (size_t)ld;
+}
+
+/* The batch's buffers, which all workers share. */
+LATHE_INLINE Rows
+shared_rows(const @name@ *m)
+{
+	Rows r;
+	r.base = m->activations;
+	r.capacity = m->n_batch;
+	return r;
+}
+
+/* A worker's own buffers for one row. */
+LATHE_INLINE Rows
+own_rows(const @name@ *m, int tid)
+{
+	Rows r;
+	r.base = m->scratch + (size_t)tid * SCRATCH_BYTES;
+	r.capacity = 1;
+	return r;
+}
+
+/* A worker's memory inside a kernel. */
+LATHE_INLINE float *
+own_scratch(const @name@ *m, int tid)
+{
+	return (float *)(m->scratch + (size_t)tid * SCRATCH_BYTES + ACTIVATION_BYTES);
+}
+
+/* Keys and values of one head of one layer. */
+LATHE_INLINE unsigned char *
+cache_k(const @name@ *m, int layer, int head)
+{
+	return m->kv + (size_t)(layer * N_KV_HEAD + head) * KV_HEAD_BYTES * (size_t)m->n_ctx_padded;
+}
+
+LATHE_INLINE unsigned char *
+cache_v(const @name@ *m, int layer, int head)
+{
+	return cache_k(m, layer, head) + (size_t)K_BYTES * (size_t)m->n_ctx_padded;
+}
+
+/* The rotation of the position of row t. */
+LATHE_INLINE const float *
+rope_cos(const @name@ *m, const @name@_job *j, int t)
+{
+	return (const float *)(m->weights + ROPE_COS) +
+	       (size_t)(m->n_past + j->row0 + t) * (HEAD_DIM / 2);
+}
+
+LATHE_INLINE const float *
+rope_sin(const @name@ *m, const @name@_job *j, int t)
+{
+	return (const float *)(m->weights + ROPE_SIN) +
+	       (size_t)(m->n_past + j->row0 + t) * (HEAD_DIM / 2);
+}
+
+/* Columns [32 first, 32 end) of each of n rows. */
+LATHE_INLINE void
+copy_columns(const float *from, float *to, int ld, int n, Range blocks)
+{
+	for (int i = 0; i < n; i++)
+		memcpy(to + (size_t)i * (size_t)ld + 32 * blocks.first,
+		       from + (size_t)i * (size_t)ld + 32 * blocks.first,
+		       sizeof(float) * 32 * (size_t)(blocks.end - blocks.first));
+}
