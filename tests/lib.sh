@@ -132,3 +132,36 @@ fetch_model() {
 	say "the model is not to be had (no network, or a wrong digest)"
 	return 1
 }
+
+# artefact NAME [OPTIONS OF compile...]: prints the folder of a compiled test model, built once a build of lathe and
+# shared between tests; NAME is smollm2 or stories. Ends the test as skipped where the model is missing, as failed
+# where it does not compile. For scripts of tests/, with LATHE_BUILD set.
+artefact() {
+	local name=$1 model tokenizer=() folder
+	shift
+	case $name in
+	smollm2)
+		model=${LATHE_MODELS:-}/$model_name
+		[ -f "$model" ] || { echo "skipped: no $model_name in LATHE_MODELS" >&2; return 77; }
+		;;
+	stories)
+		model=${LATHE_SHARED:-}/data/stories260K.bin
+		[ -f "$model" ] || { echo "skipped: no data/stories260K.bin in LATHE_SHARED" >&2; return 77; }
+		tokenizer=(--tokenizer "${LATHE_SHARED}/data/tok512.bin")
+		;;
+	*) echo "no test model $name" >&2; return 1 ;;
+	esac
+	[ -x "$LATHE_BUILD/lathe" ] || { echo "no program $LATHE_BUILD/lathe" >&2; return 1; }
+	folder=$LATHE_BUILD/artefacts/$(printf '%s\n' "$name" "$@" | sha256sum | cut -c 1-12)
+	mkdir -p "$folder"
+	(
+		flock 9
+		if ! [ "$folder/done" -nt "$LATHE_BUILD/lathe" ]; then
+			rm -rf "$folder/done" "${folder:?}/$name"
+			"$LATHE_BUILD/lathe" compile "$model" "${tokenizer[@]}" "$@" -o "$folder/$name" \
+				>"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
+			touch "$folder/done"
+		fi
+	) 9>"$folder/lock" || return 1
+	printf '%s\n' "$folder/$name"
+}
