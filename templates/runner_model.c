@@ -1,0 +1,347 @@
+/* ---- the model: weights, context, ids ------------------------------------------------------- */
+
+/* Weights of a file, mapped; data null means the linked ones. */
+typedef struct Weights {
+	const void *data;
+	size_t bytes;
+	const char *path;
+	int check; /* verify the digest at the next init */
+} Weights;
+
+/* A context of the library with its memory and workers. */
+typedef struct Model {
+	@name@ *m;
+	void *arena;
+	size_t arena_bytes;
+	Pool *pool;
+	int n_ctx, n_batch, threads;
+} Model;
+
+/* Maps a file; returns 0, or an errno. */
+static int
+weights_map(Weights *w, const char *path)
+{
+	struct stat st;
+	void *p;
+	int e, fd = open(path, O_RDONLY);
+
+	if (fd < 0)
+		return errno;
+	if (fstat(fd, &st) != 0) {
+		e = errno;
+		close(fd);
+		return e;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		close(fd);
+		return S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	}
+	if (st.st_size <= 0)
+		fail(STATUS_USER, NULL, "%s: the file is empty", path);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	e = errno;
+	close(fd);
+	if (p == MAP_FAILED)
+		return e;
+	w->data = p;
+	w->bytes = (size_t)st.st_size;
+	w->path = path;
+	return 0;
+}
+
+/* Weights as the options ask for them. */
+static void
+weights_open(Weights *w, const Settings *s)
+{
+	const char *check = s->check_weights;
+	int e;
+
+	memset(w, 0, sizeof *w);
+	if (check && strcmp(check, "yes") != 0 && strcmp(check, "no") != 0)
+		fail(STATUS_USER, NULL, "--check-weights: '%.200s' is neither yes nor no", check);
+	w->check = check ? !strcmp(check, "yes") : s->weights != NULL;
+	if (!s->weights)
+		return;
+	e = weights_map(w, s->weights);
+	if (e)
+		fail(STATUS_ENVIRONMENT, NULL, "cannot read %s: %s", s->weights, strerror(e));
+}
+
+/* NAME.weights in the folder of this program; for a library without linked weights. */
+static void
+weights_find(Weights *w)
+{
+	static const char name[] = PROGRAM ".weights";
+	char *path = memory(PATH_MAX + sizeof name, 1), *slash;
+	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
+	int e;
+
+	path[n > 0 ? n : 0] = 0;
+	slash = strrchr(path, '/');
+	strcpy(slash ? slash + 1 : path, name);
+	e = weights_map(w, path);
+	if (e)
+		fail_hint(STATUS_ENVIRONMENT, "no weights are linked into this program",
+			  "%s: %s; name the file with --weights", path, strerror(e));
+}
+
+static void
+isa_list(Text *t)
+{
+	int i;
+
+	for (i = 0; @name@_isa_name(i); i++)
+		text_printf(t, "%s%s%s", i ? ", " : "", @name@_isa_name(i),
+			    @name@_isa_usable(i) ? "" : " (not on this CPU)");
+}
+
+/* The index of a level that this CPU can run; anything else ends the program. */
+static int
+isa_find(const char *name)
+{
+	char message[300];
+	Text levels = {0};
+	int i;
+
+	for (i = 0; @name@_isa_name(i); i++)
+		if (!strcmp(@name@_isa_name(i), name))
+			break;
+	isa_list(&levels);
+	if (!@name@_isa_name(i)) {
+		snprintf(message, sizeof message, "--isa: no level '%.200s' in this library", name);
+		fail_hint(STATUS_USER, message, "it has %s", levels.text ? levels.text : "none");
+	}
+	if (!@name@_isa_usable(i)) {
+		snprintf(message, sizeof message, "--isa: this CPU lacks %.200s", name);
+		fail_hint(STATUS_ENVIRONMENT, message, "the library has %s", levels.text);
+	}
+	free(levels.text);
+	return i;
+}
+
+/* Checks a context size that the user gave or that follows from what he gave. */
+static void
+ctx_check(int n_ctx, const char *what)
+{
+	if (n_ctx > N_CTX)
+		fail(STATUS_USER, NULL, "%s: %d positions are beyond the model's %d", what, n_ctx,
+		     N_CTX);
+}
+
+static void
+model_init_fail(int e, const Weights *w)
+{
+	char message[PATH_MAX + 200];
+
+	if (e == @name@_ERROR_WEIGHTS && w->path) {
+		snprintf(message, sizeof message, "%s: %s", w->path, @name@_strerror(e));
+		fail_hint(STATUS_USER, message,
+			  "this program needs the weights of its own compile: %s",
+			  @name@_build_info());
+	}
+	fail(STATUS_BUG, NULL, "init: %s", @name@_strerror(e));
+}
+
+/*
+ * Opens a context. threads > 0; isa null means the best; park 0 leaves park and wake out, so that
+ * each phase is one call of run. n_batch is cut to n_ctx.
+ */
+static void
+model_open(Model *m, Weights *w, int n_ctx, int n_batch, int threads, const char *isa, int park)
+{
+	@name@_options o;
+	int e;
+
+	memset(m, 0, sizeof *m);
+	memset(&o, 0, sizeof o);
+	if (isa)
+		isa_find(isa);
+	m->n_ctx = n_ctx;
+	m->n_batch = n_batch < n_ctx ? n_batch : n_ctx;
+	m->threads = threads;
+	m->arena_bytes = @name@_arena_size(m->n_ctx, m->n_batch, threads);
+	if (!m->arena_bytes)
+		fail(STATUS_USER, NULL,
+		     "the library takes no context of %d, batch of %d, %d threads", m->n_ctx,
+		     m->n_batch, threads);
+	m->arena = mmap(NULL, m->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
+	if (m->arena == MAP_FAILED)
+		fail(STATUS_ENVIRONMENT, "a smaller --ctx needs less", "no memory for %zu bytes",
+		     m->arena_bytes);
+	m->pool = pool_new(threads);
+	o.n_threads = threads;
+	o.isa = isa;
+	o.user = m->pool;
+	o.check_weights = w->check;
+	if (threads > 1) {
+		o.run = pool_run;
+		o.park = park ? word_park : NULL;
+		o.wake = park ? word_wake : NULL;
+	}
+	e = @name@_init(&m->m, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx, m->n_batch,
+		       &o);
+	if (e == @name@_ERROR_NO_WEIGHTS && !w->data) {
+		weights_find(w);
+		e = @name@_init(&m->m, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx,
+			       m->n_batch, &o);
+	}
+	if (e)
+		model_init_fail(e, w);
+	w->check = 0;
+}
+
+static void
+model_close(Model *m)
+{
+	pool_free(m->pool);
+	munmap(m->arena, m->arena_bytes);
+}
+
+/* Sizes and ids were checked before, so an error here is a bug. */
+static void
+model_eval(Model *m, const int32_t *ids, int n, float *logits, int all)
+{
+	int e = @name@_eval(m->m, ids, n, logits, all);
+
+	if (e)
+		fail(STATUS_BUG, NULL, "eval of %d tokens after %d: %s", n, @name@_n_past(m->m),
+		     @name@_strerror(e));
+}
+
+static void
+model_truncate(Model *m, int n_past)
+{
+	int e = @name@_truncate(m->m, n_past);
+
+	if (e)
+		fail(STATUS_BUG, NULL, "truncate to %d of %d: %s", n_past, @name@_n_past(m->m),
+		     @name@_strerror(e));
+}
+
+/* ---- ids ---- */
+
+typedef struct Ids {
+	int32_t *ids;
+	size_t n, capacity;
+} Ids;
+
+static void
+ids_add(Ids *t, int32_t id)
+{
+	if (t->n == t->capacity) {
+		size_t capacity = t->capacity * 2 + 64;
+		int32_t *p = realloc(t->ids, capacity * sizeof *p);
+		if (!p)
+			fail(STATUS_ENVIRONMENT, NULL, "out of memory (%zu ids)", capacity);
+		t->ids = p;
+		t->capacity = capacity;
+	}
+	t->ids[t->n++] = id;
+}
+
+static void
+ids_add_checked(Ids *t, long id, const char *where)
+{
+	char message[300];
+
+	if (id < 0 || id >= N_VOCAB) {
+		snprintf(message, sizeof message, "%.200s: token %ld (number %zu) is out of range",
+			 where, id, t->n + 1);
+		fail_hint(STATUS_USER, message, "the model has ids 0 to %d", N_VOCAB - 1);
+	}
+	ids_add(t, (int32_t)id);
+}
+
+/* Ids separated by commas or white space. */
+static void
+ids_parse(Ids *t, const char *text, const char *where)
+{
+	static const char between[] = ", \t\r\n";
+	char *end;
+	long id;
+
+	for (text += strspn(text, between); *text; text = end + strspn(end, between)) {
+		errno = 0;
+		id = strtol(text, &end, 10);
+		if (end == text || (*end && !strchr(between, *end)))
+			fail(STATUS_USER, NULL, "%s: '%.*s' is not a token id", where,
+			     (int)(strcspn(text, between) < 100 ? strcspn(text, between) : 100),
+			     text);
+		if (errno)
+			id = LONG_MAX;
+		ids_add_checked(t, id, where);
+	}
+}
+
+static void
+ids_read(Ids *t, const char *path)
+{
+	Text bytes = file_read(path);
+	size_t i, n = strlen(path);
+	const unsigned char *p = (const unsigned char *)bytes.text;
+
+	if (n < 4 || strcmp(path + n - 4, ".i32") != 0) {
+		if (strlen(bytes.text) != bytes.size)
+			fail(STATUS_USER, "a binary file of ids has a name that ends in .i32",
+			     "%s: not a list of token ids", path);
+		ids_parse(t, bytes.text, path);
+		free(bytes.text);
+		return;
+	}
+	if (bytes.size % 4)
+		fail(STATUS_USER, NULL, "%s: %zu bytes are not a whole number of int32", path,
+		     bytes.size);
+	for (i = 0; i < bytes.size; i += 4) {
+		uint32_t u = p[i] | (uint32_t)p[i + 1] << 8 | (uint32_t)p[i + 2] << 16 |
+			     (uint32_t)p[i + 3] << 24;
+		ids_add_checked(t, u > INT32_MAX ? (long)u - 0x100000000L : (long)u, path);
+	}
+	free(bytes.text);
+}
+
+static void
+tokenizer_need(void)
+{
+	if (!@name@_has_tokenizer())
+		fail(STATUS_USER,
+		     "give token ids with --ids 1,2,3, or compile with --tokenizer FILE",
+		     "no tokenizer is compiled into this program");
+}
+
+/* Appends the ids of n bytes of text. */
+static void
+ids_encode(Ids *t, const char *text, size_t n, int special)
+{
+	size_t bytes = @name@_encode_scratch(n), capacity = n + 16;
+	void *scratch;
+	int32_t *ids;
+	long i, count;
+
+	if (bytes == SIZE_MAX || (n && !bytes))
+		fail(STATUS_USER, NULL, "a text of %zu bytes is more than the tokenizer takes", n);
+	scratch = memory(bytes, 1);
+	ids = memory(capacity, sizeof *ids);
+	count = @name@_encode(text, n, ids, capacity, special, scratch, bytes);
+	if (count > (long)capacity) {
+		free(ids);
+		capacity = (size_t)count;
+		ids = memory(capacity, sizeof *ids);
+		count = @name@_encode(text, n, ids, capacity, special, scratch, bytes);
+	}
+	if (count < 0 || count > (long)capacity)
+		fail(STATUS_BUG, NULL, "the tokenizer failed on %zu bytes", n);
+	if (count > INT_MAX / 2)
+		fail(STATUS_USER, NULL, "the text has %ld tokens, more than %d", count,
+		     INT_MAX / 2);
+	for (i = 0; i < count; i++)
+		ids_add(t, ids[i]);
+	free(ids);
+	free(scratch);
+}
+
+static int
+threads_of(const Settings *s)
+{
+	return s->threads ? s->threads : cores_online();
+}
