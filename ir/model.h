@@ -97,6 +97,7 @@ typedef struct Model {
 	const char *arch; /* "llama" */
 	const char *file; /* base name of the main file, for messages and the manifest */
 	uint8_t sha256[32];
+	const uint8_t *data; /* the whole main file, mapped */
 	uint64_t file_bytes;
 	uint32_t n_layer, hidden, n_head, n_kv_head, head_dim, inter, n_vocab, n_ctx;
 	uint32_t q_width, kv_width, one; /* n_head*head_dim, n_kv_head*head_dim, 1 */

@@ -1,0 +1,121 @@
+#include "gen/inspect.h"
+#include "gen/model/gguf.h"
+#include "gen/model/model.h"
+
+#include <string.h>
+
+typedef struct InspectArgs {
+	const char *file;
+	ModelOptions options;
+	bool digest;
+} InspectArgs;
+
+static const char usage[] = "usage: lathe inspect [--tokenizer FILE] [--digest] MODEL";
+
+static bool
+parse_args(Diag *d, int argc, char **argv, InspectArgs *args)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--digest") == 0) {
+			args->digest = true;
+		} else if (strcmp(argv[i], "--tokenizer") == 0 && i + 1 < argc) {
+			args->options.tokenizer = argv[++i];
+		} else if (argv[i][0] == '-' || args->file) {
+			diag_error(d, (Loc){0}, E_USAGE, "'%s' is not understood", argv[i]);
+			diag_hint(d, "%s", usage);
+			return false;
+		} else {
+			args->file = argv[i];
+		}
+	}
+	if (!args->file) {
+		diag_error(d, (Loc){0}, E_USAGE, "no model is given");
+		diag_hint(d, "%s", usage);
+	}
+	return args->file;
+}
+
+/* The container as it is, for a GGUF file: parsed a second time, which costs little. */
+static void
+print_container(Arena *a, const Model *m)
+{
+	Gguf g;
+	if (!gguf_is_magic(m->data, (size_t)m->file_bytes) ||
+	    !gguf_parse(a, diag_new(a, NULL), 0, m->data, (size_t)m->file_bytes, &g))
+		return;
+	printf("GGUF version %u, alignment %u, %u metadata keys, %u tensors\n", g.version,
+	       g.alignment, g.n_entries, g.n_tensors);
+	for (uint32_t i = 0; i < g.n_entries; i++)
+		printf("  %.*s = %s\n", (int)g.entries[i].key.size, g.entries[i].key.data,
+		       gguf_show(&g, &g.entries[i].value));
+}
+
+static void
+print_model(const Model *m)
+{
+	printf("architecture %s\n", m->arch);
+	printf("  layers %u, hidden %u, inner %u, vocabulary %u, context %u\n", m->n_layer,
+	       m->hidden, m->inter, m->n_vocab, m->n_ctx);
+	printf("  heads %u of %u values, %u for keys and values\n", m->n_head, m->head_dim,
+	       m->n_kv_head);
+	printf("  norm epsilon %g, RoPE base %g, head %s\n", (double)m->norm_eps, m->rope_base,
+	       m->tied ? "tied to the embedding" : "of its own");
+}
+
+static void
+print_tokenizer(const Tokenizer *t)
+{
+	static const char *const kinds[] = {"none", "byte-level BPE", "scored BPE"};
+	static const char *const pres[PRE_COUNT] = {"gpt2", "smollm"};
+	printf("tokenizer %s\n", kinds[t->kind]);
+	if (t->kind == TOKENIZER_NONE)
+		return;
+	printf("  %u tokens", t->n_tokens);
+	if (t->kind == TOKENIZER_BPE)
+		printf(", %u merges, pre-tokenizer %s", t->n_merges, pres[t->pre]);
+	printf(", bos %d, eos %d, unknown %d, padding %d%s%s\n", t->bos, t->eos, t->unk, t->pad,
+	       t->add_bos ? ", adds bos" : "", t->add_space_prefix ? ", adds a space" : "");
+}
+
+static void
+print_tensors(Arena *a, const Model *m)
+{
+	printf("tensors\n");
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
+			const Tensor *t = model_tensor(m, (Role)role, l);
+			if (role == ROLE_HEAD && m->tied)
+				continue;
+			Text *format = text_new(a);
+			format_print(format, t->type->format);
+			printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role],
+			       t->rows, t->columns, t->type->name, format->text,
+			       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
+		}
+}
+
+int
+inspect_main(int argc, char **argv)
+{
+	Arena *a = arena_new();
+	Diag *d = diag_new(a, stderr);
+	InspectArgs args = {0};
+	Model *m = NULL;
+	if (parse_args(d, argc, argv, &args))
+		m = model_read(a, d, args.file, &args.options);
+	if (m) {
+		printf("%s: %llu bytes\n", m->file, (unsigned long long)m->file_bytes);
+		if (args.digest) {
+			char hex[65];
+			model_digest(m);
+			sha256_hex(m->sha256, hex);
+			printf("sha256 %s\n", hex);
+		}
+		print_container(a, m);
+		print_model(m);
+		print_tokenizer(&m->tokenizer);
+		print_tensors(a, m);
+	}
+	arena_free(a);
+	return m ? 0 : EXIT_USER;
+}

@@ -1,0 +1,34 @@
+/*
+ * Model files: GGUF and llama2.c's .bin enter, an ir Model leaves. The file is mapped, its tensors
+ * are pointed at, nothing is copied but tables of names. Whatever could change the function and is
+ * not understood is refused.
+ */
+#ifndef LATHE_GEN_MODEL_H
+#define LATHE_GEN_MODEL_H
+
+#include "ir/model.h"
+
+typedef struct ModelOptions {
+	/* llama2.c only: its tokenizer file, by path or (data, size) in memory; all null: none. */
+	const char *tokenizer;
+	const uint8_t *tokenizer_data;
+	size_t tokenizer_size;
+	bool trust_values; /* do not scan weights and scales for NaN and infinity */
+	int jobs;	   /* threads for that scan; 0 means 1 */
+} ModelOptions;
+
+/*
+ * Maps and reads `path`; options may be null. null after diagnostics. The mapping lives until the
+ * program ends. Model.sha256 stays zero until model_digest.
+ */
+Model *model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o);
+/* The same from memory, which must outlive the Model. `name` is what messages call it. */
+Model *model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
+			 const ModelOptions *o);
+/*
+ * Fills m->sha256 from the whole file (about 0.4 s for 100 MB). It touches nothing else of the
+ * Model, so it may run on a thread of its own beside work that reads the Model.
+ */
+void model_digest(Model *m);
+
+#endif

@@ -1,0 +1,160 @@
+/* Dispatch by content, and what is checked of any model. */
+#include "gguf.h"
+#include "reader.h"
+#include "stored.h"
+
+#include <string.h>
+
+bool
+model_derive(Diag *d, Model *m)
+{
+	int before = diag_errors(d);
+	if (m->n_head % m->n_kv_head)
+		diag_error(d, m->loc, E_METADATA,
+			   "%u query heads are no multiple of %u key/value heads", m->n_head,
+			   m->n_kv_head);
+	if (m->head_dim % 2)
+		diag_error(d, m->loc, E_METADATA, "a head has %u values; RoPE needs an even number",
+			   m->head_dim);
+	uint64_t q_width = (uint64_t)m->n_head * m->head_dim;
+	if (q_width > WIDTH_MAX)
+		diag_error(d, m->loc, E_METADATA, "%u heads of %u values are %llu, more than %d",
+			   m->n_head, m->head_dim, (unsigned long long)q_width, WIDTH_MAX);
+	m->q_width = (uint32_t)q_width;
+	m->kv_width = (uint32_t)((uint64_t)m->n_kv_head * m->head_dim);
+	m->one = 1;
+	return diag_errors(d) == before;
+}
+
+void
+model_slots(Arena *a, const Model *m, const Tensor **slots[ROLE_COUNT])
+{
+	for (int role = 0; role < ROLE_COUNT; role++)
+		slots[role] = ARENA_ARRAY(a, const Tensor *, role_layered[role] ? m->n_layer : 1);
+}
+
+void
+model_set_tensors(Model *m, const Tensor **slots[ROLE_COUNT])
+{
+	if (!slots[ROLE_HEAD][0]) {
+		m->tied = true;
+		slots[ROLE_HEAD][0] = slots[ROLE_EMBED][0];
+	}
+	for (int role = 0; role < ROLE_COUNT; role++)
+		m->tensors[role] = slots[role];
+}
+
+bool
+model_check_vocabulary(Diag *d, const Model *m, Loc loc, uint64_t n)
+{
+	if (n == m->n_vocab)
+		return true;
+	diag_error(d, loc, E_VOCAB, "the tokenizer has %llu tokens, the embedding %u rows",
+		   (unsigned long long)n, m->n_vocab);
+	return false;
+}
+
+/* ---- values ------------------------------------------------------------------------------- */
+
+/* One tensor to scan, and what was found: the first bad block, -1: none. */
+typedef struct Scan {
+	const Tensor *tensor;
+	int64_t block;
+	const char *what;
+	uint32_t offset;
+} Scan;
+
+static void
+scan_tensor(void *arg, int i)
+{
+	Scan *s = (Scan *)arg + i;
+	const Tensor *t = s->tensor;
+	uint64_t blocks = (uint64_t)t->rows * (t->columns / t->type->block);
+	s->block = stored_not_finite(t->type, t->data, blocks, &s->what, &s->offset);
+}
+
+static bool
+check_values(Arena *a, Diag *d, const Model *m, int jobs)
+{
+	Scan *scans = ARENA_ARRAY(a, Scan, (size_t)ROLE_COUNT * m->n_layer);
+	int n = 0, before = diag_errors(d);
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++)
+			if (role != ROLE_HEAD || !m->tied)
+				scans[n++].tensor = model_tensor(m, (Role)role, l);
+	parallel_for(jobs > 0 ? jobs : 1, n, scan_tensor, scans);
+	for (int i = 0; i < n; i++) {
+		const Scan *s = &scans[i];
+		const Tensor *t = s->tensor;
+		if (s->block < 0)
+			continue;
+		uint64_t block = (uint64_t)s->block, a_row = t->columns / t->type->block;
+		uint64_t at = (uint64_t)(t->data - m->data) + block * t->type->block_bytes;
+		diag_error(d, (Loc){t->loc.file, at + s->offset}, E_NOT_FINITE,
+			   "tensor '%s', row %llu, column %llu: the %s is NaN or infinite", t->name,
+			   (unsigned long long)(block / a_row),
+			   (unsigned long long)(block % a_row * t->type->block), s->what);
+	}
+	return diag_errors(d) == before;
+}
+
+/* ---- entry points ------------------------------------------------------------------------- */
+
+static const char *
+base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+Model *
+model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
+		  const ModelOptions *o)
+{
+	static const ModelOptions defaults = {0};
+	o = o ? o : &defaults;
+	Model *m = ARENA_NEW(run, Model);
+	m->file = base_name(name);
+	m->data = data;
+	m->file_bytes = size;
+	m->loc.file = diag_file(d, name, NULL, size);
+	bool ok;
+	if (gguf_is_magic(data, size)) {
+		ok = gguf_model(run, d, m);
+		if (o->tokenizer || o->tokenizer_data) {
+			diag_error(d, m->loc, E_USAGE,
+				   "a GGUF file brings its own tokenizer, another one was given");
+			ok = false;
+		}
+	} else if (llama2c_looks_like(data, size)) {
+		ok = llama2c_model(run, d, m, o);
+	} else {
+		diag_error(d, m->loc, E_MAGIC,
+			   "neither a GGUF file nor a llama2.c model: nothing that Lathe reads");
+		return NULL;
+	}
+	if (!ok || (!o->trust_values && !check_values(run, d, m, o->jobs)))
+		return NULL;
+	return m;
+}
+
+Model *
+model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o)
+{
+	Mapped map;
+	const char *error;
+	if (!file_map(path, &map, &error)) {
+		diag_error(d, (Loc){0}, E_FILE, "cannot read %s: %s", path, error);
+		return NULL;
+	}
+	return model_read_memory(run, d, path, map.data, map.size, o);
+}
+
+void
+model_digest(Model *m)
+{
+	Sha256 s;
+	sha256_init(&s);
+	sha256_update(&s, m->data, m->file_bytes);
+	sha256_final(&s, m->sha256);
+}
