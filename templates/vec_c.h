@@ -22,13 +22,14 @@
 #define LATHE_RESTRICT
 #define LATHE_ALIGN(n)
 #endif
-#define LATHE_PRAGMA(x) _Pragma(#x)
-#if defined(__clang__)
-#define LATHE_UNROLL(n) LATHE_PRAGMA(clang loop unroll_count(n))
-#elif defined(__GNUC__)
-#define LATHE_UNROLL(n) LATHE_PRAGMA(GCC unroll n)
-#else
+/* Register arrays live in memory here: unrolling them would only make code. */
 #define LATHE_UNROLL(n)
+
+/* Words that are long here: calls, not copies, keep code and compile time small. */
+#if defined(__GNUC__)
+#define LATHE_WORD static __attribute__((noinline, unused))
+#else
+#define LATHE_WORD static
 #endif
 
 /* How many vf fit the registers of the machine: kernels size their tiles by it. */
@@ -49,14 +50,16 @@ typedef struct vm {
 
 #define LATHE_LANES for (int l_ = 0; l_ < 16; l_++)
 
-LATHE_INLINE uint32_t s_bits(float a)
+LATHE_INLINE uint32_t
+s_bits(float a)
 {
 	uint32_t u;
 	memcpy(&u, &a, sizeof u);
 	return u;
 }
 
-LATHE_INLINE float s_from_bits(uint32_t u)
+LATHE_INLINE float
+s_from_bits(uint32_t u)
 {
 	float a;
 	memcpy(&a, &u, sizeof a);
@@ -68,7 +71,8 @@ LATHE_INLINE float s_from_bits(uint32_t u)
  * exact error of the addition says to which side an even result must move), so that the rounding to
  * f32 sees a sticky last bit. Infinities and NaN make the error NaN, which moves nothing.
  */
-LATHE_INLINE float s_fma_soft(float a, float b, float c)
+LATHE_INLINE float
+s_fma_soft(float a, float b, float c)
 {
 	double p = (double)a * (double)b, z = (double)c;
 	double s = p + z, t = s - p;
@@ -82,7 +86,8 @@ LATHE_INLINE float s_fma_soft(float a, float b, float c)
 	return (float)s;
 }
 
-LATHE_INLINE float s_fma(float a, float b, float c)
+LATHE_INLINE float
+s_fma(float a, float b, float c)
 {
 #if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || \
 	defined(__ARM_FEATURE_FMA)
@@ -93,7 +98,8 @@ LATHE_INLINE float s_fma(float a, float b, float c)
 }
 
 /* Exact; signalling NaN becomes quiet, as the hardware does. */
-LATHE_INLINE float s_from_f16(uint16_t h)
+LATHE_INLINE float
+s_from_f16(uint16_t h)
 {
 	uint32_t sign = (uint32_t)(h & 0x8000u) << 16, m = (uint32_t)(h & 0x7fffu) << 13;
 	uint32_t tiny = s_bits(s_from_bits(0x38800000u | m) - s_from_bits(0x38800000u));
@@ -104,7 +110,8 @@ LATHE_INLINE float s_from_f16(uint16_t h)
 }
 
 /* To nearest even; 65520 and more give infinity. */
-LATHE_INLINE uint16_t s_to_f16(float a)
+LATHE_INLINE uint16_t
+s_to_f16(float a)
 {
 	uint32_t u = s_bits(a), sign = u >> 16 & 0x8000u;
 	u &= 0x7fffffffu;
@@ -118,87 +125,101 @@ LATHE_INLINE uint16_t s_to_f16(float a)
 
 /* ---- loads, stores, constants ---------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_load(const float *p)
+LATHE_INLINE vf
+vf_load(const float *p)
 {
 	vf x;
 	memcpy(x.e, p, sizeof x.e);
 	return x;
 }
 
-LATHE_INLINE void vf_store(float *p, vf x)
+LATHE_INLINE void
+vf_store(float *p, vf x)
 {
 	memcpy(p, x.e, sizeof x.e);
 }
 
-LATHE_INLINE vi vi_load(const int32_t *p)
+LATHE_INLINE vi
+vi_load(const int32_t *p)
 {
 	vi x;
 	memcpy(x.e, p, sizeof x.e);
 	return x;
 }
 
-LATHE_INLINE void vi_store(int32_t *p, vi x)
+LATHE_INLINE void
+vi_store(int32_t *p, vi x)
 {
 	memcpy(p, x.e, sizeof x.e);
 }
 
-LATHE_INLINE vf vf_set1(float a)
+LATHE_INLINE vf
+vf_set1(float a)
 {
 	vf x;
 	LATHE_LANES x.e[l_] = a;
 	return x;
 }
 
-LATHE_INLINE vi vi_set1(int32_t a)
+LATHE_INLINE vi
+vi_set1(int32_t a)
 {
 	vi x;
 	LATHE_LANES x.e[l_] = a;
 	return x;
 }
 
-LATHE_INLINE vf vf_zero(void)
+LATHE_INLINE vf
+vf_zero(void)
 {
 	return vf_set1(0.0f);
 }
 
-LATHE_INLINE vi vi_zero(void)
+LATHE_INLINE vi
+vi_zero(void)
 {
 	return vi_set1(0);
 }
 
-LATHE_INLINE vi vi_iota(void)
+LATHE_INLINE vi
+vi_iota(void)
 {
 	vi x;
 	LATHE_LANES x.e[l_] = l_;
 	return x;
 }
 
-LATHE_INLINE vf vf_load_part(const float *p, int n)
+LATHE_INLINE vf
+vf_load_part(const float *p, int n)
 {
 	vf x;
 	LATHE_LANES x.e[l_] = l_ < n ? p[l_] : 0.0f;
 	return x;
 }
 
-LATHE_INLINE void vf_store_part(float *p, vf x, int n)
+LATHE_INLINE void
+vf_store_part(float *p, vf x, int n)
 {
 	for (int i = 0; i < n; i++)
 		p[i] = x.e[i];
 }
 
-LATHE_INLINE vf vf_load_f16(const uint16_t *p)
+LATHE_INLINE vf
+vf_load_f16(const uint16_t *p)
 {
 	vf x;
 	LATHE_LANES x.e[l_] = s_from_f16(p[l_]);
 	return x;
 }
 
-LATHE_INLINE void vf_store_f16(uint16_t *p, vf x)
+LATHE_INLINE void
+vf_store_f16(uint16_t *p, vf x)
 {
 	LATHE_LANES p[l_] = s_to_f16(x.e[l_]);
 }
 
-LATHE_INLINE void vi_store_bytes(int8_t *p, vi x)
+LATHE_INLINE void
+vi_store_bytes(int8_t *p, vi x)
 {
 	uint8_t b[16];
 	LATHE_LANES b[l_] = (uint8_t)((uint32_t)x.e[l_] & 255u);
@@ -207,73 +228,85 @@ LATHE_INLINE void vi_store_bytes(int8_t *p, vi x)
 
 /* ---- floats ---------------------------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_add(vf a, vf b)
+LATHE_INLINE vf
+vf_add(vf a, vf b)
 {
 	LATHE_LANES a.e[l_] = a.e[l_] + b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vf vf_sub(vf a, vf b)
+LATHE_INLINE vf
+vf_sub(vf a, vf b)
 {
 	LATHE_LANES a.e[l_] = a.e[l_] - b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vf vf_mul(vf a, vf b)
+LATHE_INLINE vf
+vf_mul(vf a, vf b)
 {
 	LATHE_LANES a.e[l_] = a.e[l_] * b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vf vf_fma(vf a, vf b, vf c)
+LATHE_WORD vf
+vf_fma(vf a, vf b, vf c)
 {
 	LATHE_LANES c.e[l_] = s_fma(a.e[l_], b.e[l_], c.e[l_]);
 	return c;
 }
 
-LATHE_INLINE vf vf_fnma(vf a, vf b, vf c)
+LATHE_WORD vf
+vf_fnma(vf a, vf b, vf c)
 {
 	LATHE_LANES c.e[l_] = s_fma(-a.e[l_], b.e[l_], c.e[l_]);
 	return c;
 }
 
-LATHE_INLINE vf vf_max(vf a, vf b)
+LATHE_INLINE vf
+vf_max(vf a, vf b)
 {
 	LATHE_LANES a.e[l_] = a.e[l_] > b.e[l_] ? a.e[l_] : b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vf vf_min(vf a, vf b)
+LATHE_INLINE vf
+vf_min(vf a, vf b)
 {
 	LATHE_LANES a.e[l_] = a.e[l_] < b.e[l_] ? a.e[l_] : b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vf vf_abs(vf a)
+LATHE_INLINE vf
+vf_abs(vf a)
 {
 	LATHE_LANES a.e[l_] = s_from_bits(s_bits(a.e[l_]) & 0x7fffffffu);
 	return a;
 }
 
-LATHE_INLINE vf vf_neg(vf a)
+LATHE_INLINE vf
+vf_neg(vf a)
 {
 	LATHE_LANES a.e[l_] = -a.e[l_];
 	return a;
 }
 
-LATHE_INLINE vm vf_gt(vf a, vf b)
+LATHE_INLINE vm
+vf_gt(vf a, vf b)
 {
 	vm m;
 	LATHE_LANES m.e[l_] = a.e[l_] > b.e[l_] ? 0xffffffffu : 0u;
 	return m;
 }
 
-LATHE_INLINE vm vf_lt(vf a, vf b)
+LATHE_INLINE vm
+vf_lt(vf a, vf b)
 {
 	return vf_gt(b, a);
 }
 
-LATHE_INLINE vm vm_negative(vf a)
+LATHE_INLINE vm
+vm_negative(vf a)
 {
 	vm m;
 	LATHE_LANES m.e[l_] = 0u - (s_bits(a.e[l_]) >> 31);
@@ -281,21 +314,24 @@ LATHE_INLINE vm vm_negative(vf a)
 }
 
 /* Lanes below n. */
-LATHE_INLINE vm vm_first(int n)
+LATHE_INLINE vm
+vm_first(int n)
 {
 	vm m;
 	LATHE_LANES m.e[l_] = l_ < n ? 0xffffffffu : 0u;
 	return m;
 }
 
-LATHE_INLINE vf vf_select(vm m, vf a, vf b)
+LATHE_INLINE vf
+vf_select(vm m, vf a, vf b)
 {
 	LATHE_LANES b.e[l_] =
 		s_from_bits((s_bits(a.e[l_]) & m.e[l_]) | (s_bits(b.e[l_]) & ~m.e[l_]));
 	return b;
 }
 
-LATHE_INLINE float vf_tree(vf x)
+LATHE_INLINE float
+vf_tree(vf x)
 {
 	for (int w = 8; w; w >>= 1)
 		for (int j = 0; j < w; j++)
@@ -303,7 +339,8 @@ LATHE_INLINE float vf_tree(vf x)
 	return x.e[0];
 }
 
-LATHE_INLINE float vf_maxtree(vf x)
+LATHE_INLINE float
+vf_maxtree(vf x)
 {
 	for (int w = 8; w; w >>= 1)
 		for (int j = 0; j < w; j++)
@@ -314,70 +351,81 @@ LATHE_INLINE float vf_maxtree(vf x)
 /* ---- integers: sums and shifts wrap ------------------------------------------------------------
  */
 
-LATHE_INLINE vi vi_add(vi a, vi b)
+LATHE_INLINE vi
+vi_add(vi a, vi b)
 {
 	LATHE_LANES a.e[l_] = (int32_t)((uint32_t)a.e[l_] + (uint32_t)b.e[l_]);
 	return a;
 }
 
-LATHE_INLINE vi vi_sub(vi a, vi b)
+LATHE_INLINE vi
+vi_sub(vi a, vi b)
 {
 	LATHE_LANES a.e[l_] = (int32_t)((uint32_t)a.e[l_] - (uint32_t)b.e[l_]);
 	return a;
 }
 
-LATHE_INLINE vi vi_and(vi a, vi b)
+LATHE_INLINE vi
+vi_and(vi a, vi b)
 {
 	LATHE_LANES a.e[l_] &= b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vi vi_or(vi a, vi b)
+LATHE_INLINE vi
+vi_or(vi a, vi b)
 {
 	LATHE_LANES a.e[l_] |= b.e[l_];
 	return a;
 }
 
-LATHE_INLINE vi vi_sll(vi a, int n)
+LATHE_INLINE vi
+vi_sll(vi a, int n)
 {
 	LATHE_LANES a.e[l_] = (int32_t)((uint32_t)a.e[l_] << n);
 	return a;
 }
 
-LATHE_INLINE vi vi_srl(vi a, int n)
+LATHE_INLINE vi
+vi_srl(vi a, int n)
 {
 	LATHE_LANES a.e[l_] = (int32_t)((uint32_t)a.e[l_] >> n);
 	return a;
 }
 
-LATHE_INLINE vi vi_sra(vi a, int n)
+LATHE_INLINE vi
+vi_sra(vi a, int n)
 {
 	LATHE_LANES a.e[l_] >>= n;
 	return a;
 }
 
-LATHE_INLINE int32_t vi_sum(vi a)
+LATHE_INLINE int32_t
+vi_sum(vi a)
 {
 	uint32_t s = 0;
 	LATHE_LANES s += (uint32_t)a.e[l_];
 	return (int32_t)s;
 }
 
-LATHE_INLINE vf vf_from_bits(vi a)
+LATHE_INLINE vf
+vf_from_bits(vi a)
 {
 	vf x;
 	memcpy(x.e, a.e, sizeof x.e);
 	return x;
 }
 
-LATHE_INLINE vi vi_from_bits(vf a)
+LATHE_INLINE vi
+vi_from_bits(vf a)
 {
 	vi x;
 	memcpy(x.e, a.e, sizeof x.e);
 	return x;
 }
 
-LATHE_INLINE vf vf_from_int(vi a)
+LATHE_INLINE vf
+vf_from_int(vi a)
 {
 	vf x;
 	LATHE_LANES x.e[l_] = (float)a.e[l_];

@@ -18,6 +18,9 @@
 #define LATHE_UNROLL(n) LATHE_PRAGMA(GCC unroll n)
 #endif
 
+/* Words that portable C has as calls; here inline like all. */
+#define LATHE_WORD LATHE_INLINE
+
 /* How many vf fit the registers of the machine: kernels size their tiles by it. */
 #define LATHE_VF_REGISTERS 8
 

@@ -1,0 +1,604 @@
+/*
+ * Kernels on rows of floats: norms, quantizers, embedding, rope. All int parameters of shapes are
+ * literals at the call. A row of n floats has room for n rounded up to 32, the rest is zero, and
+ * stays zero: elementwise kernels run over the rest too. Pointers need no alignment. Rows that are
+ * read and written may be the same, but not overlap otherwise.
+ */
+
+#define LATHE_PAD(n, to) (((n) + (to)-1) / (to) * (to))
+
+/* y = x / rms(x): inv_n = 1/n. */
+LATHE_INLINE void
+rmsnorm_row(int n, const float *x, float eps, float inv_n, float *y)
+{
+	vf p = vf_zero();
+	for (int k = 0; k < LATHE_PAD(n, 16); k += 16) {
+		vf a = vf_load(x + k);
+		p = vf_fma(a, a, p);
+	}
+	vf r = vf_set1(s_rsqrt(s_fma(vf_tree(p), inv_n, eps)));
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_mul(vf_load(x + k), r));
+}
+
+/* y = x * g */
+LATHE_INLINE void
+gain_row(int n, const float *x, const float *g, float *y)
+{
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_mul(vf_load(x + k), vf_load(g + k)));
+}
+
+/* y = a + b */
+LATHE_INLINE void
+add_row(int n, const float *a, const float *b, float *y)
+{
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_add(vf_load(a + k), vf_load(b + k)));
+}
+
+/* y = silu(a) * b */
+LATHE_INLINE void
+silu_mul_row(int n, const float *a, const float *b, float *y)
+{
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_mul(vf_silu(vf_load(a + k)), vf_load(b + k)));
+}
+
+/* ---- activations of linears ------------------------------------------------------------------ */
+
+/*
+ * The codes of 16 columns, of which the first `count` are real and the others 0: stored to
+ * hi[(i/4)*4*mt + i%4] and lo, and left in h[16], l[16] for the sums.
+ */
+LATHE_INLINE void
+quantize_16(int planes, int mt, const float *x, int count, float inv, int8_t *hi, int8_t *lo, vi *h,
+	    vi *l)
+{
+	vf limit = vf_set1(planes == 2 ? 32639.0f : 127.0f), magic = vf_set1(12582912.0f);
+	vf t = vf_mul(count < 16 ? vf_load_part(x, count) : vf_load(x), vf_set1(inv));
+	t = vf_min(vf_max(t, vf_neg(limit)), limit);
+	vi c = vi_sub(vi_from_bits(vf_add(t, magic)), vi_from_bits(magic));
+	*h = c;
+	*l = vi_zero();
+	if (planes == 2) {
+		*h = vi_sra(vi_add(c, vi_set1(128)), 8);
+		*l = vi_sub(c, vi_sll(*h, 8));
+	}
+	for (int plane = 0; plane < planes; plane++) {
+		int8_t b[16], *to = plane ? lo : hi;
+		vi_store_bytes(mt == 1 ? to : b, plane ? *l : *h);
+		if (mt != 1)
+			for (int i = 0; i < 4; i++)
+				memcpy(to + i * 4 * mt, b + 4 * i, 4);
+	}
+}
+
+/* Largest magnitude of x[0, n). */
+LATHE_INLINE float
+absmax_row(int n, const float *x)
+{
+	vf a = vf_zero();
+	int k = 0;
+	for (; k + 16 <= n; k += 16)
+		a = vf_max(a, vf_abs(vf_load(x + k)));
+	if (k < n)
+		a = vf_max(a, vf_abs(vf_load_part(x + k, n - k)));
+	return vf_maxtree(a);
+}
+
+/*
+ * Quantizes a row to signed codes of 8 (planes 1) or 16 bits (planes 2: code = 256 hi + lo) with a
+ * scale per act_group columns (0: one for the row) and sums of codes per sum_group columns (n:
+ * one). Pointers are at this token's column of a tile of mt tokens: code k at hi[(k/4)*4*mt + k%4],
+ * a scale at scale[g*mt], a sum at sum_hi[g*mt]. Codes beyond n are zero up to a multiple of 16.
+ * INVARIANT: groups that are not the whole row are multiples of 16, and one of the two kinds of
+ * group divides the other; lo and sum_lo are not touched with planes 1.
+ */
+LATHE_INLINE void
+quantize_row(int n, int planes, int act_group, int sum_group, int mt, const float *x, int8_t *hi,
+	     int8_t *lo, int32_t *sum_hi, int32_t *sum_lo, float *scale)
+{
+	const float inv_qmax = planes == 2 ? 1.0f / 32639.0f : 1.0f / 127.0f;
+	const int group = act_group && act_group < n ? act_group : n;
+	vi h_sum = vi_zero(), l_sum = vi_zero();
+	for (int from = 0; from < n; from += group) {
+		int width = n - from < group ? n - from : group;
+		float s = absmax_row(width, x + from) * inv_qmax, inv = 0.0f;
+		if (s < 1.17549435e-38f)
+			s = 0.0f;
+		else
+			inv = s_rcp(s);
+		scale[from / group * mt] = s;
+		for (int k = from; k < from + width; k += 16) {
+			vi h, l;
+			int count = from + width - k;
+			quantize_16(planes, mt, x + k, count, inv, hi + k * mt,
+				    lo ? lo + k * mt : lo, &h, &l);
+			h_sum = vi_add(h_sum, h);
+			l_sum = vi_add(l_sum, l);
+			if ((k + 16) % sum_group && k + 16 < n)
+				continue;
+			sum_hi[k / sum_group * mt] = vi_sum(h_sum);
+			if (planes == 2)
+				sum_lo[k / sum_group * mt] = vi_sum(l_sum);
+			h_sum = l_sum = vi_zero();
+		}
+	}
+}
+
+/*
+ * A row as float activations: out[k*mt] = x[k]; with sum_group != 0 the sums of each group of
+ * columns to xsum[g*mt], added in order from 0.
+ */
+LATHE_INLINE void
+tile_row(int n, int sum_group, int mt, const float *x, float *out, float *xsum)
+{
+	for (int k = 0; k < n; k++)
+		out[k * mt] = x[k];
+	for (int g = 0; sum_group && g * sum_group < n; g++) {
+		float s = 0.0f;
+		for (int k = g * sum_group; k < (g + 1) * sum_group && k < n; k++)
+			s += x[k];
+		xsum[g * mt] = s;
+	}
+}
+
+/* ---- embedding ------------------------------------------------------------------------------- */
+
+/* Number i of a run of f16 or f32. */
+LATHE_INLINE float
+packed_float(int bits, const uint8_t *p, int i)
+{
+	if (bits == 16) {
+		uint16_t h;
+		memcpy(&h, p + 2 * i, sizeof h);
+		return s_from_f16(h);
+	}
+	float f;
+	memcpy(&f, p + 4 * i, sizeof f);
+	return f;
+}
+
+/*
+ * Row `row` of a packed matrix of k columns (layout: 32-row blocks of groups, each scales, minima,
+ * line sets) as floats; y is zero beyond k up to a multiple of 32. group 0 or k: one scale a row.
+ */
+LATHE_INLINE void
+embed_row(int is_float, int bits, int scale_bits, int minimum, int group, int k,
+	  const uint8_t *packed, int32_t row, float *y)
+{
+	const int r = (int)((uint32_t)row % 32u);
+	const size_t block = (size_t)((uint32_t)row / 32u);
+	for (int i = k; i < LATHE_PAD(k, 32); i++)
+		y[i] = 0.0f;
+	if (is_float) {
+		const uint8_t *p = packed + block * (size_t)k * (size_t)(bits * 4);
+		for (int i = 0; i < k; i++)
+			y[i] = packed_float(bits, p, i * 32 + r);
+		return;
+	}
+	const int width = group ? group : k, set = bits == 4 ? 8 : 4, scales = scale_bits * 4;
+	const size_t head = (size_t)(scales * (minimum ? 2 : 1));
+	const size_t groups = (size_t)LATHE_PAD(k, width) / (size_t)width;
+	const size_t sets = (groups - 1) * (size_t)(LATHE_PAD(width, set) / set) +
+			    (size_t)(LATHE_PAD(k - (int)(groups - 1) * width, set) / set);
+	const uint8_t *p = packed + block * (groups * head + sets * 128);
+	for (int from = 0; from < k; from += width) {
+		const float s = packed_float(scale_bits, p, r);
+		const float m = minimum ? packed_float(scale_bits, p + scales, r) : 0.0f;
+		const int end = from + width < k ? from + width : k;
+		const uint8_t *line = p + head + (r >> 4) * 64 + (r & 15) * 4;
+		for (int i = from; i < end; i++) {
+			int in = (i - from) % set, code = line[(i - from) / set * 128 + in % 4];
+			if (bits == 4)
+				code = in < 4 ? code & 15 : code >> 4;
+			y[i] = minimum ? s_fma((float)code, s, m)
+				       : (float)(code - (1 << (bits - 1))) * s;
+		}
+		p += head + (size_t)(LATHE_PAD(end - from, set) / set) * 128;
+	}
+}
+
+/* ---- rope ------------------------------------------------------------------------------------ */
+
+/* Rotates elements i and i + d/2 of each head by the angle of cos[i], sin[i], i < d/2. */
+LATHE_INLINE void
+rope_row(int heads, int d, const float *x, const float *cos, const float *sin, float *y)
+{
+	const int half = d / 2;
+	for (int h = 0; h < heads; h++) {
+		for (int i = 0; i < half; i += 16) {
+			const float *p = x + h * d + i;
+			float *to = y + h * d + i;
+			if (half - i >= 16) {
+				vf a = vf_load(p), b = vf_load(p + half);
+				vf c = vf_load(cos + i), s = vf_load(sin + i);
+				vf_store(to, vf_fma(a, c, vf_neg(vf_mul(b, s))));
+				vf_store(to + half, vf_fma(a, s, vf_mul(b, c)));
+			} else {
+				const int n = half - i;
+				vf a = vf_load_part(p, n), b = vf_load_part(p + half, n);
+				vf c = vf_load_part(cos + i, n), s = vf_load_part(sin + i, n);
+				vf_store_part(to, vf_fma(a, c, vf_neg(vf_mul(b, s))), n);
+				vf_store_part(to + half, vf_fma(a, s, vf_mul(b, c)), n);
+			}
+		}
+	}
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+/*
+ * The cache of one kv head, elements f16 (kv_bits 16) or f32 (32), n_ctx rounded up to 64:
+ *   K [n_ctx/16][d][16]: sixteen positions side by side, element i of position p at
+ *     (p/16)*16*d + i*16 + p%16; d elements a position
+ *   V [n_ctx][D], D = d rounded up to 16; the rest of a row is zero
+ * Positions that no query sees are never used in arithmetic whose result is kept: they may hold
+ * anything.
+ */
+
+/* Queries that share one load of K and V. */
+#if LATHE_VF_REGISTERS >= 32
+#define LATHE_ATTENTION_QUERIES 8
+#elif LATHE_VF_REGISTERS >= 8
+#define LATHE_ATTENTION_QUERIES 4
+#else
+#define LATHE_ATTENTION_QUERIES 2
+#endif
+
+/* Floats of scratch that attention over `queries` = tokens * heads takes at most, in any ISA. */
+#define LATHE_ATTENTION_SCRATCH(d, queries) \
+	(512 + 64 * (d) + 64 * LATHE_PAD(d, 16) + (queries) * ((d) + LATHE_PAD(d, 16) + 2))
+
+/* Stores a position's key (after rope) and value, rounded to the cache's type. */
+LATHE_INLINE void
+kv_write(int kv_bits, int d, int pos, const float *k, const float *v, void *k_head, void *v_head)
+{
+	const size_t k_at = (size_t)(pos / 16) * 16 * (size_t)d + (size_t)(pos % 16);
+	const size_t v_at = (size_t)pos * LATHE_PAD((size_t)d, 16);
+	for (int i = 0; i < d; i += 16) {
+		const int n = d - i < 16 ? d - i : 16;
+		vf a = n < 16 ? vf_load_part(k + i, n) : vf_load(k + i);
+		vf b = n < 16 ? vf_load_part(v + i, n) : vf_load(v + i);
+		if (kv_bits == 16) {
+			uint16_t h[16], *to = (uint16_t *)k_head + k_at;
+			vf_store_f16(h, a);
+			for (int j = 0; j < n; j++)
+				to[(i + j) * 16] = h[j];
+			vf_store_f16((uint16_t *)v_head + v_at + i, b);
+		} else {
+			float *to = (float *)k_head + k_at;
+			for (int j = 0; j < n; j++)
+				to[(i + j) * 16] = k[i + j];
+			vf_store((float *)v_head + v_at + i, b);
+		}
+	}
+}
+
+/* Sixteen elements of a cache from element `at`. */
+LATHE_INLINE vf
+kv_load(int kv_bits, const void *p, size_t at)
+{
+	return kv_bits == 16 ? vf_load_f16((const uint16_t *)p + at)
+			     : vf_load((const float *)p + at);
+}
+
+/*
+ * score[q][16] of nq queries at sixteen positions, a position a lane: the sixteen strided partial
+ * sums of a dot product are then vectors, and the tree is made of vertical adds. qt: [d][nq].
+ */
+LATHE_INLINE void
+attention_scores(int kv_bits, int d, int nq, const float *qt, const void *k, float scale,
+		 float *score)
+{
+	vf half[8][LATHE_ATTENTION_QUERIES];
+	for (int j = 0; j < 8; j++) {
+		vf p[LATHE_ATTENTION_QUERIES];
+		for (int side = 0; side < 2; side++) {
+			const int first = j + side * 8;
+			vf acc[LATHE_ATTENTION_QUERIES];
+			LATHE_UNROLL(8)
+			for (int q = 0; q < nq; q++)
+				acc[q] = vf_zero();
+			LATHE_UNROLL(16)
+			for (int i = 0; i < LATHE_PAD(d, 16); i += 16) {
+				if (d % 16 && i + first >= d)
+					break;
+				vf a = kv_load(kv_bits, k, (size_t)(i + first) * 16);
+				LATHE_UNROLL(8)
+				for (int q = 0; q < nq; q++)
+					acc[q] = vf_fma(vf_set1(qt[(i + first) * nq + q]), a,
+							acc[q]);
+			}
+			LATHE_UNROLL(8)
+			for (int q = 0; q < nq; q++)
+				p[q] = side ? vf_add(p[q], acc[q]) : acc[q];
+		}
+		LATHE_UNROLL(8)
+		for (int q = 0; q < nq; q++)
+			half[j][q] = p[q];
+	}
+	LATHE_UNROLL(8)
+	for (int q = 0; q < nq; q++) {
+		vf a = vf_add(vf_add(half[0][q], half[4][q]), vf_add(half[2][q], half[6][q]));
+		vf b = vf_add(vf_add(half[1][q], half[5][q]), vf_add(half[3][q], half[7][q]));
+		vf_store(score + q * 64, vf_mul(vf_add(a, b), vf_set1(scale)));
+	}
+}
+
+/* score[64] becomes e = exp(score - m) for the first `count` positions; returns m and sum e. */
+LATHE_WORD float
+attention_softmax(int count, float *score, float *sum)
+{
+	const int groups = LATHE_PAD(count, 16) / 16;
+	vf lowest = vf_from_bits(vi_set1((int32_t)0xff800000u)), best = lowest, p = vf_zero();
+	for (int i = 0; i < groups; i++) {
+		vf s = vf_load(score + i * 16);
+		best = vf_max(best, vf_select(vm_first(count - i * 16), s, lowest));
+	}
+	const float m = vf_maxtree(best);
+	for (int i = 0; i < groups; i++) {
+		vf e = vf_exp(vf_sub(vf_load(score + i * 16), vf_set1(m)));
+		e = vf_select(vm_first(count - i * 16), e, vf_zero());
+		p = vf_add(p, e);
+		vf_store(score + i * 16, e);
+	}
+	*sum = vf_tree(p);
+	return m;
+}
+
+/*
+ * A tile of queries on one block of 64 positions. count: positions that a query sees here, rising,
+ * may be <= 0. qt [d][nq]: the queries; score [nq][64]; m, l [nq], o [nq][D]: largest score, sum
+ * and row over the blocks so far; old, new: the factors that merge them with this block's.
+ */
+typedef struct Attention {
+	int count[LATHE_ATTENTION_QUERIES];
+	float old[16], new[16];
+	const float *qt;
+	float *score, *m, *l, *o;
+} Attention;
+
+/* Columns [c, c + 16 width) of the block's sums e v, in order of positions, merged into t->o. */
+LATHE_INLINE void
+attention_columns(int kv_bits, int D, int nq, int width, int c, int first, const void *v,
+		  Attention *t)
+{
+	const int common = t->count[0] > 0 ? t->count[0] : 0, last = t->count[nq - 1];
+	vf o[LATHE_ATTENTION_QUERIES][8];
+	LATHE_UNROLL(8)
+	for (int q = 0; q < nq; q++)
+		LATHE_UNROLL(8)
+	for (int j = 0; j < width; j++)
+		o[q][j] = vf_zero();
+	for (int i = 0; i < common; i++)
+		LATHE_UNROLL(8)
+	for (int j = 0; j < width; j++) {
+		vf a = kv_load(kv_bits, v, (size_t)(i * D + c + j * 16));
+		LATHE_UNROLL(8)
+		for (int q = 0; q < nq; q++)
+			o[q][j] = vf_fma(vf_set1(t->score[q * 64 + i]), a, o[q][j]);
+	}
+	for (int i = common; i < last; i++)
+		LATHE_UNROLL(8)
+	for (int q = 0; q < nq; q++) {
+		if (i >= t->count[q])
+			continue;
+		LATHE_UNROLL(8)
+		for (int j = 0; j < width; j++) {
+			vf a = kv_load(kv_bits, v, (size_t)(i * D + c + j * 16));
+			o[q][j] = vf_fma(vf_set1(t->score[q * 64 + i]), a, o[q][j]);
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int q = 0; q < nq; q++) {
+		if (t->count[q] <= 0)
+			continue;
+		LATHE_UNROLL(8)
+		for (int j = 0; j < width; j++) {
+			float *to = t->o + q * D + c + j * 16;
+			vf x = o[q][j];
+			if (!first)
+				x = vf_fma(vf_load(to), vf_set1(t->old[q]),
+					   vf_mul(x, vf_set1(t->new[q])));
+			vf_store(to, x);
+		}
+	}
+}
+
+/* One block, from its first position in k and v. first: the state of the tile is empty. */
+LATHE_INLINE void
+attention_block(int kv_bits, int d, int nq, int first, float scale, const void *k, const void *v,
+		Attention *t)
+{
+	const int D = LATHE_PAD(d, 16);
+	/* as many sums in registers as hide the latency of an fma */
+	const int width = LATHE_VF_REGISTERS >= 32 ? (nq > 4   ? 2
+						      : nq > 2 ? 4
+							       : 8)
+						   : (nq > 2   ? 1
+						      : nq > 1 ? 2
+							       : 4);
+	for (int i = 0; i < t->count[nq - 1]; i += 16) {
+		const size_t at = (size_t)(i * d) * (size_t)(kv_bits / 8);
+		attention_scores(kv_bits, d, nq, t->qt, (const char *)k + at, scale, t->score + i);
+	}
+	float l[LATHE_ATTENTION_QUERIES] = {0.0f};
+	memset(t->old, 0, sizeof t->old);
+	memset(t->new, 0, sizeof t->new);
+	for (int q = 0; q < nq; q++) {
+		if (t->count[q] <= 0)
+			continue;
+		const float m = attention_softmax(t->count[q], t->score + q * 64, &l[q]);
+		const float n = !first && t->m[q] > m ? t->m[q] : m;
+		t->old[q] = first ? 0.0f : t->m[q] - n;
+		t->new[q] = m - n;
+		t->m[q] = n;
+	}
+	vf_store(t->old, vf_exp(vf_load(t->old)));
+	vf_store(t->new, vf_exp(vf_load(t->new)));
+	for (int q = 0; q < nq; q++)
+		if (t->count[q] > 0)
+			t->l[q] = first ? l[q] : s_fma(t->l[q], t->old[q], l[q] * t->new[q]);
+	int c = 0;
+	for (; width >= 8 && c + 128 <= D; c += 128)
+		attention_columns(kv_bits, D, nq, 8, c, first, v, t);
+	for (; width >= 4 && c + 64 <= D; c += 64)
+		attention_columns(kv_bits, D, nq, 4, c, first, v, t);
+	for (; width >= 2 && c + 32 <= D; c += 32)
+		attention_columns(kv_bits, D, nq, 2, c, first, v, t);
+	for (; c < D; c += 16)
+		attention_columns(kv_bits, D, nq, 1, c, first, v, t);
+}
+
+/* Queries [from, from + nq) of a call, of which query i belongs to token i / group. */
+LATHE_INLINE Attention
+attention_tile(int d, int nq, int group, int from, int seen, float *scratch, int queries)
+{
+	const int D = LATHE_PAD(d, 16);
+	Attention t;
+	for (int q = 0; q < nq; q++) {
+		const int n = seen + (from + q) / group;
+		t.count[q] = n < 64 ? n : 64;
+	}
+	t.score = scratch;
+	t.o = scratch + 512 + from * D;
+	t.qt = scratch + 512 + queries * D + from * d;
+	t.m = scratch + 512 + queries * (D + d) + from;
+	t.l = t.m + queries;
+	return t;
+}
+
+/* Fills the tile's part of the transposed queries. */
+LATHE_INLINE void
+attention_load(int d, int nq, int group, int from, const float *q, size_t q_stride, float *scratch,
+	       int queries)
+{
+	float *qt = scratch + 512 + queries * LATHE_PAD(d, 16) + from * d;
+	for (int j = 0; j < nq; j++) {
+		const int i = from + j;
+		const float *p = q + (size_t)(i / group) * q_stride + i % group * d;
+		for (int k = 0; k < d; k++)
+			qt[k * nq + j] = p[k];
+	}
+}
+
+/* Divides the rows by their sums and stores them. */
+LATHE_INLINE void
+attention_finish(int d, int group, int queries, const float *scratch, float *out, size_t out_stride)
+{
+	const int D = LATHE_PAD(d, 16);
+	const float *o = scratch + 512, *l = o + queries * (D + d + 1);
+	for (int i = 0; i < queries; i++) {
+		float *to = out + (size_t)(i / group) * out_stride + i % group * d;
+		const vf r = vf_set1(s_rcp(l[i]));
+		for (int c = 0; c < d; c += 16) {
+			const vf x = vf_mul(vf_load(o + i * D + c), r);
+			if (d - c < 16)
+				vf_store_part(to + c, x, d - c);
+			else
+				vf_store(to + c, x);
+		}
+	}
+}
+
+/* The sizes of tile that a call of attention_heads is cut into. */
+LATHE_INLINE int
+attention_tile_size(int left)
+{
+	return left >= LATHE_ATTENTION_QUERIES		  ? LATHE_ATTENTION_QUERIES
+	       : LATHE_ATTENTION_QUERIES > 4 && left >= 4 ? 4
+							  : 1;
+}
+
+/*
+ * One token: `group` heads that share a kv head (rows of d, one after the other) over the first
+ * `seen` >= 1 positions, its own included. scratch: LATHE_ATTENTION_SCRATCH(d, group) floats.
+ */
+LATHE_INLINE void
+attention_token(int kv_bits, int d, int group, int seen, const float *q, float scale,
+		const void *k_head, const void *v_head, float *out, float *scratch)
+{
+	enum { Q = LATHE_ATTENTION_QUERIES };
+	const int rest = group % Q, full = group - rest;
+	const size_t bytes = (size_t)kv_bits / 8, D = LATHE_PAD((size_t)d, 16);
+	for (int from = 0; from < full; from += Q)
+		attention_load(d, Q, group, from, q, 0, scratch, group);
+	if (rest)
+		attention_load(d, rest, group, full, q, 0, scratch, group);
+	for (int block = 0; block < seen; block += 64) {
+		const char *k = (const char *)k_head + (size_t)block * (size_t)d * bytes;
+		const char *v = (const char *)v_head + (size_t)block * D * bytes;
+		for (int from = 0; from < full; from += Q) {
+			Attention t =
+				attention_tile(d, Q, group, from, seen - block, scratch, group);
+			attention_block(kv_bits, d, Q, block == 0, scale, k, v, &t);
+		}
+		if (rest) {
+			Attention t =
+				attention_tile(d, rest, group, full, seen - block, scratch, group);
+			attention_block(kv_bits, d, rest, block == 0, scale, k, v, &t);
+		}
+	}
+	attention_finish(d, group, group, scratch, out, 0);
+}
+
+/* attention_token for one head. */
+LATHE_INLINE void
+attention_head(int kv_bits, int d, int seen, const float *q, float scale, const void *k_head,
+	       const void *v_head, float *out, float *scratch)
+{
+	attention_token(kv_bits, d, 1, seen, q, scale, k_head, v_head, out, scratch);
+}
+
+/*
+ * n tokens (need not be literal): token i, at position past + i, sees the positions up to its own;
+ * its `group` heads are at q + i*q_stride, results go to out + i*out_stride. The same bits as
+ * attention_token. scratch: LATHE_ATTENTION_SCRATCH(d, n * group) floats. The cache is converted
+ * once a call and block: worth it from some 16 queries on.
+ */
+LATHE_INLINE void
+attention_heads(int kv_bits, int d, int group, int n, int past, const float *q, size_t q_stride,
+		float scale, const void *k_head, const void *v_head, float *out, size_t out_stride,
+		float *scratch)
+{
+	enum { Q = LATHE_ATTENTION_QUERIES };
+	const int queries = n * group, D = LATHE_PAD(d, 16), end = past + n;
+	const size_t bytes = (size_t)kv_bits / 8;
+	float *kf = scratch, *vf_ = scratch + 64 * d;
+	if (kv_bits == 16)
+		scratch += 64 * (d + D);
+	for (int from = 0, nq; from < queries; from += nq) {
+		nq = attention_tile_size(queries - from);
+		attention_load(d, nq, group, from, q, q_stride, scratch, queries);
+	}
+	for (int block = 0; block < end; block += 64) {
+		const char *k = (const char *)k_head + (size_t)block * (size_t)d * bytes;
+		const char *v = (const char *)v_head + (size_t)block * (size_t)D * bytes;
+		const int seen = past + 1 - block, all = end - block < 64 ? end - block : 64;
+		if (kv_bits == 16) {
+			for (int i = 0; i < LATHE_PAD(all, 16) * d; i += 16)
+				vf_store(kf + i,
+					 vf_load_f16((const uint16_t *)(const void *)k + i));
+			for (int i = 0; i < all * D; i += 16)
+				vf_store(vf_ + i,
+					 vf_load_f16((const uint16_t *)(const void *)v + i));
+			k = (const char *)kf;
+			v = (const char *)vf_;
+		}
+		for (int from = 0, nq; from < queries; from += nq) {
+			nq = attention_tile_size(queries - from);
+			if (seen + (from + nq - 1) / group <= 0)
+				continue;
+			Attention t = attention_tile(d, nq, group, from, seen, scratch, queries);
+			if (nq == Q)
+				attention_block(32, d, Q, block == 0, scale, k, v, &t);
+			else if (Q > 4 && nq == 4)
+				attention_block(32, d, 4, block == 0, scale, k, v, &t);
+			else
+				attention_block(32, d, 1, block == 0, scale, k, v, &t);
+		}
+	}
+	attention_finish(d, group, queries, scratch, out, out_stride);
+}
