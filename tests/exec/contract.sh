@@ -1,0 +1,48 @@
+# The bit contract on whole models: every ISA level, thread count and split of a prompt gives the logits of the contract
+# interpreter, byte for byte. `selftest` has the small cases; here are more tokens than a block of attention holds.
+. tests/lib.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+skipped=0
+
+# check MODEL_FILE NAME ACTIVATIONS KV IDS
+check() {
+	local folder program isa threads chunk
+	folder=$(artefact "$2" --target x86-64-v4,x86-64-v3,c --activations "$3" --kv "$4") || return
+	program=$folder/$2
+	"$program" selftest || { echo "selftest of $2 $3 $4 failed"; return 1; }
+	"$LATHE_BUILD/lathe" reference "$1" --tokens "$5" --arithmetic contract --activations "$3" --kv "$4" \
+		--logits "$work/expected" || return 1
+	[ -s "$work/expected" ] || return 1
+	for isa in x86-64-v4 x86-64-v3 c; do
+		"$program" info --json | grep -q "\"$isa\"" || { echo "$isa is not in the artefact"; return 1; }
+		for threads in 1 2 5; do
+			for chunk in 1 7 64 0; do
+				"$program" logits --ids "$5" --all --isa $isa --threads $threads --chunk $chunk \
+					--out "$work/got" >/dev/null 2>"$work/err" || {
+					grep -q 'not on this CPU\|lacks' "$work/err" && continue 3
+					cat "$work/err"
+					return 1
+				}
+				cmp "$work/expected" "$work/got" || {
+					echo "$2 --activations $3 --kv $4: $isa, $threads threads, chunks of $chunk"
+					return 1
+				}
+			done
+		done
+	done
+	echo "$2, activations $3, kv $4: equal"
+}
+
+# 70 ids below 512, from a fixed generator.
+ids=$(awk 'BEGIN { x = 7; for (i = 0; i < 70; i++) { x = (x * 69069 + 1) % 65536; printf "%s%d", i ? "," : "", 20 + x % 480 } }')
+for setting in "8:32 f16" "8:token f32" "16 f16" "f32 f32"; do
+	set -- $setting
+	check "${LATHE_SHARED:-}/data/stories260K.bin" stories "$1" "$2" "$ids" || { [ $? = 77 ] && skipped=1 || exit 1; }
+done
+for setting in "16 f16" "8:32 f16"; do
+	set -- $setting
+	check "${LATHE_MODELS:-}/$model_name" smollm2 "$1" "$2" "$ids" || { [ $? = 77 ] && skipped=2 || exit 1; }
+done
+[ $skipped = 2 ] && exit 77
+exit 0
