@@ -1,0 +1,305 @@
+/* The text of an artefact's tokenizer: tables as C, then the templates that read them. */
+#include "targets/tokenizer.h"
+#include "targets/target.h"
+
+#include <string.h>
+
+enum {
+	LINE = 96,	 /* columns of a line of a table */
+	TEXT_ROW = 4095, /* bytes of a row of token_text: the longest literal of C99 */
+	STRIDE = 16,	 /* tokens between two entries of token_start */
+};
+
+/* Code points by class, as templates/tokenizer_bpe.c numbers them. */
+enum { OTHER, LETTER, NUMBER, SPACE };
+
+static const struct {
+	uint32_t first, last, class;
+} unicode_ranges[] = {
+#define UNICODE_RANGE(first, last, class) {first, last, class},
+#include "templates/unicode.def"
+};
+
+typedef struct Printer {
+	Text *out;
+	size_t line; /* where the line began */
+} Printer;
+
+/* A numeric type that holds `largest` and one value more for "none". */
+static const char *
+integer_type(uint32_t largest)
+{
+	return largest < UINT8_MAX ? "uint8_t" : largest < UINT16_MAX ? "uint16_t" : "uint32_t";
+}
+
+static void
+print_break(Printer *p)
+{
+	text_add(p->out, "\n\t", 2);
+	p->line = p->out->size;
+}
+
+static void
+print_begin(Printer *p, const char *type, const char *name)
+{
+	text_printf(p->out, "\nstatic const %s %s[] = {", type, name);
+	print_break(p);
+}
+
+static void
+print_end(Printer *p)
+{
+	text_printf(p->out, "\n};\n");
+}
+
+static void
+print_fits(Printer *p)
+{
+	if (p->out->size - p->line > LINE)
+		print_break(p);
+}
+
+/* A table of numbers; `none` is the word for TOKENIZER_NONE_ID. */
+static void
+print_numbers(Text *out, const char *type, const char *name, const uint32_t *values, size_t n,
+	      const char *none)
+{
+	Printer p = {.out = out};
+
+	print_begin(&p, type, name);
+	for (size_t i = 0; i < n; i++) {
+		if (values[i] == TOKENIZER_NONE_ID)
+			text_printf(out, "%s,", none);
+		else
+			text_printf(out, "%u,", values[i]);
+		print_fits(&p);
+	}
+	if (n == 0)
+		text_printf(out, "0");
+	print_end(&p);
+}
+
+/* A byte inside a string literal. Three octal digits, as a digit may follow. */
+static void
+print_char(Text *out, unsigned char c)
+{
+	if (c == '"' || c == '\\' || c == '?')
+		text_printf(out, "\\%c", c);
+	else if (c >= 0x20 && c < 0x7F)
+		text_printf(out, "%c", c);
+	else
+		text_printf(out, "\\%03o", c);
+}
+
+/* The bytes of all tokens one after another, in rows; their sizes; where each STRIDE-th begins. */
+static void
+print_tokens(Text *out, const TokenizerTables *tables)
+{
+	uint32_t n = tables->tokenizer->n_tokens;
+	uint32_t *sizes = ARENA_ARRAY(out->arena, uint32_t, n);
+	uint32_t *starts = ARENA_ARRAY(out->arena, uint32_t, n / STRIDE + 1);
+	Printer p = {.out = out};
+	uint32_t total = 0;
+
+	text_printf(out, "\n/* The bytes of the tokens, one after another. */\n"
+			 "static const char token_text[][TEXT_ROW + 1] = {\n\t\"");
+	p.line = out->size;
+	for (uint32_t id = 0; id < n; id++) {
+		Bytes text = tables->decoded[id];
+		sizes[id] = text.size;
+		if (id % STRIDE == 0)
+			starts[id / STRIDE] = total;
+		for (uint32_t i = 0; i < text.size; i++, total++) {
+			if (total > 0 && total % TEXT_ROW == 0) {
+				text_printf(out, "\",\n\t\"");
+				p.line = out->size;
+			} else if (out->size - p.line > LINE - 4) {
+				text_printf(out, "\"\n\t\"");
+				p.line = out->size;
+			}
+			print_char(out, (unsigned char)text.data[i]);
+		}
+	}
+	text_printf(out, "\"\n};\n");
+	print_numbers(out, integer_type(tables->longest), "token_size", sizes, n, NULL);
+	text_printf(out, "\n/* Offset in token_text of every %dth token. */", STRIDE);
+	print_numbers(out, "uint32_t", "token_start", starts, (size_t)(n - 1) / STRIDE + 1, NULL);
+}
+
+static void
+print_merges(Text *out, const TokenizerTables *tables)
+{
+	Printer p = {.out = out};
+
+	text_printf(out,
+		    "\n/* Ids of two tokens and of the one that they make, preferred first. */\n"
+		    "static const struct {\n\tSymbol left, right, result;\n} merges[] = {");
+	print_break(&p);
+	for (uint32_t m = 0; m < tables->n_merges; m++) {
+		Merge merge = tables->merges[m];
+		text_printf(out, "{%u,%u,%u},", merge.left, merge.right, merge.result);
+		print_fits(&p);
+	}
+	if (tables->n_merges == 0)
+		text_printf(out, "{0,0,0}");
+	print_end(&p);
+	text_printf(out, "\n/* Merges by the hash of their pair, open addressing. */");
+	print_numbers(out, "MergeIndex", "merge_slot", tables->slots,
+		      (size_t)1 << tables->hash_bits, "NO_MERGE");
+	if (tables->tie) {
+		text_printf(out, "\n/* The first merge with the same score. */");
+		print_numbers(out, "MergeIndex", "merge_tie", tables->tie, tables->n_merges, NULL);
+	}
+}
+
+static void
+print_specials(Text *out, const TokenizerTables *tables)
+{
+	text_printf(out,
+		    "\n/* Tokens that are matched whole, longest first. always: even where special "
+		    "tokens are not parsed. */\n"
+		    "typedef struct Special {\n\tconst char *text;\n\tuint32_t size;\n"
+		    "\tint32_t id;\n\tint always;\n} Special;\n\n"
+		    "static const Special specials[] = {\n");
+	for (uint32_t i = 0; i < tables->n_specials; i++) {
+		const SpecialToken *s = &tables->specials[i];
+		text_printf(out, "\t{\"");
+		for (uint32_t k = 0; k < s->text.size; k++)
+			print_char(out, (unsigned char)s->text.data[k]);
+		text_printf(out, "\", %u, %u, %d},\n", s->text.size, s->id, s->always);
+	}
+	if (tables->n_specials == 0)
+		text_printf(out, "\t{\"\", 0, -1, 0},\n");
+	text_printf(out, "};\n");
+}
+
+/* Where a class begins: code point << 2 | class; from 0 on, without gaps. */
+static void
+print_ranges(Text *out)
+{
+	size_t n = sizeof unicode_ranges / sizeof unicode_ranges[0], count = 0;
+	uint32_t *starts = ARENA_ARRAY(out->arena, uint32_t, 2 * n + 1);
+	uint32_t next = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (unicode_ranges[i].first > next)
+			starts[count++] = next << 2 | OTHER;
+		starts[count++] = unicode_ranges[i].first << 2 | unicode_ranges[i].class;
+		next = unicode_ranges[i].last + 1;
+	}
+	starts[count++] = next << 2 | OTHER;
+	text_printf(out,
+		    "\nenum { N_RANGES = %zu };\n\n/* First code points of ranges << 2 | class. */",
+		    count);
+	print_numbers(out, "uint32_t", "unicode_range", starts, count, NULL);
+}
+
+static void
+print_characters(Text *out, const TokenizerTables *tables)
+{
+	Printer p = {.out = out};
+
+	text_printf(out,
+		    "\nenum {\n\tFIRST_BYTE = %d,\n\tN_CHARACTERS = %u,\n\tADD_SPACE = %d,\n"
+		    "\tSPACE_SYMBOL = %u\n};\n",
+		    TOKENIZER_FIRST_BYTE, tables->n_characters, tables->tokenizer->add_space_prefix,
+		    tables->space == TOKENIZER_NONE_ID ? 0 : tables->space);
+	text_printf(out,
+		    "\n/* Tokens of one character, by its bytes from the top of key. */\n"
+		    "static const struct {\n\tuint32_t key;\n\tSymbol symbol;\n} characters[] = {");
+	print_break(&p);
+	for (uint32_t i = 0; i < tables->n_characters; i++) {
+		text_printf(out, "{0x%08X,%u},", tables->characters[i].key,
+			    tables->characters[i].id);
+		print_fits(&p);
+	}
+	if (tables->n_characters == 0)
+		text_printf(out, "{0,0}");
+	print_end(&p);
+}
+
+/* A template with its holes @name@ (prefix of symbols) and @NAME@ (of files) filled. */
+static void
+print_template(Text *out, const char *file, const char *name, const char *symbol)
+{
+	size_t size;
+	const char *text = template_text(file, &size);
+	const char *end = text + size;
+
+	INVARIANT(text);
+	text_add(out, "\n", 1);
+	while (text < end) {
+		const char *hole = memchr(text, '@', (size_t)(end - text));
+		if (!hole)
+			hole = end;
+		text_add(out, text, (size_t)(hole - text));
+		text = hole;
+		if (hole == end)
+			break;
+		INVARIANT(end - hole >= 6);
+		if (memcmp(hole, "@name@", 6) == 0)
+			text_printf(out, "%s", symbol);
+		else if (memcmp(hole, "@NAME@", 6) == 0)
+			text_printf(out, "%s", name);
+		else
+			BUG("unknown hole in %s", file);
+		text += 6;
+	}
+}
+
+static void
+print_head(Text *out, const Tokenizer *t, const char *name)
+{
+	text_printf(out,
+		    "/* The tokenizer of %s, written by Lathe: tables, then the code that reads "
+		    "them. */\n"
+		    "#include \"%s_tokenizer.h\"\n\n#include <string.h>\n\n"
+		    "enum { BOS = %d, EOS = %d, ADD_BOS = %d };\n",
+		    name, name, t->bos, t->eos, t->add_bos);
+}
+
+static void
+print_constants(Text *out, const TokenizerTables *tables)
+{
+	const Tokenizer *t = tables->tokenizer;
+
+	text_printf(out,
+		    "\n/* An id inside a text at work, and the index of a merge. */\n"
+		    "typedef %s Symbol;\ntypedef %s MergeIndex;\n"
+		    "#define NO_SYMBOL ((Symbol)-1)\n#define NO_MERGE ((MergeIndex)-1)\n\n"
+		    "enum {\n\tN_TOKENS = %u,\n\tLONGEST_TOKEN = %u,\n\tTEXT_ROW = %d,\n"
+		    "\tTOKEN_STRIDE = %d,\n\tHASH_BITS = %d,\n\tN_SPECIALS = %u\n};\n",
+		    integer_type(t->n_tokens), integer_type(tables->n_merges), t->n_tokens,
+		    tables->longest, TEXT_ROW, STRIDE, tables->hash_bits, tables->n_specials);
+}
+
+bool
+tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol)
+{
+	TokenizerTables tables;
+
+	if (t->kind == TOKENIZER_NONE) {
+		print_head(out, t, name);
+		print_template(out, "tokenizer_none.c", name, symbol);
+		return true;
+	}
+	if (!tokenizer_tables(out->arena, t, d, &tables))
+		return false;
+	print_head(out, t, name);
+	print_constants(out, &tables);
+	print_tokens(out, &tables);
+	print_merges(out, &tables);
+	print_specials(out, &tables);
+	if (t->kind == TOKENIZER_BPE) {
+		text_printf(out, "\n/* The symbol of each byte. */");
+		print_numbers(out, "Symbol", "byte_symbol", tables.byte_symbol, 256, "NO_SYMBOL");
+		text_printf(out, "\nenum { NUMBERS_ALONE = %d };\n", t->pre == PRE_SMOLLM);
+		print_ranges(out);
+	} else {
+		print_characters(out, &tables);
+	}
+	print_template(out, "tokenizer.c", name, symbol);
+	print_template(out, t->kind == TOKENIZER_BPE ? "tokenizer_bpe.c" : "tokenizer_scored.c",
+		       name, symbol);
+	return true;
+}

@@ -1,0 +1,69 @@
+/*
+ * The tokenizer of an artefact: the vocabulary checked and turned into tables, printed as C in
+ * front of the texts of templates/tokenizer*.c.
+ */
+#ifndef LATHE_TARGETS_TOKENIZER_H
+#define LATHE_TARGETS_TOKENIZER_H
+
+#include "../ir/model.h"
+
+enum {
+	TOKENIZER_LONGEST = 4095, /* bytes of a token: what a C99 string literal must hold */
+	TOKENIZER_FIRST_BYTE = 3, /* SCORED: id of the byte 0, by llama2.c's convention */
+};
+
+#define TOKENIZER_NONE_ID UINT32_MAX
+
+typedef struct Merge {
+	uint32_t left, right, result; /* ids */
+} Merge;
+
+/* A token that is matched in the text before anything else. */
+typedef struct SpecialToken {
+	Bytes text;
+	uint32_t id;
+	bool always; /* else only where special tokens are parsed */
+} SpecialToken;
+
+/* A token that is one character: any byte and up to three UTF-8 continuation bytes. */
+typedef struct Character {
+	uint32_t key; /* its bytes from the top of the word */
+	uint32_t id;
+} Character;
+
+typedef struct TokenizerTables {
+	const Tokenizer *tokenizer;
+	const Bytes *decoded; /* [n_tokens] bytes of each token, none where it gives no text */
+	uint32_t longest;     /* of decoded */
+	uint32_t n_merges;
+	const Merge *merges; /* in the order in which they are preferred */
+	const uint32_t *tie; /* SCORED: [n_merges] first merge that is as good as this one */
+	int hash_bits;
+	const uint32_t *slots; /* [1 << hash_bits] merge by pair, TOKENIZER_NONE_ID: empty */
+	uint32_t n_specials;
+	const SpecialToken *specials; /* longest first, then by id */
+	uint32_t byte_symbol[256];    /* BPE: id or TOKENIZER_NONE_ID */
+	uint32_t n_characters;
+	const Character *characters; /* SCORED: by key */
+	uint32_t space;		     /* SCORED: id of " " or TOKENIZER_NONE_ID */
+} TokenizerTables;
+
+/*
+ * Builds the tables of a BPE or SCORED tokenizer. Everything is owned by `a` or by t. Refuses
+ * (E_TOKENIZER at t->loc, false): no or more than 2^31 tokens, tokens that are empty, longer than
+ * TOKENIZER_LONGEST or equal, unknown types, ids out of range, symbols that stand for no byte,
+ * merges that are malformed, equal or name something that is no token, scores that are NaN, and
+ * scored vocabularies without byte tokens or a needed space.
+ */
+bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out);
+
+/*
+ * Appends the whole text of NAME_tokenizer.c, which implements templates/tokenizer.h: includes,
+ * constants, tables, templates/tokenizer.c, and tokenizer_bpe.c or tokenizer_scored.c; for
+ * TOKENIZER_NONE constants and tokenizer_none.c. `name` names the artefact's files, `symbol` is the
+ * prefix of its C symbols. The text depends on nothing else. Appends nothing and returns false
+ * where the tables are refused.
+ */
+bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
+
+#endif

@@ -1,0 +1,384 @@
+/*
+ * The machinery: merges by rank, special tokens, the streaming decoder. What turns plain text into
+ * symbols follows in the file's last part, which is one of tokenizer_bpe.c and tokenizer_scored.c:
+ *   symbol_bound(n)      most symbols that n bytes of text become
+ *   merge_rank(m)        merges are done in increasing rank, leftmost first among equals
+ *   encode_plain(e, ...) text without special tokens
+ *   starts_word(id)      a token whose leading space goes when it begins a text
+ */
+#define NO_RANK UINT32_MAX
+
+enum { FAN = 16, MAX_LEVELS = 8, REPLACEMENT_BYTES = 3 };
+
+/* More text than this is refused: positions and counts stay within 32 bits. */
+static const size_t max_text = (size_t)1 << 29;
+static const char replacement[REPLACEMENT_BYTES + 1] = "\xEF\xBF\xBD";
+
+/*
+ * Where ids go, and the piece at work: n symbols, of which a merged run keeps its first. span is
+ * the length of a run, at its first and at its last position, so both neighbours are found.
+ * level[0][i] is the rank of the merge of the run at i with the next one; level[k + 1][i] is the
+ * least of level[k][16 i ..]: the next merge is found, and a rank replaced, in logarithmic time.
+ */
+typedef struct Encoder {
+	int32_t *ids;
+	size_t capacity, count, n;
+	Symbol *symbol;
+	uint32_t *span, *rank;
+	uint32_t *level[MAX_LEVELS];
+	int levels;
+} Encoder;
+
+static size_t symbol_bound(size_t n);
+static uint32_t merge_rank(MergeIndex m);
+static void encode_plain(Encoder *e, const unsigned char *text, size_t n);
+static int starts_word(int32_t id);
+
+static void
+push_id(Encoder *e, int32_t id)
+{
+	if (e->count < e->capacity)
+		e->ids[e->count] = id;
+	e->count++;
+}
+
+/* Slot of a pair; the generator fills merge_slot by the same rule. */
+static uint32_t
+merge_hash(uint32_t left, uint32_t right)
+{
+	return (left * 0x9E3779B1u + right) * 0x85EBCA77u >> (32 - HASH_BITS);
+}
+
+static MergeIndex
+merge_find(Symbol left, Symbol right)
+{
+	uint32_t slot = merge_hash(left, right);
+
+	for (;; slot = (slot + 1) & ((1u << HASH_BITS) - 1)) {
+		MergeIndex m = merge_slot[slot];
+		if (m == NO_MERGE || (merges[m].left == left && merges[m].right == right))
+			return m;
+	}
+}
+
+static uint32_t
+pair_rank(Symbol left, Symbol right)
+{
+	MergeIndex m = NO_MERGE;
+
+	if (left != NO_SYMBOL && right != NO_SYMBOL)
+		m = merge_find(left, right);
+	return m == NO_MERGE ? NO_RANK : merge_rank(m);
+}
+
+static size_t
+round_fan(size_t n)
+{
+	return (n + FAN - 1) / FAN * FAN;
+}
+
+/* Ranks that n symbols need, all levels together. */
+static size_t
+rank_count(size_t n)
+{
+	size_t total = 0;
+
+	do {
+		n = round_fan(n);
+		total += n;
+		n /= FAN;
+	} while (n > 1);
+	return total;
+}
+
+static uint32_t
+group_least(const uint32_t *group)
+{
+	uint32_t least = group[0];
+
+	for (int i = 1; i < FAN; i++)
+		least = group[i] < least ? group[i] : least;
+	return least;
+}
+
+static void
+rank_set(Encoder *e, size_t i, uint32_t rank)
+{
+	e->level[0][i] = rank;
+	for (int k = 1; k < e->levels; k++) {
+		uint32_t least = group_least(e->level[k - 1] + i / FAN * FAN);
+		i /= FAN;
+		if (e->level[k][i] == least)
+			return;
+		e->level[k][i] = least;
+	}
+}
+
+static void
+rank_fill(Encoder *e)
+{
+	size_t n = e->n;
+	uint32_t *level = e->rank;
+
+	for (size_t i = 0; i + 1 < n; i++)
+		level[i] = pair_rank(e->symbol[i], e->symbol[i + 1]);
+	level[n - 1] = NO_RANK;
+	for (e->levels = 0;;) {
+		size_t padded = round_fan(n);
+		for (size_t i = n; i < padded; i++)
+			level[i] = NO_RANK;
+		e->level[e->levels++] = level;
+		n = padded / FAN;
+		if (n <= 1)
+			return;
+		for (size_t i = 0; i < n; i++)
+			level[padded + i] = group_least(level + i * FAN);
+		level += padded;
+	}
+}
+
+/* Position of the leftmost run with the least rank, e->n if nothing can be merged. */
+static size_t
+rank_best(const Encoder *e)
+{
+	size_t at = 0;
+
+	for (int k = e->levels - 1; k >= 0; k--) {
+		const uint32_t *group = e->level[k] + at * FAN;
+		uint32_t least = group_least(group);
+		size_t i = 0;
+		if (least == NO_RANK)
+			return e->n;
+		while (group[i] != least)
+			i++;
+		at = at * FAN + i;
+	}
+	return at;
+}
+
+/* Merges the e->n symbols of a piece until no merge applies, and gives out the ids. */
+static void
+encode_piece(Encoder *e)
+{
+	if (e->n == 0)
+		return;
+	for (size_t i = 0; i < e->n; i++)
+		e->span[i] = 1;
+	rank_fill(e);
+	for (size_t i; (i = rank_best(e)) < e->n;) {
+		size_t right = i + e->span[i];
+		size_t next = right + e->span[right];
+		Symbol merged = merges[merge_find(e->symbol[i], e->symbol[right])].result;
+		e->symbol[i] = merged;
+		e->span[i] = e->span[next - 1] = (uint32_t)(next - i);
+		rank_set(e, right, NO_RANK);
+		rank_set(e, i, next < e->n ? pair_rank(merged, e->symbol[next]) : NO_RANK);
+		if (i > 0) {
+			size_t left = i - e->span[i - 1];
+			rank_set(e, left, pair_rank(e->symbol[left], merged));
+		}
+	}
+	for (size_t i = 0; i < e->n; i += e->span[i])
+		if (e->symbol[i] != NO_SYMBOL)
+			push_id(e, e->symbol[i]);
+	e->n = 0;
+}
+
+/* Offset of the first occurrence of a special token in text[n], n if there is none. */
+static size_t
+special_find(const Special *special, const unsigned char *text, size_t n)
+{
+	const unsigned char *wanted = (const unsigned char *)special->text;
+	size_t size = special->size;
+
+	for (size_t at = 0; at + size <= n; at++) {
+		size_t i = 0;
+		while (i < size && text[at + i] == wanted[i])
+			i++;
+		if (i == size)
+			return at;
+	}
+	return n;
+}
+
+/*
+ * Cuts the text at special tokens, longer ones first: all occurrences of the longest, in what
+ * remains those of the next, and so on. end[k] is the end of the fragment in which special k is
+ * looked for; a fragment that is shorter than the one above ends at an occurrence.
+ */
+static void
+encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_special, size_t *end)
+{
+	size_t at = 0;
+	int k = 0;
+
+	end[0] = n;
+	for (;;) {
+		for (; k < N_SPECIALS; k++) {
+			size_t size = end[k] - at;
+			if (parse_special || specials[k].always)
+				size = special_find(&specials[k], text + at, size);
+			end[k + 1] = at + size;
+		}
+		if (at < end[k])
+			encode_plain(e, text + at, end[k] - at);
+		at = end[k];
+		while (k > 0 && end[k] == end[k - 1])
+			k--;
+		if (k == 0)
+			return;
+		k--;
+		push_id(e, specials[k].id);
+		at += specials[k].size;
+	}
+}
+
+int
+@name@_has_tokenizer(void)
+{
+	return 1;
+}
+
+int
+@name@_bos(void)
+{
+	return BOS;
+}
+
+int
+@name@_eos(void)
+{
+	return EOS;
+}
+
+int
+@name@_add_bos(void)
+{
+	return ADD_BOS;
+}
+
+size_t
+@name@_encode_scratch(size_t n)
+{
+	size_t symbols, bytes;
+
+	if (n > max_text)
+		return SIZE_MAX;
+	symbols = round_fan(symbol_bound(n));
+	/* Where size_t has 32 bits. */
+	if (symbols > SIZE_MAX / 16)
+		return SIZE_MAX;
+	bytes = symbols * (sizeof(Symbol) + sizeof(uint32_t)) +
+		rank_count(symbols) * sizeof(uint32_t);
+	return bytes + (N_SPECIALS + 2) * sizeof(size_t);
+}
+
+long
+@name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
+		void *scratch, size_t scratch_bytes)
+{
+	Encoder e = {0};
+	size_t symbols, unaligned;
+	size_t *end;
+
+	if (n > max_text || scratch_bytes < @name@_encode_scratch(n))
+		return -1;
+	unaligned = (uintptr_t)scratch % sizeof(size_t);
+	end = (size_t *)((char *)scratch + (unaligned ? sizeof(size_t) - unaligned : 0));
+	symbols = round_fan(symbol_bound(n));
+	e.ids = ids;
+	e.capacity = capacity;
+	e.rank = (uint32_t *)(end + N_SPECIALS + 1);
+	e.span = e.rank + rank_count(symbols);
+	e.symbol = (Symbol *)(e.span + symbols);
+	encode_fragments(&e, (const unsigned char *)text, n, parse_special, end);
+	return (long)e.count;
+}
+
+/* The least and greatest second byte after `first`, and the bytes of the whole; 0: no such start.
+ */
+static int
+utf8_start(unsigned char first, unsigned char *low, unsigned char *high)
+{
+	*low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+	*high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+	if (first < 0x80)
+		return 1;
+	if (first < 0xC2 || first > 0xF4)
+		return 0;
+	return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+static int
+put_replacement(char *out)
+{
+	memcpy(out, replacement, REPLACEMENT_BYTES);
+	return REPLACEMENT_BYTES;
+}
+
+/* One more byte; returns the bytes of text that it completes. */
+static int
+decode_byte(@name@_decoder *d, unsigned char byte, char *out)
+{
+	unsigned char low, high;
+	int size, written = 0;
+
+	if (d->n_held > 0) {
+		size = utf8_start(d->held[0], &low, &high);
+		if (d->n_held > 1) {
+			low = 0x80;
+			high = 0xBF;
+		}
+		if (byte >= low && byte <= high) {
+			d->held[d->n_held++] = byte;
+			if (d->n_held < size)
+				return 0;
+			memcpy(out, d->held, (size_t)size);
+			d->n_held = 0;
+			return size;
+		}
+		d->n_held = 0;
+		written = put_replacement(out);
+	}
+	size = utf8_start(byte, &low, &high);
+	if (size == 0)
+		return written + put_replacement(out + written);
+	if (size == 1)
+		out[written++] = (char)byte;
+	else
+		d->held[d->n_held++] = byte;
+	return written;
+}
+
+int
+@name@_decode(@name@_decoder *d, int32_t id, char *out)
+{
+	size_t at;
+	int i = 0, written = 0;
+
+	if (id == -1) {
+		written = d->n_held > 0 ? put_replacement(out) : 0;
+		d->n_held = 0;
+		return written;
+	}
+	if (id < 0 || id >= N_TOKENS)
+		return -1;
+	at = token_start[id / TOKEN_STRIDE];
+	for (int32_t before = id / TOKEN_STRIDE * TOKEN_STRIDE; before < id; before++)
+		at += token_size[before];
+	if (!d->started && starts_word(id) && token_size[id] > 0)
+		i = token_text[at / TEXT_ROW][at % TEXT_ROW] == ' ';
+	d->started = id != BOS;
+	for (; i < token_size[id]; i++) {
+		size_t p = at + (size_t)i;
+		written += decode_byte(d, (unsigned char)token_text[p / TEXT_ROW][p % TEXT_ROW],
+				       out + written);
+	}
+	return written;
+}
+
+int
+@name@_decode_max(void)
+{
+	return REPLACEMENT_BYTES * (LONGEST_TOKEN + 1);
+}
