@@ -16,6 +16,8 @@ const Attribute attribute_table[ATTRIBUTE_COUNT] = {
 	{'s', "sums", false, offsetof(Value, sums)},
 };
 
+const char *const kernel_names[KERNEL_KINDS] = {"rows", "linear", "kv", "attention"};
+
 const Attribute *
 attribute_find(char letter)
 {

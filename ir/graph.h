@@ -34,6 +34,7 @@ typedef enum KernelKind {
 	KERNEL_ATTENTION, /* one query head of one token at a time */
 	KERNEL_KINDS,
 } KernelKind;
+extern const char *const kernel_names[KERNEL_KINDS];
 
 /* A row of ops.def. */
 typedef struct OpInfo {
@@ -211,14 +212,15 @@ void graph_set_kv(Graph *g, Format kv);
  *     buffer 1 bytes=1408 offset=2304 uses=0..1
  *   }
  *
- * kernel and buffer lines are there after schedule and arena. A header names the model's constants
- * and the weight formats, so that a file parses without the model; `#` starts a comment. A basis
- * other than I is printed as `basis="..."`; positions (Loc) are not printed.
+ * kernel and buffer lines are there after schedule and arena. A header names the model's constants,
+ * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one) and the
+ * facts, so that a file parses without the model; `#` starts a comment. A basis other than I is
+ * printed as `basis="..."`; positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
 void graph_print_func(Text *t, const Graph *g, const Func *f);
-/* null after diagnostics at the offending line. The parsed graph has a synthetic Model without
- * tensor data. */
+/* null after a diagnostic at the offending place. Only syntax and names are checked: graph_check
+ * follows. The parsed graph has a synthetic Model whose tensors have shapes but no type or data. */
 Graph *graph_parse(Arena *run, Diag *d, uint32_t file, const char *text, size_t size);
 void graph_print_dot(Text *t, const Graph *g);
 

@@ -1,0 +1,139 @@
+/* The text form of a graph, printed; graph_parse.c reads it back exactly. */
+#include "graph_text.h"
+
+#include <string.h>
+
+const ModelField model_fields[MODEL_FIELD_COUNT] = {
+	{"layers", offsetof(Model, n_layer), 1 << 12},
+	{"hidden", offsetof(Model, hidden), 1 << 20},
+	{"heads", offsetof(Model, n_head), 1 << 12},
+	{"kv_heads", offsetof(Model, n_kv_head), 1 << 12},
+	{"head_dim", offsetof(Model, head_dim), 1 << 12},
+	{"inter", offsetof(Model, inter), 1 << 20},
+	{"vocab", offsetof(Model, n_vocab), 1 << 28},
+	{"ctx", offsetof(Model, n_ctx), 1 << 28},
+};
+
+static void
+print_model(Text *t, const Model *m)
+{
+	text_printf(t, "model %s", m->arch);
+	for (int i = 0; i < MODEL_FIELD_COUNT; i++) {
+		uint32_t v;
+		memcpy(&v, (const char *)m + model_fields[i].offset, sizeof v);
+		text_printf(t, " %s=%u", model_fields[i].name, v);
+	}
+	text_printf(t, " norm_eps=");
+	text_float(t, m->norm_eps);
+	text_printf(t, " rope_base=");
+	text_double(t, m->rope_base);
+	text_printf(t, " tied=%d\n", m->tied);
+}
+
+static void
+print_formats(Text *t, const Graph *g)
+{
+	text_printf(t, "activations ");
+	format_print(t, g->activations);
+	text_printf(t, "\nkv ");
+	format_print(t, g->kv);
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		uint32_t n = role_layered[role] ? g->model->n_layer : 1;
+		text_printf(t, "\nweights %s ", role_names[role]);
+		format_print(t, g->formats[role][0]);
+		for (uint32_t i = 1; i < n; i++) {
+			if (format_equal(g->formats[role][i], g->formats[role][0]))
+				continue;
+			text_printf(t, "\nweights layer.%u.%s ", i, role_names[role]);
+			format_print(t, g->formats[role][i]);
+		}
+	}
+	text_printf(t, "\n");
+}
+
+static void
+print_value(Text *t, const Func *f, int i)
+{
+	const Value *v = &f->values[i];
+	text_printf(t, "\t%%%d = %s", i, op_name(v->op));
+	for (int k = 0; k < op_operands(v->op); k++)
+		text_printf(t, " %%%d", v->operands[k]);
+	if (v->role >= 0)
+		text_printf(t, " @%s", role_names[v->role]);
+	for (const char *s = op_table[v->op].attributes; *s; s++) {
+		const Attribute *a = attribute_find(*s);
+		const char *field = (const char *)v + a->offset;
+		text_printf(t, " %s=", a->name);
+		if (a->is_float) {
+			float x;
+			memcpy(&x, field, sizeof x);
+			text_float(t, x);
+		} else {
+			uint32_t x;
+			memcpy(&x, field, sizeof x);
+			text_printf(t, "%u", x);
+		}
+	}
+	text_printf(t, " : ");
+	format_print(t, v->format);
+	text_printf(t, "[%u]", v->width);
+	if (strcmp(v->basis.expression, BASIS_IDENTITY.expression) != 0)
+		text_printf(t, " basis=\"%s\"", v->basis.expression);
+	if (v->kernel >= 0)
+		text_printf(t, " kernel=%d", v->kernel);
+	if (v->buffer >= 0)
+		text_printf(t, " buffer=%d", v->buffer);
+	text_printf(t, "\n");
+}
+
+static void
+print_schedule(Text *t, const Func *f)
+{
+	for (int n = 0; n < f->n_kernels; n++) {
+		const Kernel *k = &f->kernels[n];
+		text_printf(t, "\tkernel %d %s phase=%d%s :", n, kernel_names[k->kind], k->phase,
+			    k->repeat_at_one ? " repeat" : "");
+		for (int i = 0; i < k->count; i++)
+			text_printf(t, " %%%d", f->order[k->first + i]);
+		text_printf(t, "\n");
+	}
+	for (int n = 0; n < f->n_buffers; n++) {
+		const Buffer *b = &f->buffers[n];
+		text_printf(t, "\tbuffer %d bytes=%llu offset=%llu uses=%d..%d%s\n", n,
+			    (unsigned long long)b->bytes, (unsigned long long)b->offset,
+			    b->first_use, b->last_use, b->caller ? " caller" : "");
+	}
+}
+
+void
+graph_print_func(Text *t, const Graph *g, const Func *f)
+{
+	text_printf(t, "func %s", f->name);
+	if (&g->funcs[f->same_as] != f)
+		text_printf(t, " same=%s", g->funcs[f->same_as].name);
+	text_printf(t, " {\n");
+	for (int i = 0; i < f->count; i++)
+		print_value(t, f, i);
+	print_schedule(t, f);
+	text_printf(t, "}\n");
+}
+
+void
+graph_print(Text *t, const Graph *g)
+{
+	print_model(t, g->model);
+	print_formats(t, g);
+	if (g->facts) {
+		text_printf(t, "facts");
+		for (int bit = 0; bit < FACT_COUNT; bit++)
+			if (g->facts & 1u << bit)
+				text_printf(t, " %s", fact_names[bit]);
+		text_printf(t, "\n");
+	}
+	if (g->facts & FACT_PLACED)
+		text_printf(t, "arena %llu\n", (unsigned long long)g->arena_bytes_per_token);
+	for (int n = 0; n < g->count; n++) {
+		text_printf(t, "\n");
+		graph_print_func(t, g, &g->funcs[n]);
+	}
+}
