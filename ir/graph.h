@@ -199,7 +199,7 @@ Graph *graph_build(Arena *run, const Model *m);
 void graph_set_kv(Graph *g, Format kv);
 
 /*
- * Text form, printed and parsed (graph_text.c). One function:
+ * Text form (graph_print.c, graph_parse.c). One function:
  *
  *   func layer.0 {
  *     %0 = input : f32[576]

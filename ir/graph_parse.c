@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MOST = 1 << 20, FUNCS_MOST = (1 << 12) + 2 };
+enum { NUMBER_MOST = 1 << 20, VALUES_MOST = 1 << 10, FUNCS_MOST = (1 << 12) + 2 };
 
 typedef struct Parser {
 	Arena *arena;
@@ -429,7 +429,7 @@ parse_value(Parser *s)
 					 s->f->count));
 	if (s->f->n_kernels || s->f->n_buffers)
 		return fail(s, at, "values stand before kernels and buffers");
-	if (n == NUMBER_MOST)
+	if (n == VALUES_MOST)
 		return fail(s, at, "too many values");
 	if (!expect(s, '=') || !parse_op(s, &v.op))
 		return false;

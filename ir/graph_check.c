@@ -1,0 +1,365 @@
+/*
+ * The rules of the graph that hold before and after every pass. Deeper rules rely on the plainer
+ * ones, so a function is looked at further only while nothing is wrong with it.
+ */
+#include "graph_check.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Sums of products of 16-bit codes stay in int32 up to here (ir/README.md). */
+enum { INTEGER_COLUMNS_MOST = 65000 };
+
+void
+check_report(Check *c, int i, const char *format, ...)
+{
+	Text *t = text_new(c->g->arena);
+	Loc loc = c->f->count ? c->f->values[i < 0 ? 0 : i].loc : c->g->model->loc;
+	va_list args;
+	if (c->reports++ >= CHECK_REPORTS)
+		return;
+	text_printf(t, "%s: ", c->f->name);
+	if (i >= 0)
+		text_printf(t, "%%%d %s: ", i, op_name(c->f->values[i].op));
+	va_start(args, format);
+	text_vprintf(t, format, args);
+	va_end(args);
+	diag_error(c->d, loc, E_IR_CHECK, "%s", t->text);
+}
+
+static const char *
+format_text(const Check *c, Format f)
+{
+	Text *t = text_new(c->g->arena);
+	format_print(t, f);
+	return t->text;
+}
+
+/* ---- operands, tensors -------------------------------------------------------------------- */
+
+static void
+check_operands(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	for (int k = 0; k < VALUE_OPERANDS; k++) {
+		int o = v->operands[k];
+		if (k >= op_operands(v->op)) {
+			if (o != -1)
+				check_report(c, i, "operand %d is one too many", k);
+			continue;
+		}
+		if (o < 0 || o >= i) {
+			check_report(c, i, "operand %d, %%%d, is not defined before it", k, o);
+			continue;
+		}
+		char wants = op_table[v->op].operands[k];
+		char gets = op_table[c->f->values[o].op].result;
+		bool untiled = wants == 'a' && gets == 'r' && !(c->g->facts & FACT_TILED);
+		if (wants != gets && !untiled)
+			check_report(c, i, "operand %d may not be the result of %s", k,
+				     op_name(c->f->values[o].op));
+	}
+}
+
+static void
+check_tensor(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	uint32_t rows, columns;
+	if (op_table[v->op].tensor == TENSOR_NONE) {
+		if (v->role != -1)
+			check_report(c, i, "names a tensor that it does not read");
+		return;
+	}
+	if (v->role < 0 || v->role >= ROLE_COUNT) {
+		check_report(c, i, "names no tensor");
+		return;
+	}
+	if (role_layered[v->role] && c->f->layer < 0) {
+		check_report(c, i, "@%s is a tensor of layers", role_names[v->role]);
+		return;
+	}
+	graph_tensor_shape(c->g, v, &rows, &columns);
+	uint32_t width = op_operands(v->op) ? c->f->values[v->operands[0]].width : v->width;
+	if (op_table[v->op].tensor == TENSOR_VECTOR && rows != 1)
+		check_report(c, i, "@%s has %u rows, a vector has one", role_names[v->role], rows);
+	else if (columns != width)
+		check_report(c, i, "@%s has %u columns, the row is %u wide", role_names[v->role],
+			     columns, width);
+}
+
+/* ---- widths and formats ------------------------------------------------------------------- */
+
+static void
+check_width(Check *c, int i, uint32_t width, Format format)
+{
+	const Value *v = &c->f->values[i];
+	if (v->width != width)
+		check_report(c, i, "is %u wide, must be %u", v->width, width);
+	if (!format_equal(v->format, format))
+		check_report(c, i, "has format %s, must have %s", format_text(c, v->format),
+			     format_text(c, format));
+}
+
+static bool
+is_activation_format(Format f)
+{
+	return f.kind == NUMBER_INT && (f.bits == 4 || f.bits == 8 || f.bits == 16) &&
+	       f.scale_bits == 32 && !f.minimum;
+}
+
+static void
+check_same_width(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	for (int k = 0; k < op_operands(v->op); k++) {
+		const Value *x = &c->f->values[v->operands[k]];
+		if (op_table[v->op].operands[k] == 'r' && x->width != v->width) {
+			check_report(c, i, "is %u wide, operand %d is %u wide", v->width, k,
+				     x->width);
+			return;
+		}
+	}
+	check_width(c, i, v->width, FORMAT_F32);
+}
+
+static void
+check_result(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	const Value *x = op_operands(v->op) ? &c->f->values[v->operands[0]] : NULL;
+	uint32_t rows = 0, columns = 0;
+	if (v->role >= 0)
+		graph_tensor_shape(c->g, v, &rows, &columns);
+	switch (op_table[v->op].width) {
+	case WIDTH_HIDDEN:
+		check_width(c, i, c->g->model->hidden, FORMAT_F32);
+		break;
+	case WIDTH_SAME:
+		check_same_width(c, i);
+		break;
+	case WIDTH_COLUMNS:
+		check_width(c, i, columns, FORMAT_F32);
+		break;
+	case WIDTH_ROWS:
+		check_width(c, i, rows, FORMAT_F32);
+		break;
+	case WIDTH_CODES:
+		check_width(c, i, x->width, v->format);
+		if (!is_activation_format(v->format))
+			check_report(c, i, "%s is no format of activations",
+				     format_text(c, v->format));
+		break;
+	case WIDTH_CACHE:
+		check_width(c, i, x->width + c->f->values[v->operands[1]].width, c->g->kv);
+		break;
+	}
+}
+
+/* Heads are those of the model, or tables of rope and attention loops would not fit them. */
+static void
+check_heads(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	uint64_t d = c->g->model->head_dim;
+	if (v->op == OP_ROPE && (v->heads == 0 || v->heads * d != v->width || d % 2))
+		check_report(c, i, "%u heads of %u are no row of %u", v->heads, (uint32_t)d,
+			     v->width);
+	if (v->op != OP_ATTENTION)
+		return;
+	if (v->heads == 0 || v->heads * d != v->width)
+		check_report(c, i, "%u heads of %u are no row of %u", v->heads, (uint32_t)d,
+			     v->width);
+	else if (v->kv_heads == 0 || v->heads % v->kv_heads ||
+		 2 * v->kv_heads * d != c->f->values[v->operands[1]].width)
+		check_report(c, i, "%u KV heads of %u do not fit %u heads or the cache",
+			     v->kv_heads, (uint32_t)d, v->heads);
+	else if (v->kv_heads != c->g->model->n_kv_head)
+		check_report(c, i, "the model has %u KV heads", c->g->model->n_kv_head);
+}
+
+static void
+check_attributes(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	for (int k = 0; k < ATTRIBUTE_COUNT; k++) {
+		const Attribute *a = &attribute_table[k];
+		uint32_t bits;
+		memcpy(&bits, (const char *)v + a->offset, sizeof bits);
+		if (bits && !strchr(op_table[v->op].attributes, a->letter))
+			check_report(c, i, "has no attribute %s", a->name);
+	}
+	if (!isfinite(v->eps) || v->eps < 0)
+		check_report(c, i, "eps must be finite and at least 0");
+	if (!v->basis.expression)
+		check_report(c, i, "has no basis");
+	check_heads(c, i);
+}
+
+/* Whether a linear of these formats exists; the contract says what it computes. */
+static void
+check_formats(Check *c, int i, Format weight, Format activation)
+{
+	uint32_t columns = c->f->values[c->f->values[i].operands[0]].width;
+	if (format_is_float(activation))
+		return;
+	if (format_is_float(weight))
+		check_report(c, i, "%s weights cannot read %s activations", format_text(c, weight),
+			     format_text(c, activation));
+	else if (activation.group && weight.group && weight.group % activation.group)
+		check_report(c, i, "activation groups of %u do not divide weight groups of %u",
+			     activation.group, weight.group);
+	else if (columns > INTEGER_COLUMNS_MOST)
+		check_report(c, i, "%u columns of integers, sums are exact up to %d", columns,
+			     INTEGER_COLUMNS_MOST);
+}
+
+static void
+check_linear(Check *c, int i)
+{
+	const Value *v = &c->f->values[i], *x = &c->f->values[v->operands[0]];
+	Format weight = graph_weight_format(c->g, v->role, c->f->layer);
+	if (v->op != OP_LINEAR)
+		return;
+	if (op_table[x->op].result == 'a') {
+		uint32_t sums = linear_sums(weight, x->format, x->width);
+		check_formats(c, i, weight, x->format);
+		if (x->sums != sums)
+			check_report(c, i, "wants sums=%u of its activation, which has sums=%u",
+				     sums, x->sums);
+	} else if (!format_is_float(weight)) {
+		check_formats(c, i, weight, c->g->activations);
+	}
+}
+
+/* ---- functions ---------------------------------------------------------------------------- */
+
+/* One input in front or none, one output at the end, nothing unused between them. */
+static void
+check_ends(Check *c)
+{
+	const Func *f = c->f;
+	const Value *output = &f->values[f->count - 1];
+	int *uses = func_uses(c->g->arena, f);
+	for (int i = 0; i < f->count; i++) {
+		Op op = f->values[i].op;
+		if (op == OP_INPUT && i != 0)
+			check_report(c, i, "an input must be the first value");
+		if ((op == OP_OUTPUT) != (i == f->count - 1))
+			check_report(c, i, "a function ends with its one output");
+		else if (op != OP_OUTPUT && uses[i] == 0)
+			check_report(c, i, "nothing reads it");
+	}
+	if (output->op != OP_OUTPUT)
+		return;
+	if (f->values[output->operands[0]].op == OP_INPUT)
+		check_report(c, f->count - 1, "must be computed in the function");
+	if (!func_is_last(c->g, f) && output->width != c->g->model->hidden)
+		check_report(c, f->count - 1, "is %u wide, the next function's input is %u",
+			     output->width, c->g->model->hidden);
+}
+
+/* A layer has one cache row a token: one append, read by one attention. */
+static void
+check_cache(Check *c)
+{
+	int appends = 0, attentions = 0;
+	for (int i = 0; i < c->f->count; i++) {
+		Op op = c->f->values[i].op;
+		if ((op == OP_KV_APPEND && ++appends > 1) ||
+		    (op == OP_ATTENTION && ++attentions > 1))
+			check_report(c, i, "a function has one at most");
+		else if (op == OP_KV_APPEND && c->f->layer < 0)
+			check_report(c, i, "only a layer has a cache");
+	}
+}
+
+static void
+check_unset(Check *c)
+{
+	const unsigned facts = c->g->facts;
+	for (int i = 0; i < c->f->count; i++) {
+		if (!(facts & (FACT_FUSED | FACT_SCHEDULED)) && c->f->values[i].kernel != -1)
+			check_report(c, i, "has a kernel, but the graph is not fused");
+		if (!(facts & FACT_PLACED) && c->f->values[i].buffer != -1)
+			check_report(c, i, "has a buffer, but the graph is not placed");
+	}
+	if (!(facts & FACT_SCHEDULED) && c->f->n_kernels)
+		check_report(c, -1, "has kernels, but the graph is not scheduled");
+	if (!(facts & FACT_PLACED) && c->f->n_buffers)
+		check_report(c, -1, "has buffers, but the graph is not placed");
+}
+
+static void
+check_same_as(Check *c, int n)
+{
+	const Graph *g = c->g;
+	int same = c->f->same_as;
+	if (same == n)
+		return;
+	if (!(g->facts & FACT_DEDUPED))
+		check_report(c, -1, "shares code, but the graph is not deduped");
+	else if (same < 0 || same > n || g->funcs[same].same_as != same)
+		check_report(c, -1, "shares code of no earlier function");
+	else if (!func_equal(g, &g->funcs[same], c->f))
+		check_report(c, -1, "shares code of %s, which is another function",
+			     g->funcs[same].name);
+}
+
+static void
+check_func(Check *c, int n)
+{
+	static void (*const value_rules[])(Check *, int) = {
+		check_operands, check_tensor, check_result, check_attributes, check_linear,
+	};
+	enum { N_VALUE_RULES = sizeof value_rules / sizeof *value_rules };
+	static const struct {
+		unsigned fact;
+		void (*rule)(Check *);
+	} func_rules[] = {
+		{FACT_NONE, check_ends},       {FACT_NONE, check_cache},
+		{FACT_NONE, check_unset},      {FACT_FUSED, check_fused},
+		{FACT_SCHEDULED, check_fused}, {FACT_SCHEDULED, check_scheduled},
+		{FACT_PLACED, check_placed},
+	};
+	const int before = c->reports;
+	if (c->f->count == 0) {
+		check_report(c, -1, "is empty");
+		return;
+	}
+	for (size_t r = 0; r < N_VALUE_RULES && c->reports == before; r++)
+		for (int i = 0; i < c->f->count; i++)
+			value_rules[r](c, i);
+	for (size_t r = 0; r < sizeof func_rules / sizeof *func_rules; r++)
+		if (c->reports == before &&
+		    (c->g->facts & func_rules[r].fact) == func_rules[r].fact)
+			func_rules[r].rule(c);
+	if (c->reports == before)
+		check_same_as(c, n);
+}
+
+int
+graph_check(const Graph *g, Diag *d)
+{
+	Check c = {.g = g, .d = d};
+	const Format kv = g->kv;
+	if (!format_equal(kv, FORMAT_F32) && !format_equal(kv, FORMAT_F16)) {
+		c.reports++;
+		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of the KV cache",
+			   format_text(&c, kv));
+	}
+	if (!format_equal(g->activations, FORMAT_F32) && !is_activation_format(g->activations)) {
+		c.reports++;
+		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of activations",
+			   format_text(&c, g->activations));
+	}
+	if (g->count == 0) {
+		c.reports++;
+		diag_error(d, g->model->loc, E_IR_CHECK, "the graph has no function");
+	}
+	for (int n = 0; n < g->count; n++) {
+		c.f = &g->funcs[n];
+		check_func(&c, n);
+	}
+	return c.reports < CHECK_REPORTS ? c.reports : CHECK_REPORTS;
+}
