@@ -88,18 +88,20 @@ class_at(const unsigned char *text, size_t at, size_t n, size_t *size)
 	return NUMBERS_ALONE && class == NUMBER ? END : class;
 }
 
-/* Bytes of 's 't 'm 'd 're 've 'll at text[n], 0 if none is there. */
+/* Bytes of 's 't 'm 'd 're 've 'll at text[n], n > 0; 0 if none is there. */
 static size_t
 contraction(const unsigned char *text, size_t n)
 {
 	static const char endings[][3] = {"s", "t", "m", "d", "re", "ve", "ll"};
+	uint32_t c[3] = {0};
+	size_t size[4] = {0};
 
-	if (text[0] != '\'')
-		return 0;
+	for (int i = 0; i < 3 && size[i] < n; i++)
+		size[i + 1] = size[i] + code_point(text + size[i], n - size[i], &c[i]);
 	for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-		size_t size = endings[i][1] ? 2 : 1;
-		if (size < n && memcmp(text + 1, endings[i], size) == 0)
-			return size + 1;
+		const char *e = endings[i];
+		if (c[1] == (uint32_t)e[0] && (!e[1] || c[2] == (uint32_t)e[1]))
+			return size[e[1] ? 3 : 2];
 	}
 	return 0;
 }
@@ -111,16 +113,19 @@ contraction(const unsigned char *text, size_t n)
 static size_t
 piece_size(const unsigned char *text, size_t n)
 {
-	size_t size, last, at = contraction(text, n);
-	int class;
+	size_t size, last, at = 0;
+	uint32_t c;
+	int class = class_at(text, 0, n, &size);
 
-	if (at > 0)
-		return at;
-	class = class_at(text, 0, n, &size);
 	if (class == END)
 		return size;
-	if (text[0] == ' ')
-		class = class_at(text, at = 1, n, &size);
+	code_point(text, n, &c);
+	if (c == '\'' && (at = contraction(text, n)) > 0)
+		return at;
+	if (c == ' ') {
+		at = size;
+		class = class_at(text, at, n, &size);
+	}
 	if (class != SPACE && class != END) {
 		int run = class;
 		do {
