@@ -176,7 +176,7 @@ run_bench(Settings *s)
 	if (s->prefill > N_CTX)
 		ctx_check(s->prefill, "--prefill");
 	if (positions > N_CTX)
-		ctx_check(positions > INT_MAX ? INT_MAX : (int)positions, "--depth and --decode");
+		ctx_check(positions, "--depth and --decode");
 	n_ctx = b.prefill > positions ? b.prefill : (int)positions;
 	weights_open(&w, s);
 	model_open(&m, &w, n_ctx, s->batch ? s->batch : 512, threads_of(s), s->isa, 1);

@@ -26,7 +26,7 @@ run_logits(Settings *s)
 	if (!ids.n)
 		fail(STATUS_USER, NULL, "logits: the list of ids is empty");
 	if (ids.n > N_CTX)
-		ctx_check(ids.n > INT_MAX ? INT_MAX : (int)ids.n, "logits");
+		ctx_check((long long)ids.n, "logits");
 	if (!s->out)
 		fail(STATUS_USER, NULL, "logits needs --out FILE");
 	chunk = s->chunk ? (size_t)s->chunk : ids.n;

@@ -70,7 +70,7 @@ command_find(const char *name)
 			best = i;
 	}
 	snprintf(message, sizeof message, "no command '%.200s'", name);
-	if (word_distance(name, commands[best].name) < 4)
+	if (word_near(name, word_distance(name, commands[best].name)))
 		fail_hint(STATUS_USER, message, "did you mean %s?", commands[best].name);
 	fail_hint(STATUS_USER, message, "%s --help lists them", PROGRAM);
 }

@@ -121,10 +121,10 @@ isa_find(const char *name)
 
 /* Checks a context size that the user gave or that follows from what he gave. */
 static void
-ctx_check(int n_ctx, const char *what)
+ctx_check(long long n_ctx, const char *what)
 {
 	if (n_ctx > N_CTX)
-		fail(STATUS_USER, NULL, "%s: %d positions are beyond the model's %d", what, n_ctx,
+		fail(STATUS_USER, NULL, "%s: %lld positions are beyond the model's %d", what, n_ctx,
 		     N_CTX);
 }
 
@@ -269,7 +269,8 @@ ids_parse(Ids *t, const char *text, const char *where)
 			     (int)(strcspn(text, between) < 100 ? strcspn(text, between) : 100),
 			     text);
 		if (errno)
-			id = LONG_MAX;
+			fail(STATUS_USER, NULL, "%s: '%.*s' is not a token id", where,
+			     (int)(end - text), text);
 		ids_add_checked(t, id, where);
 	}
 }

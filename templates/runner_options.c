@@ -101,7 +101,7 @@ static const Option options[] = {
 	{"out", 'o', OPTION_TEXT, AT(out), 0, 0, IN_LOGITS | IN_ENCODE, "FILE",
 	 "logits: f32 [positions][vocabulary]; encode: ids as int32"},
 	{"ctx", 'c', OPTION_INT, AT(ctx), 1, INT_MAX, IN_GENERATE | IN_PERPLEXITY | IN_INFO, "N",
-	 "positions of the context; perplexity: tokens a chunk (512)"},
+	 "positions (what is needed); perplexity: tokens a chunk (512)"},
 	{"batch", 'b', OPTION_INT, AT(batch), 1, INT_MAX, IN_EVALUATING & ~IN_SELFTEST, "N",
 	 "tokens evaluated at once (512, perplexity 128)"},
 	{"threads", 't', OPTION_INT, AT(threads), 1, MAX_THREADS, IN_EVALUATING, "T",
@@ -156,25 +156,34 @@ word_distance(const char *a, const char *b)
 	return row[m];
 }
 
+/* Whether a word may be meant for another: few edits for its length. */
+static int
+word_near(const char *given, int distance)
+{
+	return strlen(given) > 2 && distance <= 1 + (int)strlen(given) / 4;
+}
+
 /* Reports an option that the command does not have, with the nearest that it has. */
 static void
 option_unknown(const Command *c, const char *given)
 {
-	char message[300];
-	int i, best = -1, least = 4, d;
+	char message[300], word[32];
+	int i, best = -1, least = INT_MAX, d;
 
+	snprintf(word, sizeof word, "%.*s", (int)(strcspn(given, "=") & 0xff), given);
 	for (i = 0; i < N_OPTIONS; i++) {
-		if (!(options[i].commands & c->bit))
-			continue;
-		d = word_distance(given, options[i].name);
-		if (d < least) {
+		d = word_distance(word, options[i].name);
+		/* One of another command serves only if it is the very word. */
+		if (d < least && (options[i].commands & c->bit || d == 0)) {
 			least = d;
 			best = i;
 		}
 	}
 	snprintf(message, sizeof message, "%s has no option '%s%.200s'", c->name,
 		 strlen(given) > 1 ? "--" : "-", given);
-	if (best >= 0)
+	if (least == 0)
+		fail(STATUS_USER, "it belongs to another command", "%s", message);
+	if (word_near(word, least))
 		fail_hint(STATUS_USER, message, "did you mean --%s?", options[best].name);
 	fail_hint(STATUS_USER, message, "%s %s --help lists them", PROGRAM, c->name);
 }
@@ -271,7 +280,9 @@ options_read(const Command *c, Settings *s, int argc, char **argv, int from)
 		if (plain || a[0] != '-' || !a[1]) {
 			if (!c->positional || s->positional)
 				fail(STATUS_USER,
-				     c->positional ? "quote a text of several words" : NULL,
+				     s->positional && c->bit == IN_GENERATE
+					     ? "quote a text of several words"
+					     : NULL,
 				     "%s: unexpected argument '%.200s'", c->name, a);
 			s->positional = a;
 			continue;

@@ -34,7 +34,7 @@ score_rows(void *arg, int worker, int workers)
 
 	for (r = worker; r < c->n; r += workers) {
 		const float *l = c->logits + (size_t)r * N_VOCAB;
-		float max = l[0];
+		float max = largest(l, N_VOCAB);
 		double sum = 0;
 		for (i = 1; i < N_VOCAB; i++)
 			max = l[i] > max ? l[i] : max;

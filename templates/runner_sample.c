@@ -90,15 +90,24 @@ exp_of(double x)
 	return y * power;
 }
 
-static int
-argmax(const float *x, int n)
+/* The largest of n floats, -INFINITY where all are NaN; in 16 runs, which compilers make vectors
+ * of. */
+static float
+largest(const float *x, int n)
 {
-	int i, best = 0;
+	float m[16], max = -INFINITY;
+	int i, j;
 
-	for (i = 1; i < n; i++)
-		if (x[i] > x[best] || x[best] != x[best])
-			best = i;
-	return best;
+	for (j = 0; j < 16; j++)
+		m[j] = max;
+	for (i = 0; i + 16 <= n; i += 16)
+		for (j = 0; j < 16; j++)
+			m[j] = x[i + j] > m[j] ? x[i + j] : m[j];
+	for (; i < n; i++)
+		max = x[i] > max ? x[i] : max;
+	for (j = 0; j < 16; j++)
+		max = m[j] > max ? m[j] : max;
+	return max;
 }
 
 static int
@@ -184,14 +193,15 @@ sampler_cut(Sampler *s, double max)
 static int32_t
 sampler_next(Sampler *s, const float *logits, const int32_t *ids, int n)
 {
-	int best, i, kept;
+	int best = 0, i, kept;
 	double sum = 0, max, at;
 
 	sampler_penalise(s, logits, ids, n);
-	best = argmax(s->logits, N_VOCAB);
-	max = s->logits[best];
+	max = largest(s->logits, N_VOCAB);
 	if (!(fabs(max) < INFINITY))
-		fail(STATUS_BUG, NULL, "the model gave no finite logit after %d tokens", n);
+		fail(STATUS_BUG, NULL, "the model gave no finite largest logit after %d tokens", n);
+	while (s->logits[best] != max)
+		best++;
 	if (s->temperature <= 0 || s->top_k == 1)
 		return best;
 	if (s->top_p < 1 || s->min_p > 0 || (s->top_k && s->top_k < N_VOCAB)) {
