@@ -1,0 +1,110 @@
+/*
+ * One ISA level's kernels behind pointers, specs literal. Compiled with -DISA_C, -DISA_V3 or
+ * -DISA_V4 and the flags of that level.
+ */
+#include "linear_isa.h"
+
+#include "linear_templates.h"
+
+static Tiles
+tiles_of(const TestTiles *t)
+{
+	Tiles r = {t->hi, t->lo, t->sum_hi, t->sum_lo, t->scale, t->x, t->xsum};
+
+	return r;
+}
+
+#define PASTE2(a, b) a##b
+#define PASTE(a, b) PASTE2(a, b)
+#define SPEC(f, bits, sb, min, group, k, planes, ag, sums, split)                                 \
+	static void PASTE(store_, __LINE__)(const uint8_t *w, int b0, int b1, const TestTiles *t, \
+					    int n, float *y, ptrdiff_t ld)                        \
+	{                                                                                         \
+		const Linear s = {f, bits, sb, min, group, k, planes, ag, sums, split};           \
+		const Tiles tiles = tiles_of(t);                                                  \
+                                                                                                  \
+		linear_store(s, w, b0, b1, &tiles, n, y, ld);                                     \
+	}
+#include "linear_specs.def"
+
+static const LinearKernel kernels[] = {
+#define SPEC(f, bits, sb, min, group, k, planes, ag, sums, split) \
+	{{f, bits, sb, min, group, k, planes, ag, sums, split}, PASTE(store_, __LINE__)},
+#include "linear_specs.def"
+};
+
+static int
+isa_tile(Linear s)
+{
+	return linear_tile(s);
+}
+
+static ptrdiff_t
+isa_block_bytes(Linear s)
+{
+	return linear_block_bytes(s);
+}
+
+#define EPILOGUE                                  \
+	{                                         \
+		0, 4, 16, 1, 32, 576, 2, 0, 32, 3 \
+	}
+
+static void
+epilogue_add(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *x, ptrdiff_t ld)
+{
+	const Linear s = EPILOGUE;
+	const Tiles tiles = tiles_of(t);
+
+	linear_add(s, w, b0, b1, &tiles, n, x, ld);
+}
+
+static void
+epilogue_silu_mul(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
+		  ptrdiff_t ld)
+{
+	const Linear s = EPILOGUE;
+	const Tiles tiles = tiles_of(t);
+
+	linear_silu_mul(s, w, b0, b1, &tiles, n, y, ld);
+}
+
+static void
+epilogue_logits(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y, ptrdiff_t ld,
+		int n_rows)
+{
+	const Linear s = EPILOGUE;
+	const Tiles tiles = tiles_of(t);
+
+	linear_logits(s, w, b0, b1, &tiles, n, y, ld, n_rows);
+}
+
+static int
+usable(void)
+{
+#if defined(ISA_V4)
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+#elif defined(ISA_V3)
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+	return 1;
+#endif
+}
+
+#if defined(ISA_V4)
+#define ISA_NAME "v4"
+const LinearIsa linear_isa_v4 = {
+#elif defined(ISA_V3)
+#define ISA_NAME "v3"
+const LinearIsa linear_isa_v3 = {
+#else
+#define ISA_NAME "c"
+const LinearIsa linear_isa_c = {
+#endif
+	ISA_NAME,	 usable,       isa_tile,
+	isa_block_bytes, kernels,      sizeof(kernels) / sizeof(kernels[0]),
+	EPILOGUE,	 epilogue_add, epilogue_silu_mul,
+	epilogue_logits,
+};

@@ -1,0 +1,48 @@
+/* The linear kernels of one ISA level as tests and benchmarks call them. */
+#ifndef LATHE_TESTS_LINEAR_ISA_H
+#define LATHE_TESTS_LINEAR_ISA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../templates/act.h"
+
+/* As linear.h declares it: this file is also read where no vector words are. */
+typedef struct TestTiles {
+	const int8_t *hi, *lo;
+	const int32_t *sum_hi, *sum_lo;
+	const float *scale, *x, *xsum;
+} TestTiles;
+
+/* linear_store specialised on a literal spec, as an artefact has it. */
+typedef struct LinearKernel {
+	Linear spec;
+	void (*store)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
+		      ptrdiff_t ld);
+} LinearKernel;
+
+typedef struct LinearIsa {
+	const char *name;
+	int (*usable)(void); /* this CPU has it */
+	int (*tile)(Linear s);
+	ptrdiff_t (*block_bytes)(Linear s);
+	const LinearKernel *kernels;
+	int n_kernels;
+	/* The other loops, with the spec `epilogue`. */
+	Linear epilogue;
+	void (*add)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *x,
+		    ptrdiff_t ld);
+	void (*silu_mul)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
+			 ptrdiff_t ld);
+	void (*logits)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
+		       ptrdiff_t ld, int n_rows);
+} LinearIsa;
+
+extern const LinearIsa linear_isa_c, linear_isa_v3, linear_isa_v4;
+
+/* linear_block with a spec known at run time only; mt in [1, tile]. */
+void linear_any_c(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
+void linear_any_v3(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
+void linear_any_v4(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
+
+#endif
