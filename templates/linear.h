@@ -66,24 +66,22 @@ linear_block_bytes(const Linear s)
 LATHE_INLINE void
 linear_block_any(const Linear s, int mt, const uint8_t *w, const Act *a, float *y)
 {
-#define LINEAR_CASE(n)                                                         \
-	case n:                                                                \
-		if (n <= linear_tile(s))                                       \
-			linear_block(s, n <= linear_tile(s) ? n : 1, w, a, y); \
-		break;
-	switch (mt) {
-		LINEAR_CASE(1)
-		LINEAR_CASE(2)
-		LINEAR_CASE(3)
-		LINEAR_CASE(4)
-		LINEAR_CASE(5)
-		LINEAR_CASE(6)
-		LINEAR_CASE(7)
-		LINEAR_CASE(8)
-	default:
-		break;
+	const int tile = linear_tile(s);
+
+#define LINEAR_REST(n)                                      \
+	if (n < tile && mt == n) {                          \
+		linear_block(s, n < tile ? n : 1, w, a, y); \
+		return;                                     \
 	}
-#undef LINEAR_CASE
+	LINEAR_REST(1)
+	LINEAR_REST(2)
+	LINEAR_REST(3)
+	LINEAR_REST(4)
+	LINEAR_REST(5)
+	LINEAR_REST(6)
+	LINEAR_REST(7)
+#undef LINEAR_REST
+	linear_block(s, tile, w, a, y);
 }
 
 /* ---- what is done with a block's results -------------------------------------------------- */

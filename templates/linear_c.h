@@ -9,7 +9,7 @@
 #define LATHE_TILE_A16 4
 #define LATHE_TILE_F32 4
 
-enum { LINEAR_ROWS = 32, LINEAR_SET = 128, LINEAR_TOKENS = 4 };
+enum { LINEAR_ROWS = 32, LINEAR_SET = 128, LINEAR_TOKENS = 8 };
 
 /* Scales, minima, or one column of float weights: 32 numbers of `bits` bits. */
 LATHE_INLINE void
