@@ -132,6 +132,7 @@ emit_sizes(Text *t, const Artefact *x)
 		const char *what;
 	} sizes[] = {
 		{"HEAD_DIM", m->head_dim, ""},
+		{"N_HEAD", m->n_head, ""},
 		{"N_KV_HEAD", m->n_kv_head, "of one layer"},
 		{"N_KV_HEADS", (uint64_t)m->n_kv_head * m->n_layer, "of all layers"},
 		{"K_BYTES", k, "a position of one head's keys"},

@@ -134,8 +134,7 @@ static const struct {
 	[EPILOGUE_LOGITS] = {"logits", ", int n_rows", ", n_rows"},
 };
 
-/* The epilogue that a kernel's linears share. A linear whose reader is `output` of the head writes
- * the caller's logits. */
+/* The epilogue that a kernel's linears share; LOGITS where the result is the caller's memory. */
 static Epilogue
 kernel_epilogue(const Emit *e, const Kernel *k)
 {
@@ -146,7 +145,7 @@ kernel_epilogue(const Emit *e, const Kernel *k)
 			r = EPILOGUE_ADD;
 		else if (v->op == OP_SILU_MUL)
 			r = EPILOGUE_SILU_MUL;
-		else if (v->op == OP_LINEAR && v->role == ROLE_HEAD)
+		else if (v->buffer >= 0 && e->f->buffers[v->buffer].caller)
 			r = EPILOGUE_LOGITS;
 	}
 	return r;
@@ -685,10 +684,21 @@ emit_unit(Text *t, const Artefact *x, const Unit *u)
 	text_blank(t);
 }
 
+/* templates/rows.h, LATHE_ATTENTION_SCRATCH, for the tokens of templates/phase.h; the emitted file
+ * checks that they agree. */
+static uint64_t
+attention_floats(const Model *m)
+{
+	enum { ATTENTION_TOKENS = 16 };
+	const uint64_t d = m->head_dim, padded = round_up(d, 16);
+	const uint64_t queries = ATTENTION_TOKENS * m->n_head / m->n_kv_head;
+	return 512 + 64 * (d + padded) + queries * (d + padded + 2);
+}
+
 uint64_t
 emit_scratch_floats(const Artefact *x)
 {
-	uint64_t most = 0;
+	uint64_t most = attention_floats(x->graph->model);
 	for (int n = 0; n < x->layout->n_units; n++) {
 		const Func *f = &x->graph->funcs[x->layout->units[n].func];
 		const Emit e = {NULL, x, x->graph, &x->layout->units[n], f};

@@ -7,7 +7,7 @@
 #define CPU_TEMPLATES(suffix)                                                   \
 	(const char *const[])                                                   \
 	{                                                                       \
-		"vec_" suffix ".h", "math.h", "rows.h", "attention.h", "act.h", \
+		"vec_" suffix ".h", "math.h", "rows.h", "act.h", \
 			"linear_" suffix ".h", "linear.h", "phase.h", NULL      \
 	}
 

@@ -130,3 +130,57 @@ copy_columns(const float *from, float *to, int ld, int n, Range blocks)
 		       from + (size_t)i * (size_t)ld + 32 * blocks.first,
 		       sizeof(float) * 32 * (size_t)(blocks.end - blocks.first));
 }
+
+/* ---- attention over rows ------------------------------------------------------------------ */
+
+enum { ATTENTION_TOKENS = 16 }; /* of one kv head that share a pass over the cache */
+
+/* The generator's figure for scratch must hold what attention takes. */
+typedef char lathe_attention_scratch_fits
+	[LATHE_ATTENTION_SCRATCH(HEAD_DIM, ATTENTION_TOKENS *N_HEAD / N_KV_HEAD) * sizeof(float) <=
+			 SCRATCH_BYTES - ACTIVATION_BYTES
+		 ? 1
+		 : -1];
+
+/* One row: a kv head with its queries at a time, or, where that leaves workers idle, one query. */
+LATHE_INLINE void
+attention_one(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
+	      const @name@_job *j, const float *q, float *out, int tid, int n_threads, float *scratch)
+{
+	const int group = heads / kv_heads, seen = m->n_past + j->row0 + 1;
+	if (kv_heads % n_threads == 0) {
+		for (int h = tid; h < kv_heads; h += n_threads)
+			attention_token(kv_bits, d, group, seen, q + h * group * d, scale,
+					cache_k(m, j->layer, h), cache_v(m, j->layer, h),
+					out + h * group * d, scratch);
+		return;
+	}
+	for (int h = tid; h < heads; h += n_threads)
+		attention_head(kv_bits, d, seen, q + h * d, scale, cache_k(m, j->layer, h / group),
+			       cache_v(m, j->layer, h / group), out + h * d, scratch);
+}
+
+/* Rows q and out of ld floats each. Later rows see more: work is dealt in turns. */
+LATHE_INLINE void
+attention_rows(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
+	       const @name@_job *j, const float *q, int q_ld, float *out, int out_ld, int tid,
+	       int n_threads, float *scratch)
+{
+	const int group = heads / kv_heads;
+	const int tiles = (j->rows + ATTENTION_TOKENS - 1) / ATTENTION_TOKENS;
+	if (j->rows == 1) {
+		attention_one(kv_bits, d, heads, kv_heads, scale, m, j, q, out, tid, n_threads,
+			      scratch);
+		return;
+	}
+	for (int i = tid; i < tiles * kv_heads; i += n_threads) {
+		const int first = i / kv_heads * ATTENTION_TOKENS, h = i % kv_heads;
+		const int left = j->rows - first;
+		attention_heads(kv_bits, d, group, left < ATTENTION_TOKENS ? left : ATTENTION_TOKENS,
+				m->n_past + j->row0 + first,
+				q + (size_t)first * (size_t)q_ld + h * group * d, (size_t)q_ld, scale,
+				cache_k(m, j->layer, h), cache_v(m, j->layer, h),
+				out + (size_t)first * (size_t)out_ld + h * group * d,
+				(size_t)out_ld, scratch);
+	}
+}

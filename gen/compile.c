@@ -1,0 +1,284 @@
+/* lathe compile: a model in, an artefact out. This function reads like the pipeline. */
+#define _POSIX_C_SOURCE 200809L
+#include "gen/commands.h"
+#include "gen/model/model.h"
+#include "gen/settings.h"
+#include "targets/artefact.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TARGETS_MAX = 16 };
+
+typedef struct CompileOptions {
+	const char *target, *out, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
+	Settings settings;
+	StringList dump_after, disable_pass;
+	int jobs, ctx, golden;
+	bool quiet;
+} CompileOptions;
+
+#define FIELD(f) offsetof(CompileOptions, f)
+static const Option compile_options[] = {
+	{"-o", "OUT", OPTION_STRING, FIELD(out),
+	 "folder of the artefact; its last part is the name"},
+	{"--target", "LIST", OPTION_STRING, FIELD(target),
+	 "targets, comma-separated (default: x86-64-v4,x86-64-v3,c)"},
+	SETTINGS_OPTIONS(FIELD(settings)),
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
+	{"--emit", "KIND", OPTION_STRING, FIELD(emit), "c: stop before the C compiler"},
+	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
+	{"--cflags", "FLAGS", OPTION_STRING, FIELD(cflags), "more flags for it"},
+	{"--ar", "COMMAND", OPTION_STRING, FIELD(ar), "archiver (default: ar)"},
+	{"--dump-after", "PASS", OPTION_LIST, FIELD(dump_after),
+	 "print the IR after a pass, or after all"},
+	{"--disable-pass", "PASS", OPTION_LIST, FIELD(disable_pass), "leave a pass out"},
+	{"--stop-after", "PASS", OPTION_STRING, FIELD(stop_after),
+	 "print the IR after a pass and write nothing"},
+	{"--golden", "N", OPTION_INT, FIELD(golden), "tokens of the selftest's vector"},
+	{"-j", "N", OPTION_INT, FIELD(jobs), "threads (default: all cores)"},
+	{"--quiet", NULL, OPTION_FLAG, FIELD(quiet), "say nothing but errors"},
+};
+
+static const Command compile_command = {
+	"compile",
+	"MODEL -o OUT [options]",
+	"Compiles a model (GGUF, or llama2.c's .bin) into a library, a header, weights and a "
+	"program.",
+	compile_options,
+	sizeof compile_options / sizeof *compile_options,
+	compile_main,
+};
+
+/* ---- progress ----------------------------------------------------------------------------- */
+
+typedef struct Progress {
+	struct timespec start;
+	bool quiet, terminal;
+} Progress;
+
+static double
+seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
+}
+
+static void
+show_progress(void *arg, const char *step)
+{
+	const Progress *p = arg;
+	if (p->quiet)
+		return;
+	if (p->terminal)
+		fprintf(stderr, "\r\033[K[%5.1f s] %s", seconds_since(&p->start), step);
+	else
+		fprintf(stderr, "[%5.1f s] %s\n", seconds_since(&p->start), step);
+}
+
+/* ---- checks of the command line ----------------------------------------------------------- */
+
+static int
+parse_targets(Arena *run, Diag *d, const char *list, const Target **targets)
+{
+	const char *names[TARGETS_MAX];
+	bool wanted[TARGETS_MAX] = {false};
+	int n = 0;
+	for (int i = 0; i < target_count; i++)
+		names[i] = target_table[i].name;
+	for (const char *s = list; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
+		const char *name = arena_strndup(run, s, strcspn(s, ","));
+		const Target *t = target_find(name);
+		if (!t) {
+			const char *near = nearest_name(name, names, (size_t)target_count);
+			diag_error(d, (Loc){0}, E_TARGET, "unknown target '%s'", name);
+			diag_hint(d,
+				  near ? "did you mean '%s'? `lathe targets` lists them"
+				       : "`lathe targets` lists them%s",
+				  near ? near : "");
+			return 0;
+		}
+		wanted[t - target_table] = true;
+	}
+	/* The table's order is best first, whatever the user's. */
+	for (int i = 0; i < target_count; i++)
+		if (wanted[i])
+			targets[n++] = &target_table[i];
+	return n;
+}
+
+static bool
+check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands)
+{
+	if (operands->count != 1) {
+		diag_error(d, (Loc){0}, E_USAGE,
+			   operands->count ? "more than one model is given" : "no model is given");
+		diag_hint(d, "usage: lathe compile %s", compile_command.usage);
+		return false;
+	}
+	if (!o->out && !o->stop_after) {
+		diag_error(d, (Loc){0}, E_USAGE, "no output is given");
+		diag_hint(d, "-o out/NAME");
+		return false;
+	}
+	if (o->out) {
+		size_t n = strlen(o->out);
+		while (n > 1 && o->out[n - 1] == '/')
+			n--;
+		o->out = arena_strndup(run, o->out, n);
+		const char *slash = strrchr(o->out, '/');
+		const char *name = slash ? slash + 1 : o->out;
+		if (!artefact_name_ok(name)) {
+			diag_error(d, (Loc){0}, E_OUTPUT, "'%s' cannot name an artefact", name);
+			diag_hint(d, "letters, digits, '.', '_' and '-', not '.' or '-' first");
+			return false;
+		}
+	}
+	if (o->emit && strcmp(o->emit, "c")) {
+		diag_error(d, (Loc){0}, E_USAGE, "--emit '%s' is not known", o->emit);
+		diag_hint(d, "c");
+		return false;
+	}
+	return true;
+}
+
+static void *
+digest_thread(void *model)
+{
+	model_digest(model);
+	return NULL;
+}
+
+/* ---- the command -------------------------------------------------------------------------- */
+
+/* Model to finished graph; null after diagnostics. */
+static Graph *
+build_graph(Arena *run, Diag *d, Model *m, const CompileOptions *o)
+{
+	const PassOptions passes = {.disable = o->disable_pass.items,
+				    .n_disable = o->disable_pass.count,
+				    .dump_after = o->dump_after.items,
+				    .n_dump = o->dump_after.count,
+				    .stop_after = o->stop_after,
+				    .dump = stdout};
+	if (o->ctx) {
+		if ((uint32_t)o->ctx > m->n_ctx) {
+			diag_error(d, m->loc, E_USAGE,
+				   "--ctx %d is beyond the model's context of %u", o->ctx,
+				   m->n_ctx);
+			return NULL;
+		}
+		m->n_ctx = (uint32_t)o->ctx;
+	}
+	Graph *g = graph_build(run, m);
+	if (!settings_apply(&o->settings, d, g) || !passes_run(g, &passes, d) || diag_errors(d))
+		return NULL;
+	return g;
+}
+
+static int
+compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
+{
+	const Target *targets[TARGETS_MAX];
+	Progress progress = {.quiet = o->quiet, .terminal = isatty(2)};
+	clock_gettime(CLOCK_MONOTONIC, &progress.start);
+	const int n_targets =
+		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
+	if (!n_targets)
+		return EXIT_USER;
+	show_progress(&progress, "read the model");
+	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
+	Model *m = model_read(run, d, path, &model_options);
+	if (!m)
+		return EXIT_USER;
+	pthread_t digest;
+	const bool threaded = !pthread_create(&digest, NULL, digest_thread, m);
+	Graph *g = build_graph(run, d, m, o);
+	if (threaded)
+		pthread_join(digest, NULL);
+	else
+		model_digest(m);
+	if (!g)
+		return EXIT_USER;
+	if (o->stop_after) {
+		Text *t = text_new(run);
+		graph_print(t, g);
+		fwrite(t->text, 1, t->size, stdout);
+		return 0;
+	}
+	const char *inputs[] = {path, o->tokenizer};
+	const ArtefactOptions artefact = {.out = o->out,
+					  .cc = o->cc ? o->cc : "cc",
+					  .cflags = o->cflags,
+					  .ar = o->ar ? o->ar : "ar",
+					  .sources_only = o->emit != NULL,
+					  .jobs = o->jobs,
+					  .n_golden = o->golden,
+					  .inputs = inputs,
+					  .n_inputs = o->tokenizer ? 2 : 1,
+					  .progress = show_progress,
+					  .progress_arg = &progress};
+	if (!artefact_write(run, d, g, targets, n_targets, &artefact))
+		return EXIT_USER;
+	if (!o->quiet)
+		fprintf(stderr, "%s%s in %.1f s\n", progress.terminal ? "\r\033[K" : "", o->out,
+			seconds_since(&progress.start));
+	return 0;
+}
+
+int
+compile_main(int argc, char **argv)
+{
+	CompileOptions o = {0};
+	StringList operands = {.count = 0};
+	Arena *run = arena_new();
+	Diag *d = diag_new(run, stderr);
+	int status = EXIT_USER;
+	if (options_parse(&compile_command, d, argc, argv, &o, &operands) &&
+	    check_options(run, d, &o, &operands)) {
+		if (!o.jobs)
+			o.jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		status = compile(run, d, &o, operands.items[0]);
+	}
+	if (status)
+		cleanup_run();
+	arena_free(run);
+	return status;
+}
+
+int
+targets_main(int argc, char **argv)
+{
+	static const Command command = {"targets", "", "Lists the targets, best first.",
+					NULL,	   0,  NULL};
+	StringList operands = {.count = 0};
+	Arena *run = arena_new();
+	if (!options_parse(&command, diag_new(run, stderr), argc, argv, NULL, &operands))
+		return EXIT_USER;
+	for (int i = 0; i < target_count; i++)
+		printf("%-10s %s\n           %s\n", target_table[i].name, target_table[i].what,
+		       target_table[i].flags[0] ? target_table[i].flags : "(no flags)");
+	arena_free(run);
+	return 0;
+}
+
+int
+passes_main(int argc, char **argv)
+{
+	static const Command command = {"passes", "", "Lists the passes in their order.",
+					NULL,	  0,  NULL};
+	StringList operands = {.count = 0};
+	Arena *run = arena_new();
+	if (!options_parse(&command, diag_new(run, stderr), argc, argv, NULL, &operands))
+		return EXIT_USER;
+	for (int i = 0; i < pass_count; i++)
+		printf("%-12s %s%s\n", pass_table[i].name, pass_table[i].what,
+		       pass_table[i].mandatory ? " (always runs)" : "");
+	arena_free(run);
+	return 0;
+}

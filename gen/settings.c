@@ -1,0 +1,203 @@
+#include "gen/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+	const char *name;
+	Format format;
+} activation_formats[] = {
+	{"8:32", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32}},
+	{"8:token", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}},
+	{"16", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32}},
+	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
+};
+
+static const struct {
+	const char *name;
+	Format format;
+} kv_formats[] = {
+	{"f16", {.kind = NUMBER_FLOAT, .bits = 16}},
+	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
+};
+
+/* ---- patterns ----------------------------------------------------------------------------- */
+
+/* End of the alternative that starts at p: the ',' or '}' of its braces. */
+static const char *
+alternative_end(const char *p)
+{
+	while (*p && *p != ',' && *p != '}')
+		p++;
+	return p;
+}
+
+/* `*` matches one part of a name (no '.'), `{a,b}` one of its texts. Nesting is not allowed, so
+ * the recursion is as deep as the pattern has braces and stars. */
+static bool
+pattern_matches(const char *p, const char *name)
+{
+	for (; *p; p++, name++) {
+		if (*p == '*') {
+			for (;; name++) {
+				if (pattern_matches(p + 1, name))
+					return true;
+				if (!*name || *name == '.')
+					return false;
+			}
+		}
+		if (*p == '{') {
+			const char *close = strchr(p, '}');
+			for (const char *a = p + 1; close && a <= close;
+			     a = alternative_end(a) + 1) {
+				const size_t n = (size_t)(alternative_end(a) - a);
+				if (!strncmp(a, name, n) && pattern_matches(close + 1, name + n))
+					return true;
+			}
+			return false;
+		}
+		if (*p != *name)
+			return false;
+	}
+	return !*name;
+}
+
+static bool
+pattern_wellformed(const char *p)
+{
+	bool open = false;
+	for (; *p; p++) {
+		if (*p == '{' ? open : *p == '}' ? !open : false)
+			return false;
+		open = *p == '{' ? true : *p == '}' ? false : open;
+	}
+	return !open;
+}
+
+/* ---- rules -------------------------------------------------------------------------------- */
+
+/* One `key:value` of a rule. */
+static bool
+rule_item(Diag *d, const char *rule, const char *item, Format *f)
+{
+	char *end;
+	const char *colon = strchr(item, ':');
+	const char *value = colon ? colon + 1 : "";
+	const size_t n = colon ? (size_t)(colon - item) : strlen(item);
+	const long number = strtol(value, &end, 10);
+	const bool is_number = *value && !*end;
+	if (n == 4 && !memcmp(item, "bits", 4) && is_number && (number == 4 || number == 8)) {
+		f->bits = (uint8_t)number;
+		return true;
+	}
+	if (n == 5 && !memcmp(item, "group", 5) && !strcmp(value, "row")) {
+		f->group = 0;
+		return true;
+	}
+	if (n == 5 && !memcmp(item, "group", 5) && is_number && number > 0 && number % 32 == 0 &&
+	    number <= 65536) {
+		f->group = (uint32_t)number;
+		return true;
+	}
+	if (n == 5 && !memcmp(item, "scale", 5) &&
+	    (!strcmp(value, "f16") || !strcmp(value, "f32"))) {
+		f->scale_bits = value[1] == '1' ? 16 : 32;
+		return true;
+	}
+	diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s': '%s' is not understood", rule, item);
+	diag_hint(d,
+		  "write bits:4 or bits:8, group:row or a multiple of 32, scale:f16 or scale:f32");
+	return false;
+}
+
+static bool
+rule_parse(Diag *d, Arena *a, const char *rule, const char **pattern, Format *f)
+{
+	const char *equals = strchr(rule, '=');
+	*f = (Format){.kind = NUMBER_INT, .scale_bits = 16};
+	if (!equals || equals == rule) {
+		diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s' is not PATTERN=bits:N,...", rule);
+		return false;
+	}
+	*pattern = arena_strndup(a, rule, (size_t)(equals - rule));
+	if (!pattern_wellformed(*pattern)) {
+		diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' has braces that do not match",
+			   *pattern);
+		return false;
+	}
+	for (const char *s = equals + 1; *s || s == equals + 1;) {
+		const size_t n = strcspn(s, ",");
+		if (!rule_item(d, rule, arena_strndup(a, s, n), f))
+			return false;
+		s += n + (s[n] == ',');
+	}
+	if (!f->bits) {
+		diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s' does not say the bits", rule);
+		return false;
+	}
+	return true;
+}
+
+/* Sets every matrix that the pattern names; returns how many. A tied head is the embedding: either
+ * name means both. */
+static int
+rule_apply(Graph *g, Arena *a, const char *pattern, Format f)
+{
+	const Model *m = g->model;
+	int count = 0;
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		const uint32_t layers = role_layered[role] ? m->n_layer : 1;
+		for (uint32_t l = 0; l < layers; l++) {
+			const Tensor *t = model_tensor(m, (Role)role, l);
+			const char *name = role_layered[role] ? arena_printf(a, "layers.%u.%s", l,
+									     role_names[role])
+							      : role_names[role];
+			if (!t || t->rows == 1 || !pattern_matches(pattern, name))
+				continue;
+			g->formats[role][l] = f;
+			if (m->tied && (role == ROLE_EMBED || role == ROLE_HEAD))
+				g->formats[ROLE_EMBED][0] = g->formats[ROLE_HEAD][0] = f;
+			count++;
+		}
+	}
+	return count;
+}
+
+bool
+settings_apply(const Settings *s, Diag *d, Graph *g)
+{
+	const char *activations = s->activations ? s->activations : "16";
+	const char *kv = s->kv ? s->kv : "f16";
+	bool found = false;
+	for (size_t i = 0; i < sizeof activation_formats / sizeof *activation_formats; i++)
+		if (!strcmp(activations, activation_formats[i].name)) {
+			g->activations = activation_formats[i].format;
+			found = true;
+		}
+	if (!found) {
+		diag_error(d, (Loc){0}, E_USAGE, "--activations '%s' is not known", activations);
+		diag_hint(d, "8:32, 8:token, 16 or f32");
+	}
+	found = false;
+	for (size_t i = 0; i < sizeof kv_formats / sizeof *kv_formats; i++)
+		if (!strcmp(kv, kv_formats[i].name)) {
+			graph_set_kv(g, kv_formats[i].format);
+			found = true;
+		}
+	if (!found) {
+		diag_error(d, (Loc){0}, E_USAGE, "--kv '%s' is not known", kv);
+		diag_hint(d, "f16 or f32");
+	}
+	for (int i = 0; i < s->quantize.count; i++) {
+		const char *pattern;
+		Format f;
+		if (!rule_parse(d, g->arena, s->quantize.items[i], &pattern, &f))
+			continue;
+		if (!rule_apply(g, g->arena, pattern, f)) {
+			diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' matches no matrix",
+				   pattern);
+			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down}");
+		}
+	}
+	return diag_errors(d) == 0;
+}

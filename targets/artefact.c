@@ -1,0 +1,410 @@
+/* One compile: texts and weights into a staging folder, the C compiler over them, then the move. */
+#define _GNU_SOURCE
+#include "artefact.h"
+
+#include "tokenizer.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILES_MAX = 64, ARGUMENTS_MAX = 96, SOURCES_MAX = 16 };
+
+bool
+artefact_name_ok(const char *name)
+{
+	if (!*name || name[0] == '.' || name[0] == '-' || strlen(name) > 64)
+		return false;
+	for (const char *c = name; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			return false;
+	return true;
+}
+
+static void
+step(const Build *b, const char *what)
+{
+	if (b->o->progress)
+		b->o->progress(b->o->progress_arg, what);
+}
+
+static const char *
+staged(const Build *b, const char *name)
+{
+	return arena_printf(b->run, "%s/%s", b->dir, name);
+}
+
+/* Enters a file of the staging folder into the list; its digest comes when all are made. */
+static void
+add_file(Build *b, const char *name)
+{
+	INVARIANT(b->n_files < FILES_MAX);
+	b->files[b->n_files++] = (MadeFile){.name = name};
+}
+
+static void
+put_text(Build *b, const char *name, const Text *t)
+{
+	outfile_text(b->run, staged(b, name), t);
+	add_file(b, name);
+}
+
+static const char *
+named(const Build *b, const char *tail)
+{
+	return arena_printf(b->run, "%s%s", b->x->name, tail);
+}
+
+/* ---- sources ------------------------------------------------------------------------------ */
+
+/* The runner is one file: its templates in their order, the golden vectors behind the second. */
+static Text *
+runner_text(const Build *b)
+{
+	static const char *const parts[] = {
+		"runner.h",	     "runner_golden.h",	    NULL,
+		"runner_io.c",	     "runner_json.c",	    "runner_threads.c",
+		"runner_sample.c",   "runner_options.c",    "runner_model.c",
+		"runner_generate.c", "runner_perplexity.c", "runner_read.c",
+		"runner_bench.c",    "runner_selftest.c",   "runner_commands.c",
+		"runner_main.c",
+	};
+	Text *t = text_new(b->run);
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		if (parts[i])
+			emit_template(t, b->x, parts[i]);
+		else
+			golden_emit(t, b->run, b->x->graph, b->o->n_golden, b->o->jobs);
+		text_blank(t);
+	}
+	return t;
+}
+
+static bool
+write_sources(Build *b, Diag *d)
+{
+	const Artefact *x = b->x;
+	Text *tokenizer = text_new(b->run), *tokenizer_header = text_new(b->run);
+	if (!tokenizer_emit(tokenizer, &x->graph->model->tokenizer, d, x->name, x->ident))
+		return false;
+	emit_template(tokenizer_header, x, "tokenizer.h");
+	put_text(b, named(b, ".h"), emit_header(b->run, x));
+	put_text(b, named(b, "_tokenizer.h"), tokenizer_header);
+	put_text(b, named(b, "_internal.h"), emit_internal(b->run, x));
+	put_text(b, named(b, ".c"), emit_api(b->run, x));
+	put_text(b, named(b, "_tokenizer.c"), tokenizer);
+	for (int i = 0; i < x->n_targets; i++)
+		put_text(b, named(b, arena_printf(b->run, "_%s.c", x->targets[i]->suffix)),
+			 emit_level(b->run, x, x->targets[i]));
+	put_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
+	step(b, "golden vectors");
+	put_text(b, named(b, "_main.c"), runner_text(b));
+	return true;
+}
+
+/* ---- the C compiler ----------------------------------------------------------------------- */
+
+typedef struct Source {
+	const char *stem;  /* of NAME_v4.c: "NAME_v4" */
+	const char *flags; /* of its own */
+} Source;
+
+typedef struct Arguments {
+	const char *v[ARGUMENTS_MAX];
+	int n;
+} Arguments;
+
+static void
+argument(Arguments *a, const char *s)
+{
+	if (a->n + 1 >= ARGUMENTS_MAX)
+		fatal_environment("too many compiler flags");
+	a->v[a->n++] = s;
+}
+
+/* Words of a string, split at spaces. */
+static void
+argument_words(Arena *run, Arguments *a, const char *s)
+{
+	while (s && *s) {
+		const size_t skip = strspn(s, " "), n = strcspn(s + skip, " ");
+		if (n)
+			argument(a, arena_strndup(run, s + skip, n));
+		s += skip + n;
+	}
+}
+
+/* The compiler's words on standard error, then our own. */
+static void
+show_log(const char *log)
+{
+	Mapped m;
+	const char *error;
+	if (!file_map(log, &m, &error))
+		return;
+	fwrite(m.data, 1, m.size < 4000 ? m.size : 4000, stderr);
+	file_unmap(&m);
+}
+
+static void
+run_tool(const Build *b, const Arguments *a, const char *log_name)
+{
+	const char *error = NULL, *log = staged(b, log_name);
+	const int status = process_run(b->dir, a->v, log, &error);
+	if (error)
+		fatal_environment(
+			"'%s' cannot be started: %s\n  hint: install gcc or clang, name a "
+			"compiler with --cc, or stop before it with --emit=c",
+			a->v[0], error);
+	if (status) {
+		show_log(log);
+		fatal_environment("'%s' failed with status %d on %s (its words are above)", a->v[0],
+				  status, a->v[a->n - 1]);
+	}
+	unlink(log);
+}
+
+typedef struct CompileJob {
+	const Build *b;
+	Source sources[SOURCES_MAX];
+	Arguments arguments[SOURCES_MAX];
+	int n;
+} CompileJob;
+
+static void
+compile_one(void *arg, int i)
+{
+	CompileJob *j = arg;
+	run_tool(j->b, &j->arguments[i], j->sources[i].stem);
+}
+
+static void
+compile_arguments(const Build *b, const Source *s, Arguments *a)
+{
+	argument_words(b->run, a, b->o->cc);
+	for (const char *const *f = b->flags; *f; f++)
+		argument(a, *f);
+	argument_words(b->run, a, s->flags);
+	argument_words(b->run, a, b->o->cflags);
+	argument(a, "-c");
+	argument(a, "-o");
+	argument(a, arena_printf(b->run, "%s.o", s->stem));
+	argument(a, arena_printf(b->run, "%s.c", s->stem));
+}
+
+static void
+archive(Build *b, const CompileJob *j)
+{
+	Arguments a = {.n = 0};
+	const char *library = arena_printf(b->run, "lib%s.a", b->x->name);
+	argument_words(b->run, &a, b->o->ar);
+	argument(&a, "rcsD");
+	argument(&a, library);
+	for (int i = 2; i < j->n; i++)
+		argument(&a, arena_printf(b->run, "%s.o", j->sources[i].stem));
+	run_tool(b, &a, "ar.log");
+	add_file(b, library);
+}
+
+static void
+link_runner(Build *b)
+{
+	Arguments a = {.n = 0};
+	argument_words(b->run, &a, b->o->cc);
+	argument_words(b->run, &a, b->o->cflags);
+	argument(&a, "-o");
+	argument(&a, b->x->name);
+	argument(&a, named(b, "_main.o"));
+	argument(&a, arena_printf(b->run, "lib%s.a", b->x->name));
+	argument(&a, named(b, "_weights.o"));
+	argument(&a, "-pthread");
+	argument(&a, "-lm");
+	run_tool(b, &a, "link.log");
+	add_file(b, b->x->name);
+}
+
+static void
+compile_all(Build *b)
+{
+	CompileJob j = {.b = b};
+	const Artefact *x = b->x;
+	/* The runner and the weights stay outside the library: they come first. */
+	j.sources[j.n++] = (Source){named(b, "_main"), "-pthread"};
+	j.sources[j.n++] = (Source){named(b, "_weights"), ""};
+	for (int i = 0; i < x->n_targets; i++)
+		j.sources[j.n++] =
+			(Source){named(b, arena_printf(b->run, "_%s", x->targets[i]->suffix)),
+				 x->targets[i]->flags};
+	j.sources[j.n++] = (Source){x->name, ""};
+	j.sources[j.n++] = (Source){named(b, "_tokenizer"), ""};
+	for (int i = 0; i < j.n; i++)
+		compile_arguments(b, &j.sources[i], &j.arguments[i]);
+	step(b, "C compiler");
+	parallel_for(b->o->jobs, j.n, compile_one, &j);
+	archive(b, &j);
+	link_runner(b);
+	add_file(b, named(b, "_weights.o"));
+	for (int i = 0; i < j.n; i++)
+		if (i != 1)
+			unlink(staged(b, arena_printf(b->run, "%s.o", j.sources[i].stem)));
+}
+
+/* First line of `cc --version`, for the manifest. */
+static const char *
+compiler_version(const Build *b)
+{
+	Arguments a = {.n = 0};
+	Mapped m;
+	const char *error, *log = staged(b, "version.log");
+	argument_words(b->run, &a, b->o->cc);
+	argument(&a, "--version");
+	run_tool(b, &a, "version.log.tmp");
+	a.n = 0;
+	argument_words(b->run, &a, b->o->cc);
+	argument(&a, "--version");
+	const char *line = "";
+	if (!process_run(b->dir, a.v, log, &error) && file_map(log, &m, &error)) {
+		const uint8_t *end = memchr(m.data, '\n', m.size);
+		line = arena_strndup(b->run, (const char *)m.data,
+				     end ? (size_t)(end - m.data) : m.size);
+		file_unmap(&m);
+	}
+	unlink(log);
+	return line;
+}
+
+/* ---- identity and place ------------------------------------------------------------------- */
+
+/* Everything that the payload of the weights depends on. */
+static void
+build_identity(Arena *run, const Graph *g, const Layout *l, uint8_t build[32])
+{
+	Sha256 s;
+	Text *t = text_new(run);
+	graph_print(t, g);
+	text_printf(t, "layout 1 %llu\n", (unsigned long long)l->bytes);
+	sha256_init(&s);
+	sha256_update(&s, g->model->sha256, 32);
+	sha256_update(&s, t->text, t->size);
+	sha256_final(&s, build);
+}
+
+/* Folders of path up to its last '/'. */
+static void
+make_parents(Arena *run, const char *path)
+{
+	char *p = arena_printf(run, "%s", path);
+	for (char *c = p + 1; *c; c++) {
+		if (*c != '/')
+			continue;
+		*c = 0;
+		if (mkdir(p, 0777) && errno != EEXIST)
+			fatal_environment("cannot make the folder %s: %s", p, strerror(errno));
+		*c = '/';
+	}
+}
+
+static void
+digest_files(Build *b)
+{
+	for (int i = 0; i < b->n_files; i++) {
+		Mapped m;
+		Sha256 s;
+		const char *error;
+		if (!file_map(staged(b, b->files[i].name), &m, &error))
+			fatal_environment("cannot read %s: %s", b->files[i].name, error);
+		b->files[i].bytes = m.size;
+		sha256_init(&s);
+		sha256_update(&s, m.data, m.size);
+		sha256_final(&s, b->files[i].sha256);
+		file_unmap(&m);
+	}
+}
+
+static bool
+file_same(const char *a, const char *b)
+{
+	Mapped x, y;
+	const char *error;
+	if (!file_map(a, &x, &error))
+		return false;
+	bool same = file_map(b, &y, &error);
+	if (same) {
+		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
+		file_unmap(&y);
+	}
+	file_unmap(&x);
+	return same;
+}
+
+/* Moves every file to its place; one with the same bytes is left alone with its time. */
+static void
+publish(const Build *b)
+{
+	if (mkdir(b->o->out, 0777) && errno != EEXIST)
+		fatal_environment("cannot make the folder %s: %s", b->o->out, strerror(errno));
+	for (int i = 0; i < b->n_files; i++) {
+		const char *from = staged(b, b->files[i].name);
+		const char *to = arena_printf(b->run, "%s/%s", b->o->out, b->files[i].name);
+		if (file_same(from, to))
+			continue;
+		if (rename(from, to))
+			fatal_environment("cannot write %s: %s", to, strerror(errno));
+	}
+	remove_tree(b->dir);
+	cleanup_remove(b->dir);
+}
+
+bool
+artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets, int n_targets,
+	       const ArtefactOptions *o)
+{
+	static const char *const flags[] = {"-std=c99",
+					    "-O3",
+					    "-ffp-contract=off",
+					    "-fno-math-errno",
+					    "-fno-strict-aliasing",
+					    "-Wall",
+					    "-Wextra",
+					    "-Wpedantic",
+					    "-Wshadow",
+					    NULL};
+	const char *slash = strrchr(o->out, '/');
+	const char *name = slash ? slash + 1 : o->out;
+	const Layout *layout = layout_new(run, g);
+	Artefact x = {.graph = g,
+		      .layout = layout,
+		      .name = name,
+		      .ident = emit_ident(run, name),
+		      .targets = targets,
+		      .n_targets = n_targets};
+	Build b = {.run = run, .x = &x, .o = o, .flags = flags};
+	b.files = ARENA_ARRAY(run, MadeFile, FILES_MAX);
+	make_parents(run, o->out);
+	char *dir = arena_printf(run, "%s.XXXXXX", o->out);
+	if (!mkdtemp(dir))
+		fatal_environment("cannot make a folder beside %s: %s", o->out, strerror(errno));
+	b.dir = dir;
+	cleanup_add(dir);
+	build_identity(run, g, layout, x.build);
+	step(&b, "weights");
+	if (!weights_write(run, d, layout, x.build, staged(&b, named(&b, ".weights")), o->jobs,
+			   &b.weights))
+		return false;
+	add_file(&b, named(&b, ".weights"));
+	x.weights_checksum = b.weights.checksum;
+	step(&b, "sources");
+	if (!write_sources(&b, d))
+		return false;
+	if (!o->sources_only) {
+		b.cc_version = compiler_version(&b);
+		compile_all(&b);
+	}
+	digest_files(&b);
+	manifest_write(&b);
+	publish(&b);
+	return true;
+}

@@ -1,0 +1,68 @@
+/*
+ * The folder that one compile leaves: sources, weights, objects, library, runner, manifest. All of
+ * it is made in a folder beside the place and moved there at the end, so a failure leaves what was
+ * there before.
+ */
+#ifndef LATHE_TARGETS_ARTEFACT_H
+#define LATHE_TARGETS_ARTEFACT_H
+
+#include "emit.h"
+
+typedef struct ArtefactOptions {
+	const char *out;	 /* "out/smollm2": its last part is the name */
+	const char *cc, *cflags; /* "cc", extra flags or null */
+	const char *ar;		 /* "ar" */
+	bool sources_only;	 /* --emit=c */
+	int jobs;
+	int n_golden;		   /* tokens of the golden vector; 0: chosen by the model's size */
+	const char *const *inputs; /* files that the artefact depends on, for the depfile */
+	int n_inputs;
+	void (*progress)(void *arg, const char *step); /* may be null */
+	void *progress_arg;
+} ArtefactOptions;
+
+/*
+ * Compiles g for n targets. The graph has gone through all passes. false after diagnostics about
+ * the model; the environment's failures and ours end the program.
+ */
+bool artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets,
+		    int n_targets, const ArtefactOptions *o);
+
+/* Whether `name` can name an artefact: letters, digits, '.', '_', '-'. */
+bool artefact_name_ok(const char *name);
+
+/* ---- pieces (artefact.c drives them) ------------------------------------------------------- */
+
+/* A file of the artefact, in the order in which it is made. */
+typedef struct MadeFile {
+	const char *name;
+	uint8_t sha256[32];
+	uint64_t bytes;
+} MadeFile;
+
+typedef struct Build {
+	Arena *run;
+	const Artefact *x;
+	const ArtefactOptions *o;
+	const char *dir; /* the staging folder */
+	WeightsResult weights;
+	MadeFile *files;
+	int n_files;
+	const char *cc_version;	  /* first line, or null */
+	const char *const *flags; /* of the C compiler, all files */
+} Build;
+
+/* Golden vectors of the runner (templates/runner_golden.h) by the contract interpreter. */
+void golden_emit(Text *t, Arena *run, const Graph *g, int n_tokens, int jobs);
+/* manifest.json, NAME.spdx.json, NAME.pc, NAME.d, the CMake package, the text report. */
+void manifest_write(Build *b);
+
+/* ---- processes ---------------------------------------------------------------------------- */
+
+/*
+ * Runs argv in dir, its output into the text file `log` (both streams). Returns the exit status, or
+ * 127 with *error when it cannot be started.
+ */
+int process_run(const char *dir, const char *const *argv, const char *log, const char **error);
+
+#endif
