@@ -1,0 +1,241 @@
+/* One ISA level's row kernels behind pointers, shapes literal. Compiled with -DISA_c, -DISA_v3 or
+ * -DISA_v4. */
+#include "rows_isa.h"
+
+#if defined(ISA_v4)
+#include "../../templates/vec_v4.h"
+#define TABLE rows_isa_v4
+#define NAME "x86-64-v4"
+#elif defined(ISA_v3)
+#include "../../templates/vec_v3.h"
+#define TABLE rows_isa_v3
+#define NAME "x86-64-v3"
+#elif defined(ISA_c)
+#include "../../templates/vec_c.h"
+#define TABLE rows_isa_c
+#define NAME "c"
+#else
+#error "ISA_c, ISA_v3 or ISA_v4 must be defined"
+#endif
+#include "../../templates/math.h"
+#include "../../templates/rows.h"
+
+#define VECTOR_FUNCTION(f)                                       \
+	static void isa_##f(int n, const float *x, float *y)     \
+	{                                                        \
+		for (int i = 0; i < n; i += 16)                  \
+			vf_store(y + i, vf_##f(vf_load(x + i))); \
+	}
+VECTOR_FUNCTION(exp)
+VECTOR_FUNCTION(rcp)
+VECTOR_FUNCTION(rsqrt)
+VECTOR_FUNCTION(silu)
+
+#define SCALAR_FUNCTION(f)                                            \
+	static void isa_##f##_scalar(int n, const float *x, float *y) \
+	{                                                             \
+		for (int i = 0; i < n; i++)                           \
+			y[i] = s_##f(x[i]);                           \
+	}
+SCALAR_FUNCTION(rcp)
+SCALAR_FUNCTION(rsqrt)
+
+static void
+isa_from_f16(int n, const uint16_t *x, float *y, float *y_scalar)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store(y + i, vf_load_f16(x + i));
+	for (int i = 0; i < n; i++)
+		y_scalar[i] = s_from_f16(x[i]);
+}
+
+static void
+isa_to_f16(int n, const float *x, uint16_t *y, uint16_t *y_scalar)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store_f16(y + i, vf_load(x + i));
+	for (int i = 0; i < n; i++)
+		y_scalar[i] = s_to_f16(x[i]);
+}
+
+static void
+isa_fma(int n, const float *a, const float *b, const float *c, float *y)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store(y + i, vf_fma(vf_load(a + i), vf_load(b + i), vf_load(c + i)));
+}
+
+#if defined(ISA_c)
+static void
+isa_fma_soft(int n, const float *a, const float *b, const float *c, float *y)
+{
+	for (int i = 0; i < n; i++)
+		y[i] = s_fma_soft(a[i], b[i], c[i]);
+}
+#else
+#define isa_fma_soft NULL
+#endif
+
+static void
+isa_rmsnorm(int i, const float *x, float eps, float inv_n, float *y)
+{
+	int at = 0;
+#define ROW(n)         \
+	if (i == at++) \
+		rmsnorm_row(n, x, eps, inv_n, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_gain(int i, const float *x, const float *g, float *y)
+{
+	int at = 0;
+#define ROW(n)         \
+	if (i == at++) \
+		gain_row(n, x, g, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_add(int i, const float *a, const float *b, float *y)
+{
+	int at = 0;
+#define ROW(n)         \
+	if (i == at++) \
+		add_row(n, a, b, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_silu_mul(int i, const float *a, const float *b, float *y)
+{
+	int at = 0;
+#define ROW(n)         \
+	if (i == at++) \
+		silu_mul_row(n, a, b, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_quantize(int i, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi, int32_t *sum_lo,
+	     float *scale)
+{
+	int at = 0;
+#define QUANTIZE(n, planes, act_group, sum_group, mt) \
+	if (i == at++)                                \
+		quantize_row(n, planes, act_group, sum_group, mt, x, hi, lo, sum_hi, sum_lo, scale);
+#include "rows_cases.def"
+}
+
+static void
+isa_tile(int i, const float *x, float *out, float *xsum)
+{
+	int at = 0;
+#define TILE(n, sum_group, mt) \
+	if (i == at++)         \
+		tile_row(n, sum_group, mt, x, out, xsum);
+#include "rows_cases.def"
+}
+
+static void
+isa_embed(int i, const uint8_t *packed, int32_t row, float *y)
+{
+	int at = 0;
+#define EMBED(is_float, bits, scale_bits, minimum, group, k) \
+	if (i == at++)                                       \
+		embed_row(is_float, bits, scale_bits, minimum, group, k, packed, row, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_rope(int i, const float *x, const float *cos, const float *sin, float *y)
+{
+	int at = 0;
+#define ROPE(heads, d) \
+	if (i == at++) \
+		rope_row(heads, d, x, cos, sin, y);
+#include "rows_cases.def"
+}
+
+static void
+isa_kv_write(int i, int pos, const float *k, const float *v, void *k_head, void *v_head)
+{
+	int at = 0;
+#define ATTENTION(kv_bits, d, group) \
+	if (i == at++)               \
+		kv_write(kv_bits, d, pos, k, v, k_head, v_head);
+#include "rows_cases.def"
+}
+
+static size_t
+isa_attention_scratch(int i, int tokens)
+{
+	int at = 0;
+#define ATTENTION(kv_bits, d, group) \
+	if (i == at++)               \
+		return (size_t)LATHE_ATTENTION_SCRATCH(d, tokens * group);
+#include "rows_cases.def"
+	return 0;
+}
+
+static void
+isa_attention_token(int i, int seen, const float *q, float scale, const void *k_head,
+		    const void *v_head, float *out, float *scratch)
+{
+	int at = 0;
+#define ATTENTION(kv_bits, d, group) \
+	if (i == at++)               \
+		attention_token(kv_bits, d, group, seen, q, scale, k_head, v_head, out, scratch);
+#include "rows_cases.def"
+}
+
+static void
+isa_attention_head(int i, int seen, const float *q, float scale, const void *k_head,
+		   const void *v_head, float *out, float *scratch)
+{
+	int at = 0;
+#define ATTENTION(kv_bits, d, group) \
+	if (i == at++)               \
+		attention_head(kv_bits, d, seen, q, scale, k_head, v_head, out, scratch);
+#include "rows_cases.def"
+}
+
+static void
+isa_attention_heads(int i, int n, int past, const float *q, size_t q_stride, float scale,
+		    const void *k_head, const void *v_head, float *out, size_t out_stride,
+		    float *scratch)
+{
+	int at = 0;
+#define ATTENTION(kv_bits, d, group)                                                            \
+	if (i == at++)                                                                          \
+		attention_heads(kv_bits, d, group, n, past, q, q_stride, scale, k_head, v_head, \
+				out, out_stride, scratch);
+#include "rows_cases.def"
+}
+
+const RowsIsa TABLE = {
+	.name = NAME,
+	.exp = isa_exp,
+	.rcp = isa_rcp,
+	.rsqrt = isa_rsqrt,
+	.silu = isa_silu,
+	.rcp_scalar = isa_rcp_scalar,
+	.rsqrt_scalar = isa_rsqrt_scalar,
+	.from_f16 = isa_from_f16,
+	.to_f16 = isa_to_f16,
+	.fma = isa_fma,
+	.fma_soft = isa_fma_soft,
+	.rmsnorm = isa_rmsnorm,
+	.gain = isa_gain,
+	.add = isa_add,
+	.silu_mul = isa_silu_mul,
+	.quantize = isa_quantize,
+	.tile = isa_tile,
+	.embed = isa_embed,
+	.rope = isa_rope,
+	.kv_write = isa_kv_write,
+	.attention_scratch = isa_attention_scratch,
+	.attention_token = isa_attention_token,
+	.attention_head = isa_attention_head,
+	.attention_heads = isa_attention_heads,
+};

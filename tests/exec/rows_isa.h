@@ -1,0 +1,47 @@
+/* The row kernels of one ISA level as tests and benchmarks call them: `i` is a row of
+ * rows_cases.def. */
+#ifndef LATHE_TESTS_ROWS_ISA_H
+#define LATHE_TESTS_ROWS_ISA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct RowsIsa {
+	const char *name;
+	/* y = f(x) over n values, a multiple of 16 */
+	void (*exp)(int n, const float *x, float *y);
+	void (*rcp)(int n, const float *x, float *y);
+	void (*rsqrt)(int n, const float *x, float *y);
+	void (*silu)(int n, const float *x, float *y);
+	void (*rcp_scalar)(int n, const float *x, float *y);
+	void (*rsqrt_scalar)(int n, const float *x, float *y);
+	void (*from_f16)(int n, const uint16_t *x, float *y, float *y_scalar);
+	void (*to_f16)(int n, const float *x, uint16_t *y, uint16_t *y_scalar);
+	void (*fma)(int n, const float *a, const float *b, const float *c, float *y);
+	/* without the instruction; null where the level has no such code */
+	void (*fma_soft)(int n, const float *a, const float *b, const float *c, float *y);
+
+	void (*rmsnorm)(int i, const float *x, float eps, float inv_n, float *y);
+	void (*gain)(int i, const float *x, const float *g, float *y);
+	void (*add)(int i, const float *a, const float *b, float *y);
+	void (*silu_mul)(int i, const float *a, const float *b, float *y);
+	void (*quantize)(int i, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi,
+			 int32_t *sum_lo, float *scale);
+	void (*tile)(int i, const float *x, float *out, float *xsum);
+	void (*embed)(int i, const uint8_t *packed, int32_t row, float *y);
+	void (*rope)(int i, const float *x, const float *cos, const float *sin, float *y);
+	void (*kv_write)(int i, int pos, const float *k, const float *v, void *k_head,
+			 void *v_head);
+	size_t (*attention_scratch)(int i, int tokens); /* floats */
+	void (*attention_token)(int i, int seen, const float *q, float scale, const void *k_head,
+				const void *v_head, float *out, float *scratch);
+	void (*attention_head)(int i, int seen, const float *q, float scale, const void *k_head,
+			       const void *v_head, float *out, float *scratch);
+	void (*attention_heads)(int i, int n, int past, const float *q, size_t q_stride,
+				float scale, const void *k_head, const void *v_head, float *out,
+				size_t out_stride, float *scratch);
+} RowsIsa;
+
+extern const RowsIsa rows_isa_c, rows_isa_v3, rows_isa_v4;
+
+#endif
