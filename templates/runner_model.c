@@ -6,6 +6,7 @@ typedef struct Weights {
 	size_t bytes;
 	const char *path;
 	int check; /* verify the digest at the next init */
+	int huge;  /* read into memory of huge pages instead of mapping the file */
 } Weights;
 
 /* A context of the library with its memory and workers. */
@@ -17,7 +18,36 @@ typedef struct Model {
 	int n_ctx, n_batch, threads;
 } Model;
 
-/* Maps a file; returns 0, or an errno. */
+/* A file's bytes in memory that asks for huge pages; MAP_FAILED with errno on failure. */
+static void *
+huge_read(int fd, size_t bytes)
+{
+	const size_t page = (size_t)2 << 20;
+	size_t room = (bytes + page - 1) / page * page, at = 0;
+	char *p =
+		mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ssize_t n;
+
+	if (p == MAP_FAILED)
+		return p;
+	p += (page - (uintptr_t)p % page) % page;
+#ifdef MADV_HUGEPAGE
+	madvise(p, room, MADV_HUGEPAGE);
+#endif
+	while (at < bytes) {
+		n = read(fd, p + at, bytes - at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			errno = n ? errno : EIO;
+			return MAP_FAILED;
+		}
+		at += (size_t)n;
+	}
+	return p;
+}
+
+/* Maps or reads a file; returns 0, or an errno. */
 static int
 weights_map(Weights *w, const char *path)
 {
@@ -38,7 +68,8 @@ weights_map(Weights *w, const char *path)
 	}
 	if (st.st_size <= 0)
 		fail(STATUS_USER, NULL, "%s: the file is empty", path);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	p = w->huge ? huge_read(fd, (size_t)st.st_size)
+		    : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	e = errno;
 	close(fd);
 	if (p == MAP_FAILED)
@@ -49,25 +80,7 @@ weights_map(Weights *w, const char *path)
 	return 0;
 }
 
-/* Weights as the options ask for them. */
-static void
-weights_open(Weights *w, const Settings *s)
-{
-	const char *check = s->check_weights;
-	int e;
-
-	memset(w, 0, sizeof *w);
-	if (check && strcmp(check, "yes") != 0 && strcmp(check, "no") != 0)
-		fail(STATUS_USER, NULL, "--check-weights: '%.200s' is neither yes nor no", check);
-	w->check = check ? !strcmp(check, "yes") : s->weights != NULL;
-	if (!s->weights)
-		return;
-	e = weights_map(w, s->weights);
-	if (e)
-		fail(STATUS_ENVIRONMENT, NULL, "cannot read %s: %s", s->weights, strerror(e));
-}
-
-/* NAME.weights in the folder of this program; for a library without linked weights. */
+/* NAME.weights in the folder of this program: where none are linked, or they are to be copied. */
 static void
 weights_find(Weights *w)
 {
@@ -81,8 +94,32 @@ weights_find(Weights *w)
 	strcpy(slash ? slash + 1 : path, name);
 	e = weights_map(w, path);
 	if (e)
-		fail_hint(STATUS_ENVIRONMENT, "no weights are linked into this program",
+		fail_hint(STATUS_ENVIRONMENT,
+			  w->huge ? "--huge-pages needs a weights file"
+				  : "no weights are linked into this program",
 			  "%s: %s; name the file with --weights", path, strerror(e));
+}
+
+/* Weights as the options ask for them. */
+static void
+weights_open(Weights *w, const Settings *s)
+{
+	const char *check = s->check_weights;
+	int e;
+
+	memset(w, 0, sizeof *w);
+	if (check && strcmp(check, "yes") != 0 && strcmp(check, "no") != 0)
+		fail(STATUS_USER, NULL, "--check-weights: '%.200s' is neither yes nor no", check);
+	w->check = check ? !strcmp(check, "yes") : s->weights != NULL;
+	w->huge = s->huge_pages;
+	if (!s->weights) {
+		if (w->huge)
+			weights_find(w);
+		return;
+	}
+	e = weights_map(w, s->weights);
+	if (e)
+		fail(STATUS_ENVIRONMENT, NULL, "cannot read %s: %s", s->weights, strerror(e));
 }
 
 static void
@@ -180,11 +217,11 @@ model_open(Model *m, Weights *w, int n_ctx, int n_batch, int threads, const char
 		o.wake = park ? word_wake : NULL;
 	}
 	e = @name@_init(&m->m, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx, m->n_batch,
-		       &o);
+			&o);
 	if (e == @name@_ERROR_NO_WEIGHTS && !w->data) {
 		weights_find(w);
 		e = @name@_init(&m->m, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx,
-			       m->n_batch, &o);
+				m->n_batch, &o);
 	}
 	if (e)
 		model_init_fail(e, w);

@@ -10,7 +10,7 @@ typedef struct Settings {
 	int prefill, decode, reps, depth;
 	double temperature, top_p, min_p, penalty;
 	uint64_t seed;
-	int json, special, all, ignore_eos, echo, help;
+	int json, special, all, ignore_eos, echo, huge_pages, help;
 } Settings;
 
 enum {
@@ -112,6 +112,8 @@ static const Option options[] = {
 	 "weights file instead of the linked weights"},
 	{"check-weights", 0, OPTION_TEXT, AT(check_weights), 0, 0, IN_EVALUATING, "yes|no",
 	 "verify the digest of a weights file (yes for --weights)"},
+	{"huge-pages", 0, OPTION_FLAG, AT(huge_pages), 0, 0, IN_EVALUATING, NULL,
+	 "copy the weights file into memory of huge pages"},
 	{"json", 0, OPTION_FLAG, AT(json), 0, 0, IN_ALL, NULL, "print one JSON object"},
 	{"help", 'h', OPTION_FLAG, AT(help), 0, 0, IN_ALL, NULL, "this text"},
 };
