@@ -22,7 +22,7 @@ static const Option reference_options[] = {
 	{"--n", "N", OPTION_INT, FIELD(n), "use the first N ids only"},
 	{"--arithmetic", "NAME", OPTION_STRING, FIELD(arithmetic), "double, or contract (default)"},
 	{"--activations", "FORMAT", OPTION_STRING, FIELD(activations),
-	 "8:32, 8:token, 16 (default) or f32"},
+	 "8:32, 8:token, 16:32, 16 (default) or f32"},
 	{"--kv", "FORMAT", OPTION_STRING, FIELD(kv), "f16 (default) or f32"},
 	{"--logits", "OUT", OPTION_STRING, FIELD(logits),
 	 "file for the logits, [n][vocabulary]: f64 of double, f32 of contract"},
@@ -48,9 +48,8 @@ typedef struct NamedFormat {
 } NamedFormat;
 
 static const NamedFormat activation_formats[] = {
-	{"16", {NUMBER_INT, 16, 32, false, 0}},
-	{"8:32", {NUMBER_INT, 8, 32, false, 32}},
-	{"8:token", {NUMBER_INT, 8, 32, false, 0}},
+	{"16", {NUMBER_INT, 16, 32, false, 0}},	  {"16:32", {NUMBER_INT, 16, 32, false, 32}},
+	{"8:32", {NUMBER_INT, 8, 32, false, 32}}, {"8:token", {NUMBER_INT, 8, 32, false, 0}},
 	{"f32", {NUMBER_FLOAT, 32, 0, false, 0}},
 };
 
