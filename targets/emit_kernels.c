@@ -187,7 +187,7 @@ emit_linear(Text *t, const Artefact *x, Format w, const Value *act, Epilogue epi
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
 		text_line(t, "%d, /* %s */", values[i], fields[i]);
 	text_line(t, "};");
-	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, *a, rows, y, ld%s);",
+	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s);",
 		  epilogues[epilogue].name, epilogues[epilogue].arguments);
 	text_line(t, "}");
 	text_blank(t);
@@ -239,10 +239,10 @@ emit_tiles(const Emit *e, const Value *v)
 	format_print(words, v->format);
 	text_line(e->t, "/* %%%d: %s[%u], %u partial sums */", value_index(e, v), words->text,
 		  v->width, row.n_sums);
-	text_line(e->t, "static Tiles");
+	text_line(e->t, "static Parts");
 	text_line(e->t, "%s_v%d(Rows r)", e->u->ident, value_index(e, v));
 	text_line(e->t, "{");
-	text_line(e->t, "Tiles a = {0};");
+	text_line(e->t, "Parts a = {0};");
 	if (row.planes) {
 		text_line(e->t, "a.hi = part_at(r, %llu);", at + row.hi);
 		if (row.planes == 2)
@@ -292,7 +292,7 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 	const int sums = (int)(v->sums ? v->sums : v->width);
 	Text *t = e->t;
 	text_line(t, "{");
-	text_line(t, "const Tiles a = %s_v%d(to);", e->u->ident, value_index(e, v));
+	text_line(t, "const Parts a = %s_v%d(to);", e->u->ident, value_index(e, v));
 	text_line(t, "const Place p = place_of(t, j->rows, %s);", tile_names[row.planes]);
 	if (row.planes) {
 		const char *lo =
@@ -504,7 +504,7 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 		  kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
 	text_line(t, "const unsigned char *w = %s;", constant_expression(e, k, first->role));
-	text_line(t, "const Tiles a = %s_v%d(from);", e->u->ident, first->operands[0]);
+	text_line(t, "const Tiles a = tiles_of(%s_v%d(from));", e->u->ident, first->operands[0]);
 	text_line(t, "const Range blocks = range_of(%u, tid, n_threads);", blocks);
 	emit_residual(e, k);
 	for (int i = 0; i < k->count; i++) {

@@ -11,6 +11,13 @@ typedef struct Range {
 	int first, end;
 } Range;
 
+/* The arrays of a value in tile order, as its writer sees them. */
+typedef struct Parts {
+	int8_t *hi, *lo;
+	int32_t *sum_hi, *sum_lo;
+	float *scale, *x, *xsum;
+} Parts;
+
 /* Where a row lies in its tile: the tile's first row, the row's column, the tile's columns. */
 typedef struct Place {
 	int first, column, width;
@@ -57,6 +64,20 @@ LATHE_INLINE void *
 part_at(Rows r, size_t offset)
 {
 	return r.base + (size_t)r.capacity * offset;
+}
+
+LATHE_INLINE Tiles
+tiles_of(Parts p)
+{
+	Tiles t;
+	t.hi = p.hi;
+	t.lo = p.lo;
+	t.sum_hi = p.sum_hi;
+	t.sum_lo = p.sum_lo;
+	t.scale = p.scale;
+	t.x = p.x;
+	t.xsum = p.xsum;
+	return t;
 }
 
 /* Row `row` of an array of f32 rows of `ld` floats. */
