@@ -87,6 +87,14 @@ skip_values(Cursor *c, uint32_t type, uint64_t count, int depth)
 			return fail(c, c->at, E_OVERFLOW, "an array's size overflows");
 		return cursor_bytes(c, bytes, what);
 	}
+	/* a string is at least its length, an array its type and count */
+	if (count > cursor_remaining(c) / (type == GGUF_STRING ? 8 : 12) && count > 1) {
+		diag_error(c->d, cursor_loc(c, c->at), E_OVERFLOW,
+			   "an array claims %llu %ss, more than %llu bytes can hold",
+			   (unsigned long long)count, type_rows[type].name,
+			   (unsigned long long)cursor_remaining(c));
+		return !(c->failed = true);
+	}
 	for (uint64_t i = 0; i < count; i++) {
 		if (type == GGUF_STRING) {
 			read_string(c, what);

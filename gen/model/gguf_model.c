@@ -281,10 +281,23 @@ expected_name(Arena *a, const TensorRow *row, uint32_t layer)
 	return arena_printf(a, "%.*s%u%s", (int)(hash - row->name), row->name, layer, hash + 1);
 }
 
+/* Names that the architecture has and the file lacks. */
+static size_t
+empty_slots(const GgufReader *r, const char **names)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < r->arch->n_tensors; i++) {
+		const TensorRow *row = &r->arch->tensors[i];
+		for (uint32_t l = 0; l < (role_layered[row->role] ? r->m->n_layer : 1); l++)
+			if (!r->slots[row->role][l])
+				names[n++] = expected_name(r->g.arena, row, l);
+	}
+	return n;
+}
+
 static void
 unknown_tensor(GgufReader *r, const GgufTensor *gt)
 {
-	Arena *a = r->g.arena;
 	r->unknown[r->n_unknown++] = gt->name;
 	if (strcmp(gt->name, "rope_freqs.weight") == 0) {
 		diag_error(r->g.d, gt->loc, E_ROPE,
@@ -292,18 +305,20 @@ unknown_tensor(GgufReader *r, const GgufTensor *gt)
 			   "does not support");
 		return;
 	}
+	for (size_t i = 0; i < r->arch->n_tensors; i++) {
+		uint32_t layer;
+		if (!name_matches(r->arch->tensors[i].name, gt->name, &layer))
+			continue;
+		diag_error(r->g.d, gt->loc, E_TENSOR_UNKNOWN,
+			   "tensor '%s' belongs to layer %u, but '%s.block_count' is %u", gt->name,
+			   layer, r->arch->name, r->m->n_layer);
+		return;
+	}
 	diag_error(r->g.d, gt->loc, E_TENSOR_UNKNOWN,
 		   "tensor '%s' could change the model's function and is not understood", gt->name);
-	size_t n = 0;
 	const char **names =
-		ARENA_ARRAY(a, const char *, r->arch->n_tensors *(size_t)r->m->n_layer);
-	for (size_t i = 0; i < r->arch->n_tensors; i++) {
-		const TensorRow *row = &r->arch->tensors[i];
-		for (uint32_t l = 0; l < (role_layered[row->role] ? r->m->n_layer : 1); l++)
-			if (!r->slots[row->role][l])
-				names[n++] = expected_name(a, row, l);
-	}
-	const char *near = nearest_name(gt->name, names, n);
+		ARENA_ARRAY(r->g.arena, const char *, r->arch->n_tensors *(size_t)r->m->n_layer);
+	const char *near = nearest_name(gt->name, names, empty_slots(r, names));
 	if (near)
 		diag_hint(r->g.d, "did you mean '%s', which is missing?", near);
 }
@@ -369,7 +384,7 @@ check_missing(const GgufReader *r)
 		}
 	}
 	if (missing > SHOWN)
-		diag_error(r->g.d, r->m->loc, E_TENSOR_MISSING, "%u more tensors are missing",
+		diag_error(r->g.d, r->m->loc, E_TENSOR_MISSING, "and %u more are missing",
 			   missing - SHOWN);
 	return !missing;
 }
@@ -403,10 +418,11 @@ check_shape(const GgufReader *r, const TensorRow *row, const GgufTensor *gt)
 	uint32_t rows, columns;
 	model_shape(r->m, (Role)row->role, &rows, &columns);
 	uint64_t given = gt->dims[1] * gt->dims[2] * gt->dims[3];
+	GgufTensor wanted = {.n_dims = rows > 1 ? 2 : 1, .dims = {columns, rows}};
 	if (gt->dims[0] != columns || given != rows || gt->dims[1] != rows)
 		diag_error(r->g.d, gt->loc, E_TENSOR_SHAPE,
-			   "tensor '%s' has the shape %s, the metadata wants [%u, %u]", gt->name,
-			   gguf_shape(r->g.arena, gt), columns, rows);
+			   "tensor '%s' has the shape %s, the metadata wants %s", gt->name,
+			   gguf_shape(r->g.arena, gt), gguf_shape(r->g.arena, &wanted));
 	else if (rows == 1 && !format_is_float(gt->type->format))
 		diag_error(r->g.d, gt->loc, E_TENSOR_TYPE,
 			   "tensor '%s' has type %s; Lathe reads norms of F32 and F16", gt->name,
