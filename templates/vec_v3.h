@@ -37,88 +37,103 @@ typedef struct vm {
 
 /* ---- scalars --------------------------------------------------------------------------------- */
 
-LATHE_INLINE uint32_t s_bits(float a)
+LATHE_INLINE uint32_t
+s_bits(float a)
 {
 	uint32_t u;
 	memcpy(&u, &a, sizeof u);
 	return u;
 }
 
-LATHE_INLINE float s_from_bits(uint32_t u)
+LATHE_INLINE float
+s_from_bits(uint32_t u)
 {
 	float a;
 	memcpy(&a, &u, sizeof a);
 	return a;
 }
 
-LATHE_INLINE float s_fma(float a, float b, float c)
+LATHE_INLINE float
+s_fma(float a, float b, float c)
 {
 	return __builtin_fmaf(a, b, c);
 }
 
-LATHE_INLINE float s_from_f16(uint16_t h)
+LATHE_INLINE float
+s_from_f16(uint16_t h)
 {
 	return _cvtsh_ss(h);
 }
 
-LATHE_INLINE uint16_t s_to_f16(float a)
+LATHE_INLINE uint16_t
+s_to_f16(float a)
 {
 	return (uint16_t)_cvtss_sh(a, _MM_FROUND_TO_NEAREST_INT);
 }
 
 /* ---- loads, stores, constants ---------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_load(const float *p)
+LATHE_INLINE vf
+vf_load(const float *p)
 {
 	return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }
 
-LATHE_INLINE void vf_store(float *p, vf x)
+LATHE_INLINE void
+vf_store(float *p, vf x)
 {
 	_mm256_storeu_ps(p, x.a);
 	_mm256_storeu_ps(p + 8, x.b);
 }
 
-LATHE_INLINE vi vi_load(const int32_t *p)
+LATHE_INLINE vi
+vi_load(const int32_t *p)
 {
 	return (vi){_mm256_loadu_si256((const __m256i *)(const void *)p),
 		    _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};
 }
 
-LATHE_INLINE void vi_store(int32_t *p, vi x)
+LATHE_INLINE void
+vi_store(int32_t *p, vi x)
 {
 	_mm256_storeu_si256((__m256i *)(void *)p, x.a);
 	_mm256_storeu_si256((__m256i *)(void *)(p + 8), x.b);
 }
 
-LATHE_INLINE vf vf_set1(float a)
+LATHE_INLINE vf
+vf_set1(float a)
 {
 	return (vf){_mm256_set1_ps(a), _mm256_set1_ps(a)};
 }
 
-LATHE_INLINE vi vi_set1(int32_t a)
+LATHE_INLINE vi
+vi_set1(int32_t a)
 {
 	return (vi){_mm256_set1_epi32(a), _mm256_set1_epi32(a)};
 }
 
-LATHE_INLINE vf vf_zero(void)
+LATHE_INLINE vf
+vf_zero(void)
 {
 	return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()};
 }
 
-LATHE_INLINE vi vi_zero(void)
+LATHE_INLINE vi
+vi_zero(void)
 {
 	return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 
-LATHE_INLINE vi vi_iota(void)
+LATHE_INLINE vi
+vi_iota(void)
 {
 	return (vi){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
 		    _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
 }
 
 /* Lanes below n. */
-LATHE_INLINE vm vm_first(int n)
+LATHE_INLINE vm
+vm_first(int n)
 {
 	vi i = vi_iota();
 	__m256i v = _mm256_set1_epi32(n);
@@ -126,34 +141,39 @@ LATHE_INLINE vm vm_first(int n)
 		    _mm256_castsi256_ps(_mm256_cmpgt_epi32(v, i.b))};
 }
 
-LATHE_INLINE vf vf_load_part(const float *p, int n)
+LATHE_INLINE vf
+vf_load_part(const float *p, int n)
 {
 	vm m = vm_first(n);
 	return (vf){_mm256_maskload_ps(p, _mm256_castps_si256(m.a)),
 		    _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.b))};
 }
 
-LATHE_INLINE void vf_store_part(float *p, vf x, int n)
+LATHE_INLINE void
+vf_store_part(float *p, vf x, int n)
 {
 	vm m = vm_first(n);
 	_mm256_maskstore_ps(p, _mm256_castps_si256(m.a), x.a);
 	_mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.b), x.b);
 }
 
-LATHE_INLINE vf vf_load_f16(const uint16_t *p)
+LATHE_INLINE vf
+vf_load_f16(const uint16_t *p)
 {
 	return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),
 		    _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
 }
 
-LATHE_INLINE void vf_store_f16(uint16_t *p, vf x)
+LATHE_INLINE void
+vf_store_f16(uint16_t *p, vf x)
 {
 	_mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
 	_mm_storeu_si128((__m128i *)(void *)(p + 8),
 			 _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 
-LATHE_INLINE void vi_store_bytes(int8_t *p, vi x)
+LATHE_INLINE void
+vi_store_bytes(int8_t *p, vi x)
 {
 	__m256i byte = _mm256_set1_epi32(255);
 	__m256i w = _mm256_packus_epi32(_mm256_and_si256(x.a, byte), _mm256_and_si256(x.b, byte));
@@ -164,75 +184,89 @@ LATHE_INLINE void vi_store_bytes(int8_t *p, vi x)
 
 /* ---- floats ---------------------------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_add(vf x, vf y)
+LATHE_INLINE vf
+vf_add(vf x, vf y)
 {
 	return (vf){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
 }
 
-LATHE_INLINE vf vf_sub(vf x, vf y)
+LATHE_INLINE vf
+vf_sub(vf x, vf y)
 {
 	return (vf){_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
 }
 
-LATHE_INLINE vf vf_mul(vf x, vf y)
+LATHE_INLINE vf
+vf_mul(vf x, vf y)
 {
 	return (vf){_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
 }
 
-LATHE_INLINE vf vf_fma(vf x, vf y, vf z)
+LATHE_INLINE vf
+vf_fma(vf x, vf y, vf z)
 {
 	return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
 
-LATHE_INLINE vf vf_fnma(vf x, vf y, vf z)
+LATHE_INLINE vf
+vf_fnma(vf x, vf y, vf z)
 {
 	return (vf){_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
 }
 
-LATHE_INLINE vf vf_max(vf x, vf y)
+LATHE_INLINE vf
+vf_max(vf x, vf y)
 {
 	return (vf){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
 }
 
-LATHE_INLINE vf vf_min(vf x, vf y)
+LATHE_INLINE vf
+vf_min(vf x, vf y)
 {
 	return (vf){_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
 }
 
-LATHE_INLINE vf vf_abs(vf x)
+LATHE_INLINE vf
+vf_abs(vf x)
 {
 	__m256 sign = _mm256_set1_ps(-0.0f);
 	return (vf){_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
 }
 
-LATHE_INLINE vf vf_neg(vf x)
+LATHE_INLINE vf
+vf_neg(vf x)
 {
 	__m256 sign = _mm256_set1_ps(-0.0f);
 	return (vf){_mm256_xor_ps(sign, x.a), _mm256_xor_ps(sign, x.b)};
 }
 
-LATHE_INLINE vm vf_gt(vf x, vf y)
+LATHE_INLINE vm
+vf_gt(vf x, vf y)
 {
 	return (vm){_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)};
 }
 
-LATHE_INLINE vm vf_lt(vf x, vf y)
+LATHE_INLINE vm
+vf_lt(vf x, vf y)
 {
 	return (vm){_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)};
 }
 
 /* Only the sign bits are set here: vf_select reads no others. */
-LATHE_INLINE vm vm_negative(vf x)
+LATHE_INLINE vm
+vm_negative(vf x)
 {
 	return (vm){x.a, x.b};
 }
 
-LATHE_INLINE vf vf_select(vm m, vf x, vf y)
+LATHE_INLINE vf
+vf_select(vm m, vf x, vf y)
 {
 	return (vf){_mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b)};
 }
 
-LATHE_INLINE float vf_tree(vf x)
+LATHE_INLINE float
+vf_tree(vf x)
 {
 	__m256 a = _mm256_add_ps(x.a, x.b);
 	__m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -240,7 +274,8 @@ LATHE_INLINE float vf_tree(vf x)
 	return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
-LATHE_INLINE float vf_maxtree(vf x)
+LATHE_INLINE float
+vf_maxtree(vf x)
 {
 	__m256 a = _mm256_max_ps(x.a, x.b);
 	__m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -251,42 +286,50 @@ LATHE_INLINE float vf_maxtree(vf x)
 /* ---- integers: sums and shifts wrap ------------------------------------------------------------
  */
 
-LATHE_INLINE vi vi_add(vi x, vi y)
+LATHE_INLINE vi
+vi_add(vi x, vi y)
 {
 	return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
 }
 
-LATHE_INLINE vi vi_sub(vi x, vi y)
+LATHE_INLINE vi
+vi_sub(vi x, vi y)
 {
 	return (vi){_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
 }
 
-LATHE_INLINE vi vi_and(vi x, vi y)
+LATHE_INLINE vi
+vi_and(vi x, vi y)
 {
 	return (vi){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
 }
 
-LATHE_INLINE vi vi_or(vi x, vi y)
+LATHE_INLINE vi
+vi_or(vi x, vi y)
 {
 	return (vi){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
 
-LATHE_INLINE vi vi_sll(vi x, int n)
+LATHE_INLINE vi
+vi_sll(vi x, int n)
 {
 	return (vi){_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n)};
 }
 
-LATHE_INLINE vi vi_srl(vi x, int n)
+LATHE_INLINE vi
+vi_srl(vi x, int n)
 {
 	return (vi){_mm256_srli_epi32(x.a, n), _mm256_srli_epi32(x.b, n)};
 }
 
-LATHE_INLINE vi vi_sra(vi x, int n)
+LATHE_INLINE vi
+vi_sra(vi x, int n)
 {
 	return (vi){_mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n)};
 }
 
-LATHE_INLINE int32_t vi_sum(vi x)
+LATHE_INLINE int32_t
+vi_sum(vi x)
 {
 	__m256i a = _mm256_add_epi32(x.a, x.b);
 	__m128i b = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -295,17 +338,20 @@ LATHE_INLINE int32_t vi_sum(vi x)
 	return _mm_cvtsi128_si32(b);
 }
 
-LATHE_INLINE vf vf_from_bits(vi x)
+LATHE_INLINE vf
+vf_from_bits(vi x)
 {
 	return (vf){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
 }
 
-LATHE_INLINE vi vi_from_bits(vf x)
+LATHE_INLINE vi
+vi_from_bits(vf x)
 {
 	return (vi){_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
 }
 
-LATHE_INLINE vf vf_from_int(vi x)
+LATHE_INLINE vf
+vf_from_int(vi x)
 {
 	return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }

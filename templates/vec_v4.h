@@ -30,182 +30,216 @@ typedef __mmask16 vm;
 
 /* ---- scalars --------------------------------------------------------------------------------- */
 
-LATHE_INLINE uint32_t s_bits(float a)
+LATHE_INLINE uint32_t
+s_bits(float a)
 {
 	uint32_t u;
 	memcpy(&u, &a, sizeof u);
 	return u;
 }
 
-LATHE_INLINE float s_from_bits(uint32_t u)
+LATHE_INLINE float
+s_from_bits(uint32_t u)
 {
 	float a;
 	memcpy(&a, &u, sizeof a);
 	return a;
 }
 
-LATHE_INLINE float s_fma(float a, float b, float c)
+LATHE_INLINE float
+s_fma(float a, float b, float c)
 {
 	return __builtin_fmaf(a, b, c);
 }
 
-LATHE_INLINE float s_from_f16(uint16_t h)
+LATHE_INLINE float
+s_from_f16(uint16_t h)
 {
 	return _cvtsh_ss(h);
 }
 
-LATHE_INLINE uint16_t s_to_f16(float a)
+LATHE_INLINE uint16_t
+s_to_f16(float a)
 {
 	return (uint16_t)_cvtss_sh(a, _MM_FROUND_TO_NEAREST_INT);
 }
 
 /* ---- loads, stores, constants ---------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_load(const float *p)
+LATHE_INLINE vf
+vf_load(const float *p)
 {
 	return _mm512_loadu_ps(p);
 }
 
-LATHE_INLINE void vf_store(float *p, vf x)
+LATHE_INLINE void
+vf_store(float *p, vf x)
 {
 	_mm512_storeu_ps(p, x);
 }
 
-LATHE_INLINE vi vi_load(const int32_t *p)
+LATHE_INLINE vi
+vi_load(const int32_t *p)
 {
 	return _mm512_loadu_si512((const void *)p);
 }
 
-LATHE_INLINE void vi_store(int32_t *p, vi x)
+LATHE_INLINE void
+vi_store(int32_t *p, vi x)
 {
 	_mm512_storeu_si512((void *)p, x);
 }
 
-LATHE_INLINE vf vf_set1(float a)
+LATHE_INLINE vf
+vf_set1(float a)
 {
 	return _mm512_set1_ps(a);
 }
 
-LATHE_INLINE vi vi_set1(int32_t a)
+LATHE_INLINE vi
+vi_set1(int32_t a)
 {
 	return _mm512_set1_epi32(a);
 }
 
-LATHE_INLINE vf vf_zero(void)
+LATHE_INLINE vf
+vf_zero(void)
 {
 	return _mm512_setzero_ps();
 }
 
-LATHE_INLINE vi vi_zero(void)
+LATHE_INLINE vi
+vi_zero(void)
 {
 	return _mm512_setzero_si512();
 }
 
-LATHE_INLINE vi vi_iota(void)
+LATHE_INLINE vi
+vi_iota(void)
 {
 	return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
 /* Lanes below n. */
-LATHE_INLINE vm vm_first(int n)
+LATHE_INLINE vm
+vm_first(int n)
 {
 	return (vm)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u);
 }
 
-LATHE_INLINE vf vf_load_part(const float *p, int n)
+LATHE_INLINE vf
+vf_load_part(const float *p, int n)
 {
 	return _mm512_maskz_loadu_ps(vm_first(n), p);
 }
 
-LATHE_INLINE void vf_store_part(float *p, vf x, int n)
+LATHE_INLINE void
+vf_store_part(float *p, vf x, int n)
 {
 	_mm512_mask_storeu_ps(p, vm_first(n), x);
 }
 
-LATHE_INLINE vf vf_load_f16(const uint16_t *p)
+LATHE_INLINE vf
+vf_load_f16(const uint16_t *p)
 {
 	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-LATHE_INLINE void vf_store_f16(uint16_t *p, vf x)
+LATHE_INLINE void
+vf_store_f16(uint16_t *p, vf x)
 {
 	_mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
-LATHE_INLINE void vi_store_bytes(int8_t *p, vi x)
+LATHE_INLINE void
+vi_store_bytes(int8_t *p, vi x)
 {
 	_mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
 }
 
 /* ---- floats ---------------------------------------------------------------------------------- */
 
-LATHE_INLINE vf vf_add(vf a, vf b)
+LATHE_INLINE vf
+vf_add(vf a, vf b)
 {
 	return _mm512_add_ps(a, b);
 }
 
-LATHE_INLINE vf vf_sub(vf a, vf b)
+LATHE_INLINE vf
+vf_sub(vf a, vf b)
 {
 	return _mm512_sub_ps(a, b);
 }
 
-LATHE_INLINE vf vf_mul(vf a, vf b)
+LATHE_INLINE vf
+vf_mul(vf a, vf b)
 {
 	return _mm512_mul_ps(a, b);
 }
 
-LATHE_INLINE vf vf_fma(vf a, vf b, vf c)
+LATHE_INLINE vf
+vf_fma(vf a, vf b, vf c)
 {
 	return _mm512_fmadd_ps(a, b, c);
 }
 
-LATHE_INLINE vf vf_fnma(vf a, vf b, vf c)
+LATHE_INLINE vf
+vf_fnma(vf a, vf b, vf c)
 {
 	return _mm512_fnmadd_ps(a, b, c);
 }
 
-LATHE_INLINE vf vf_max(vf a, vf b)
+LATHE_INLINE vf
+vf_max(vf a, vf b)
 {
 	return _mm512_max_ps(a, b);
 }
 
-LATHE_INLINE vf vf_min(vf a, vf b)
+LATHE_INLINE vf
+vf_min(vf a, vf b)
 {
 	return _mm512_min_ps(a, b);
 }
 
-LATHE_INLINE vf vf_abs(vf a)
+LATHE_INLINE vf
+vf_abs(vf a)
 {
 	return _mm512_abs_ps(a);
 }
 
-LATHE_INLINE vf vf_neg(vf a)
+LATHE_INLINE vf
+vf_neg(vf a)
 {
 	return _mm512_castsi512_ps(
 		_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
 }
 
-LATHE_INLINE vm vf_gt(vf a, vf b)
+LATHE_INLINE vm
+vf_gt(vf a, vf b)
 {
 	return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
 
-LATHE_INLINE vm vf_lt(vf a, vf b)
+LATHE_INLINE vm
+vf_lt(vf a, vf b)
 {
 	return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 }
 
-LATHE_INLINE vm vm_negative(vf a)
+LATHE_INLINE vm
+vm_negative(vf a)
 {
 	return _mm512_movepi32_mask(_mm512_castps_si512(a));
 }
 
-LATHE_INLINE vf vf_select(vm m, vf a, vf b)
+LATHE_INLINE vf
+vf_select(vm m, vf a, vf b)
 {
 	return _mm512_mask_blend_ps(m, b, a);
 }
 
-LATHE_INLINE float vf_tree(vf x)
+LATHE_INLINE float
+vf_tree(vf x)
 {
 	__m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
 	__m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -213,7 +247,8 @@ LATHE_INLINE float vf_tree(vf x)
 	return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
-LATHE_INLINE float vf_maxtree(vf x)
+LATHE_INLINE float
+vf_maxtree(vf x)
 {
 	__m256 a = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
 	__m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -224,57 +259,68 @@ LATHE_INLINE float vf_maxtree(vf x)
 /* ---- integers: sums and shifts wrap ------------------------------------------------------------
  */
 
-LATHE_INLINE vi vi_add(vi a, vi b)
+LATHE_INLINE vi
+vi_add(vi a, vi b)
 {
 	return _mm512_add_epi32(a, b);
 }
 
-LATHE_INLINE vi vi_sub(vi a, vi b)
+LATHE_INLINE vi
+vi_sub(vi a, vi b)
 {
 	return _mm512_sub_epi32(a, b);
 }
 
-LATHE_INLINE vi vi_and(vi a, vi b)
+LATHE_INLINE vi
+vi_and(vi a, vi b)
 {
 	return _mm512_and_si512(a, b);
 }
 
-LATHE_INLINE vi vi_or(vi a, vi b)
+LATHE_INLINE vi
+vi_or(vi a, vi b)
 {
 	return _mm512_or_si512(a, b);
 }
 
-LATHE_INLINE vi vi_sll(vi a, int n)
+LATHE_INLINE vi
+vi_sll(vi a, int n)
 {
 	return _mm512_slli_epi32(a, (unsigned)n);
 }
 
-LATHE_INLINE vi vi_srl(vi a, int n)
+LATHE_INLINE vi
+vi_srl(vi a, int n)
 {
 	return _mm512_srli_epi32(a, (unsigned)n);
 }
 
-LATHE_INLINE vi vi_sra(vi a, int n)
+LATHE_INLINE vi
+vi_sra(vi a, int n)
 {
 	return _mm512_srai_epi32(a, (unsigned)n);
 }
 
-LATHE_INLINE int32_t vi_sum(vi a)
+LATHE_INLINE int32_t
+vi_sum(vi a)
 {
 	return _mm512_reduce_add_epi32(a);
 }
 
-LATHE_INLINE vf vf_from_bits(vi a)
+LATHE_INLINE vf
+vf_from_bits(vi a)
 {
 	return _mm512_castsi512_ps(a);
 }
 
-LATHE_INLINE vi vi_from_bits(vf a)
+LATHE_INLINE vi
+vi_from_bits(vf a)
 {
 	return _mm512_castps_si512(a);
 }
 
-LATHE_INLINE vf vf_from_int(vi a)
+LATHE_INLINE vf
+vf_from_int(vi a)
 {
 	return _mm512_cvtepi32_ps(a);
 }
