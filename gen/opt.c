@@ -74,8 +74,9 @@ opt_file(Arena *run, Diag *d, const char *path, const OptOptions *o)
 		diag_error(d, (Loc){0}, E_FILE, "%s: %s", path, error);
 		return EXIT_USER;
 	}
-	uint32_t file = diag_file(d, path, (const char *)m.data, m.size);
-	Graph *g = graph_parse(run, d, file, (const char *)m.data, m.size);
+	const char *text = m.size ? (const char *)m.data : "";
+	uint32_t file = diag_file(d, path, text, m.size);
+	Graph *g = graph_parse(run, d, file, text, m.size);
 	int result = g && run_passes(run, d, g, o) ? 0 : EXIT_USER;
 	if (result == 0 && !o->check) {
 		Text *t = text_new(run);

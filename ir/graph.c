@@ -272,6 +272,7 @@ build_func(Graph *g, const char *name, int layer)
 {
 	Func *f = &g->funcs[g->count];
 	f->name = name;
+	f->loc = g->model->loc;
 	f->layer = layer;
 	f->same_as = g->count++;
 	return (Builder){g, f};

@@ -121,6 +121,7 @@ typedef struct Buffer {
 
 typedef struct Func {
 	const char *name; /* "embed", "layer.0" ..., "head" */
+	Loc loc;	  /* of the line of a text, else of the model */
 	int layer;	  /* -1: none */
 	int same_as;	  /* dedup: index of the function whose code it shares; itself if none */
 	Value *values;

@@ -14,7 +14,7 @@ void
 check_report(Check *c, int i, const char *format, ...)
 {
 	Text *t = text_new(c->g->arena);
-	Loc loc = c->f->count ? c->f->values[i < 0 ? 0 : i].loc : c->g->model->loc;
+	Loc loc = i < 0 ? c->f->loc : c->f->values[i].loc;
 	va_list args;
 	if (c->reports++ >= CHECK_REPORTS)
 		return;
@@ -217,10 +217,11 @@ check_formats(Check *c, int i, Format weight, Format activation)
 static void
 check_linear(Check *c, int i)
 {
-	const Value *v = &c->f->values[i], *x = &c->f->values[v->operands[0]];
-	Format weight = graph_weight_format(c->g, v->role, c->f->layer);
+	const Value *v = &c->f->values[i];
 	if (v->op != OP_LINEAR)
 		return;
+	const Value *x = &c->f->values[v->operands[0]];
+	Format weight = graph_weight_format(c->g, v->role, c->f->layer);
 	if (op_table[x->op].result == 'a') {
 		uint32_t sums = linear_sums(weight, x->format, x->width);
 		check_formats(c, i, weight, x->format);

@@ -545,6 +545,7 @@ parse_func(Parser *s)
 		return fail(s, at, "too many functions");
 	Func *f = s->f = &s->g->funcs[s->g->count];
 	f->name = name;
+	f->loc = here(s, at);
 	f->same_as = s->g->count;
 	f->layer = parse_layer_number(&rest, s->m->n_layer, &layer) && !*rest ? (int)layer : -1;
 	if (f->layer < 0 && !strncmp(name, "layer.", 6))
