@@ -1,0 +1,328 @@
+/*
+ * Mutants of a model file, read from memory: model_fuzz FILE COUNT SEED [JOBS] [TOKENIZER]
+ *
+ * Mutant i is a function of (file, seed, i), whatever COUNT and JOBS are. With TOKENIZER (llama2.c)
+ * both files are mutated. Built with sanitizers; a crash, a hang or an early exit ends the run with
+ * status 1 and the number of the mutant, `model_fuzz FILE i+1 SEED 0 ...` runs that one alone.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gen/model/gguf.h"
+#include "gen/model/model.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#endif
+#endif
+#ifndef ASAN_POISON_MEMORY_REGION
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+enum {
+	GUARD = 1 << 16,    /* unreadable bytes behind the end */
+	SCAN_MAX = 4 << 20, /* files up to here have their values checked too */
+	HANG_SECONDS = 20,
+	MUTATIONS = 4,
+	SPAN_MAX = 64,
+	JOBS_MAX = 64,
+};
+
+/* A private copy of a file that is changed and restored. */
+typedef struct Subject {
+	const char *name;
+	uint8_t *data;
+	size_t size;
+	/* Bytes [0, head) and [table, table_end) are what most mutations aim at: the header and the
+	 * tensor entries of a GGUF file. */
+	size_t head, table, table_end;
+	size_t shown; /* bytes that the reader gets */
+	struct {
+		size_t at, n;
+		uint8_t before[SPAN_MAX];
+	} undo[MUTATIONS];
+	int n_undo;
+} Subject;
+
+typedef struct Tally {
+	uint64_t index; /* the mutant at work */
+	uint64_t read, accepted;
+} Tally;
+
+static uint64_t
+next_random(uint64_t *s)
+{
+	/* splitmix64 */
+	uint64_t z = *s += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static size_t
+below(uint64_t *s, size_t n)
+{
+	return n ? (size_t)(next_random(s) % n) : 0;
+}
+
+/* The tensor entries end where a GGUF's data begins. */
+static void
+aim(Subject *s)
+{
+	enum { HEAD = 8192, TABLE = 1 << 14 };
+	Arena *a = arena_new();
+	Gguf g;
+	s->head = s->size < HEAD ? s->size : HEAD;
+	s->table_end = s->size;
+	if (gguf_is_magic(s->data, s->size) &&
+	    gguf_parse(a, diag_new(a, NULL), 0, s->data, s->size, &g))
+		s->table_end = (size_t)g.cursor.at;
+	s->table = s->table_end > TABLE ? s->table_end - TABLE : 0;
+	arena_free(a);
+}
+
+static bool
+subject_open(Subject *s, const char *path)
+{
+	Mapped map;
+	const char *error;
+	if (!file_map(path, &map, &error)) {
+		fprintf(stderr, "cannot read %s: %s\n", path, error);
+		return false;
+	}
+	s->name = path;
+	s->size = s->shown = map.size;
+	s->data = mmap(NULL, map.size + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	if (s->data == MAP_FAILED)
+		fatal_environment("no memory for %s", path);
+	memcpy(s->data, map.data, map.size);
+	file_unmap(&map);
+	aim(s);
+	ASAN_POISON_MEMORY_REGION(s->data + s->size, GUARD);
+	return true;
+}
+
+static size_t
+choose_place(const Subject *s, uint64_t *r)
+{
+	size_t window = s->size < 65536 ? s->size : 65536;
+	switch (below(r, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		return below(r, s->head);
+	case 3:
+	case 4:
+		return s->table + below(r, s->table_end - s->table);
+	case 5:
+	case 6:
+		return below(r, window);
+	default:
+		return below(r, s->size);
+	}
+}
+
+static uint64_t
+choose_number(const Subject *s, uint64_t *r)
+{
+	static const uint64_t numbers[] = {
+		0,	    1,		2,	    3,	       4,	   8,
+		9,	    12,		13,	    32,	       127,	   255,
+		256,	    65535,	65536,	    1 << 20,   INT32_MAX,  1ull << 31,
+		UINT32_MAX, 1ull << 32, 1ull << 61, INT64_MAX, 1ull << 63, UINT64_MAX};
+	uint64_t n = below(r, 8) ? numbers[below(r, sizeof numbers / sizeof numbers[0])] : s->size;
+	return n + below(r, 3) - 1;
+}
+
+static void
+mutate_once(Subject *s, uint64_t *r)
+{
+	if (s->size == 0)
+		return;
+	size_t at = choose_place(s, r), n = 1;
+	size_t room = s->size - at < SPAN_MAX ? s->size - at : SPAN_MAX;
+	uint64_t kind = below(r, 8), number = choose_number(s, r);
+	uint8_t bytes[SPAN_MAX];
+	memcpy(bytes, s->data + at, room);
+	switch (kind) {
+	case 0:
+	case 1:
+	case 2:
+		bytes[0] ^= (uint8_t)(1u << below(r, 8));
+		break;
+	case 3:
+		bytes[0] = (uint8_t)next_random(r);
+		break;
+	case 4:
+		n = room < 4 ? room : 4;
+		memcpy(bytes, &number, n);
+		break;
+	case 5:
+		n = room < 8 ? room : 8;
+		memcpy(bytes, &number, n);
+		break;
+	case 6:
+		n = 1 + below(r, room);
+		memcpy(bytes, s->data + below(r, s->size - n + 1), n);
+		break;
+	default:
+		s->shown = at;
+		return;
+	}
+	s->undo[s->n_undo].at = at;
+	s->undo[s->n_undo].n = n;
+	memcpy(s->undo[s->n_undo++].before, s->data + at, n);
+	memcpy(s->data + at, bytes, n);
+}
+
+static void
+mutate(Subject *s, uint64_t *r)
+{
+	size_t n = 1 + below(r, MUTATIONS);
+	for (size_t i = 0; i < n; i++)
+		mutate_once(s, r);
+	ASAN_POISON_MEMORY_REGION(s->data + s->shown,
+				  s->size - s->shown < GUARD ? s->size - s->shown : GUARD);
+}
+
+static void
+restore(Subject *s)
+{
+	ASAN_UNPOISON_MEMORY_REGION(s->data + s->shown,
+				    s->size - s->shown < GUARD ? s->size - s->shown : GUARD);
+	s->shown = s->size;
+	while (s->n_undo > 0) {
+		s->n_undo--;
+		memcpy(s->data + s->undo[s->n_undo].at, s->undo[s->n_undo].before,
+		       s->undo[s->n_undo].n);
+	}
+}
+
+/* What an accepted model promises: every tensor's ends, one row, one table row, every token. */
+static uint64_t
+touch(Arena *a, const Model *m, uint64_t *r)
+{
+	enum { ROW_MAX = 65536 };
+	float *row = ARENA_ARRAY(a, float, ROW_MAX);
+	uint64_t sum = 0;
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
+			const Tensor *t = model_tensor(m, (Role)role, l);
+			uint32_t rows, columns;
+			model_shape(m, (Role)role, &rows, &columns);
+			if (t->rows != rows || t->columns != columns)
+				abort();
+			sum += t->data[0] + t->data[t->rows * t->row_bytes - 1];
+		}
+	const Tensor *t = model_tensor(m, (Role)below(r, ROLE_COUNT), 0);
+	tensor_row_f32(t, (uint32_t)below(r, t->rows), row);
+	if (m->head_dim <= ROW_MAX)
+		rope_table(m, m->n_ctx - 1, row, row + m->head_dim / 2);
+	const Tokenizer *k = &m->tokenizer;
+	for (uint32_t i = 0; i < k->n_tokens; i++)
+		sum += (uint8_t)k->tokens[i].data[k->tokens[i].size - 1];
+	for (uint32_t i = 0; i < k->n_merges; i++)
+		sum += (uint8_t)k->merges[i].data[k->merges[i].size - 1];
+	return sum;
+}
+
+static void
+run_mutant(Arena *a, Subject *model, Subject *tokenizer, uint64_t seed, uint64_t i, Tally *tally)
+{
+	uint64_t r = seed * 0x2545f4914f6cdd1du + i * 0xd1342543de82ef95u;
+	next_random(&r);
+	bool both = tokenizer && below(&r, 2);
+	mutate(both ? tokenizer : model, &r);
+	ModelOptions o = {.trust_values = model->size > SCAN_MAX};
+	if (tokenizer) {
+		o.tokenizer_data = tokenizer->data;
+		o.tokenizer_size = tokenizer->shown;
+	}
+	Diag *d = diag_new(a, NULL);
+	diag_limit(d, 0);
+	const Model *m = model_read_memory(a, d, model->name, model->data, model->shown, &o);
+	if (!m == !diag_errors(d))
+		abort(); /* a refusal without a message, or the other way round */
+	if (m && touch(a, m, &r) == UINT64_MAX)
+		abort();
+	tally->read++;
+	tally->accepted += m != NULL;
+	restore(model);
+	if (tokenizer)
+		restore(tokenizer);
+	arena_reset(a);
+}
+
+/* Mutants first, first + step, ... below count. */
+static void
+run_worker(Subject *model, Subject *tokenizer, uint64_t seed, uint64_t first, uint64_t count,
+	   uint64_t step, Tally *tally)
+{
+	Arena *a = arena_new();
+	for (uint64_t i = first; i < count; i += step) {
+		tally->index = i;
+		alarm(HANG_SECONDS);
+		run_mutant(a, model, tokenizer, seed, i, tally);
+	}
+	arena_free(a);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc < 4 || argc > 6) {
+		fprintf(stderr, "usage: model_fuzz FILE COUNT SEED [JOBS] [TOKENIZER]\n");
+		return 2;
+	}
+	uint64_t count = strtoull(argv[2], NULL, 10), seed = strtoull(argv[3], NULL, 10);
+	int jobs = argc > 4 ? atoi(argv[4]) : 1, bad = 0;
+	Subject model = {0}, tokenizer = {0};
+	if (!subject_open(&model, argv[1]) || (argc > 5 && !subject_open(&tokenizer, argv[5])))
+		return 2;
+	Subject *second = argc > 5 ? &tokenizer : NULL;
+	Tally *tallies = mmap(NULL, JOBS_MAX * sizeof *tallies, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (tallies == MAP_FAILED)
+		fatal_environment("no shared memory");
+	if (jobs <= 0) {
+		run_worker(&model, second, seed, count - 1, count, 1, tallies);
+		printf("mutant %llu of seed %llu was %s\n", (unsigned long long)count - 1,
+		       (unsigned long long)seed, tallies->accepted ? "accepted" : "refused");
+		return 0;
+	}
+	jobs = jobs > JOBS_MAX ? JOBS_MAX : jobs;
+	pid_t pids[JOBS_MAX];
+	for (int j = 0; j < jobs; j++) {
+		pids[j] = fork();
+		if (pids[j] < 0)
+			fatal_environment("cannot fork");
+		if (pids[j] == 0) {
+			run_worker(&model, second, seed, (uint64_t)j, count, (uint64_t)jobs,
+				   &tallies[j]);
+			_exit(0);
+		}
+	}
+	uint64_t read = 0, accepted = 0;
+	for (int j = 0; j < jobs; j++) {
+		int status;
+		if (waitpid(pids[j], &status, 0) < 0 || status != 0) {
+			fprintf(stderr, "%s: mutant %llu of seed %llu ended the reader\n", argv[1],
+				(unsigned long long)tallies[j].index, (unsigned long long)seed);
+			bad++;
+		}
+		read += tallies[j].read;
+		accepted += tallies[j].accepted;
+	}
+	printf("%s: %llu mutants read, %llu accepted\n", argv[1], (unsigned long long)read,
+	       (unsigned long long)accepted);
+	return bad || read != count;
+}
