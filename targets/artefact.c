@@ -60,9 +60,10 @@ named(const Build *b, const char *tail)
 
 /* ---- sources ------------------------------------------------------------------------------ */
 
-/* The runner is one file: its templates in their order, the golden vectors behind the second. */
-static Text *
-runner_text(const Build *b)
+/* The runner is one file: its templates in their order, the golden vectors behind the second. It
+ * runs beside the compiler of the other files, so it has memory of its own. */
+static void
+write_runner(const Build *b, const char *path)
 {
 	static const char *const parts[] = {
 		"runner.h",	     "runner_golden.h",	    NULL,
@@ -72,15 +73,17 @@ runner_text(const Build *b)
 		"runner_bench.c",    "runner_selftest.c",   "runner_commands.c",
 		"runner_main.c",
 	};
-	Text *t = text_new(b->run);
+	Arena *own = arena_new();
+	Text *t = text_new(own);
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		if (parts[i])
 			emit_template(t, b->x, parts[i]);
 		else
-			golden_emit(t, b->run, b->x->graph, b->o->n_golden, b->o->jobs);
+			golden_emit(t, own, b->x->graph, b->o->n_golden, 1);
 		text_blank(t);
 	}
-	return t;
+	outfile_text(own, path, t);
+	arena_free(own);
 }
 
 static bool
@@ -100,16 +103,15 @@ write_sources(Build *b, Diag *d)
 		put_text(b, named(b, arena_printf(b->run, "_%s.c", x->targets[i]->suffix)),
 			 emit_level(b->run, x, x->targets[i]));
 	put_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
-	step(b, "golden vectors");
-	put_text(b, named(b, "_main.c"), runner_text(b));
+	add_file(b, named(b, "_main.c"));
 	return true;
 }
 
 /* ---- the C compiler ----------------------------------------------------------------------- */
 
 typedef struct Source {
-	const char *stem;  /* of NAME_v4.c: "NAME_v4" */
-	const char *flags; /* of its own */
+	const char *object, *log;
+	bool in_library, is_runner;
 } Source;
 
 typedef struct Arguments {
@@ -149,10 +151,19 @@ show_log(const char *log)
 	file_unmap(&m);
 }
 
-static void
-run_tool(const Build *b, const Arguments *a, const char *log_name)
+static void LATHE_NORETURN
+no_tool(const char *tool, const char *error)
 {
-	const char *error = NULL, *log = staged(b, log_name);
+	fatal_environment(
+		"'%s' cannot be started: %s\n  hint: install gcc or clang, name a compiler "
+		"with --cc, or stop before it with --emit=c",
+		tool, error);
+}
+
+static void
+run_tool(const Build *b, const Arguments *a, const char *log)
+{
+	const char *error = NULL;
 	const int status = process_run(b->dir, a->v, log, &error);
 	if (error)
 		fatal_environment(
@@ -167,10 +178,12 @@ run_tool(const Build *b, const Arguments *a, const char *log_name)
 	unlink(log);
 }
 
+/* What runs in parallel: the longest first. The runner's source is made by its own job. */
 typedef struct CompileJob {
 	const Build *b;
 	Source sources[SOURCES_MAX];
 	Arguments arguments[SOURCES_MAX];
+	const char *runner;
 	int n;
 } CompileJob;
 
@@ -178,21 +191,30 @@ static void
 compile_one(void *arg, int i)
 {
 	CompileJob *j = arg;
-	run_tool(j->b, &j->arguments[i], j->sources[i].stem);
+	if (j->sources[i].is_runner)
+		write_runner(j->b, j->runner);
+	if (!j->b->o->sources_only)
+		run_tool(j->b, &j->arguments[i], j->sources[i].log);
 }
 
 static void
-compile_arguments(const Build *b, const Source *s, Arguments *a)
+add_source(CompileJob *j, const char *stem, const char *flags, bool in_library)
 {
-	argument_words(b->run, a, b->o->cc);
-	for (const char *const *f = b->flags; *f; f++)
+	Arena *run = j->b->run;
+	INVARIANT(j->n < SOURCES_MAX);
+	Arguments *a = &j->arguments[j->n];
+	j->sources[j->n++] = (Source){.object = arena_printf(run, "%s.o", stem),
+				      .log = arena_printf(run, "%s/%s.log", j->b->dir, stem),
+				      .in_library = in_library};
+	argument_words(run, a, j->b->o->cc);
+	for (const char *const *f = j->b->flags; *f; f++)
 		argument(a, *f);
-	argument_words(b->run, a, s->flags);
-	argument_words(b->run, a, b->o->cflags);
+	argument_words(run, a, flags);
+	argument_words(run, a, j->b->o->cflags);
 	argument(a, "-c");
 	argument(a, "-o");
-	argument(a, arena_printf(b->run, "%s.o", s->stem));
-	argument(a, arena_printf(b->run, "%s.c", s->stem));
+	argument(a, j->sources[j->n - 1].object);
+	argument(a, arena_printf(run, "%s.c", stem));
 }
 
 static void
@@ -203,9 +225,10 @@ archive(Build *b, const CompileJob *j)
 	argument_words(b->run, &a, b->o->ar);
 	argument(&a, "rcsD");
 	argument(&a, library);
-	for (int i = 2; i < j->n; i++)
-		argument(&a, arena_printf(b->run, "%s.o", j->sources[i].stem));
-	run_tool(b, &a, "ar.log");
+	for (int i = 0; i < j->n; i++)
+		if (j->sources[i].in_library)
+			argument(&a, j->sources[i].object);
+	run_tool(b, &a, staged(b, "ar.log"));
 	add_file(b, library);
 }
 
@@ -222,34 +245,32 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
-	run_tool(b, &a, "link.log");
+	run_tool(b, &a, staged(b, "link.log"));
 	add_file(b, b->x->name);
 }
 
 static void
 compile_all(Build *b)
 {
-	CompileJob j = {.b = b};
+	CompileJob j = {.b = b, .runner = staged(b, named(b, "_main.c"))};
 	const Artefact *x = b->x;
-	/* The runner and the weights stay outside the library: they come first. */
-	j.sources[j.n++] = (Source){named(b, "_main"), "-pthread"};
-	j.sources[j.n++] = (Source){named(b, "_weights"), ""};
-	for (int i = 0; i < x->n_targets; i++)
-		j.sources[j.n++] =
-			(Source){named(b, arena_printf(b->run, "_%s", x->targets[i]->suffix)),
-				 x->targets[i]->flags};
-	j.sources[j.n++] = (Source){x->name, ""};
-	j.sources[j.n++] = (Source){named(b, "_tokenizer"), ""};
-	for (int i = 0; i < j.n; i++)
-		compile_arguments(b, &j.sources[i], &j.arguments[i]);
-	step(b, "C compiler");
+	for (int i = x->n_targets - 1; i >= 0; i--)
+		add_source(&j, named(b, arena_printf(b->run, "_%s", x->targets[i]->suffix)),
+			   x->targets[i]->flags, true);
+	add_source(&j, named(b, "_main"), "-pthread", false);
+	j.sources[j.n - 1].is_runner = true;
+	add_source(&j, named(b, "_tokenizer"), "", true);
+	add_source(&j, x->name, "", true);
+	add_source(&j, named(b, "_weights"), "", false);
+	step(b, b->o->sources_only ? "golden vectors" : "golden vectors, C compiler");
 	parallel_for(b->o->jobs, j.n, compile_one, &j);
+	if (b->o->sources_only)
+		return;
 	archive(b, &j);
 	link_runner(b);
-	add_file(b, named(b, "_weights.o"));
-	for (int i = 0; i < j.n; i++)
-		if (i != 1)
-			unlink(staged(b, arena_printf(b->run, "%s.o", j.sources[i].stem)));
+	for (int i = 0; i + 1 < j.n; i++)
+		unlink(staged(b, j.sources[i].object));
+	add_file(b, j.sources[j.n - 1].object);
 }
 
 /* First line of `cc --version`, for the manifest. */
@@ -258,16 +279,14 @@ compiler_version(const Build *b)
 {
 	Arguments a = {.n = 0};
 	Mapped m;
-	const char *error, *log = staged(b, "version.log");
+	const char *error = NULL, *log = staged(b, "version.log"), *line = "";
 	argument_words(b->run, &a, b->o->cc);
 	argument(&a, "--version");
-	run_tool(b, &a, "version.log.tmp");
-	a.n = 0;
-	argument_words(b->run, &a, b->o->cc);
-	argument(&a, "--version");
-	const char *line = "";
-	if (!process_run(b->dir, a.v, log, &error) && file_map(log, &m, &error)) {
-		const uint8_t *end = memchr(m.data, '\n', m.size);
+	process_run(b->dir, a.v, log, &error);
+	if (error)
+		no_tool(a.v[0], error);
+	if (file_map(log, &m, &error)) {
+		const uint8_t *end = m.size ? memchr(m.data, '\n', m.size) : NULL;
 		line = arena_strndup(b->run, (const char *)m.data,
 				     end ? (size_t)(end - m.data) : m.size);
 		file_unmap(&m);
@@ -390,6 +409,8 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	b.dir = dir;
 	cleanup_add(dir);
 	build_identity(run, g, layout, x.build);
+	if (!o->sources_only)
+		b.cc_version = compiler_version(&b);
 	step(&b, "weights");
 	if (!weights_write(run, d, layout, x.build, staged(&b, named(&b, ".weights")), o->jobs,
 			   &b.weights))
@@ -399,10 +420,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	step(&b, "sources");
 	if (!write_sources(&b, d))
 		return false;
-	if (!o->sources_only) {
-		b.cc_version = compiler_version(&b);
-		compile_all(&b);
-	}
+	compile_all(&b);
 	digest_files(&b);
 	manifest_write(&b);
 	publish(&b);
