@@ -255,6 +255,9 @@ check_ends(Check *c)
 		return;
 	if (f->values[output->operands[0]].op == OP_INPUT)
 		check_report(c, f->count - 1, "must be computed in the function");
+	/* It would be written where the row that it reads may lie, and reads whole heads. */
+	if (f->values[output->operands[0]].op == OP_ATTENTION)
+		check_report(c, f->count - 1, "cannot be the result of an attention");
 	if (!func_is_last(c->g, f) && output->width != c->g->model->hidden)
 		check_report(c, f->count - 1, "is %u wide, the next function's input is %u",
 			     output->width, c->g->model->hidden);
