@@ -1,4 +1,4 @@
-"""Makes tests/exec/tokenizer_nasty.txt: texts that are hard to tokenize, with another program's ids.
+"""Makes tokenizer_nasty.txt and tokenizer_llama2c.txt: hard texts, with other programs' ids.
 
     tokenizer_cases.py cases > cases.bin
     ORACLE SmolLM2-135M-Instruct.Q4_1.gguf smollm < cases.bin > smollm.bin
@@ -8,6 +8,12 @@
 ORACLE is any program that reads cases (uint32 parse_special, uint32 size, bytes) and writes, for each,
 int32 n and n int32 ids of llama.cpp's llama_tokenize(vocab, text, size, ids, room, false,
 parse_special), the model loaded with its key tokenizer.ggml.pre overridden by the second argument.
+
+    tokenizer_cases.py cases_llama2c > cases.bin
+    ORACLE tok512.bin < cases.bin > scored.bin
+    tokenizer_cases.py golden_llama2c scored.bin > tests/exec/tokenizer_llama2c.txt
+
+Here it writes what encode() of llama2.c's run.c gives without BOS and EOS.
 """
 
 import struct
@@ -92,18 +98,33 @@ def read_ids(path):
     return ids
 
 
+def print_golden(head, pairs, *lists):
+    assert all(len(ids) == len(pairs) for ids in lists)
+    print(head + " Made by tokenizer_cases.py.")
+    for (special, text), *ids in zip(pairs, *lists):
+        words = [",".join(map(str, i)) or "-" for i in ids]
+        if words[0] == words[-1]:
+            words = words[:1]
+        print(special, text.hex() or "-", *words)
+
+
 def main():
-    if sys.argv[1] == "cases":
-        for special, text in cases():
+    command = sys.argv[1]
+    pairs = cases()
+    if command.endswith("_llama2c"):
+        # C strings; and long runs say nothing more here.
+        pairs = [(0, t) for _, t in pairs if b"\0" not in t and len(t) < 300]
+    if command.startswith("cases"):
+        for special, text in pairs:
             sys.stdout.buffer.write(struct.pack("<II", special, len(text)) + text)
         return
-    smollm, gpt2 = map(read_ids, sys.argv[2:4])
-    assert len(smollm) == len(gpt2) == len(cases())
-    print("# parse_special, text in hexadecimal, ids by llama.cpp (commit 0c1e570): pre-tokenizer smollm,")
-    print("# then gpt-2 where they differ. Made by tokenizer_cases.py.")
-    for (special, text), a, b in zip(cases(), smollm, gpt2):
-        line = "%d %s %s" % (special, text.hex() or "-", ",".join(map(str, a)) or "-")
-        print(line if a == b else line + " " + (",".join(map(str, b)) or "-"))
+    lists = [read_ids(path) for path in sys.argv[2:]]
+    head = "# parse_special, text in hexadecimal, ids by "
+    if command == "golden":
+        head += "llama.cpp (commit 0c1e570), pre-tokenizer smollm, then\n# gpt-2 where they differ."
+    else:
+        head += "llama2.c (commit 350e04f), tok512.bin."
+    print_golden(head, pairs, *lists)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "gen/model/model.h"
 #include "targets/target.h"
 #include "targets/tokenizer.h"
 
@@ -128,9 +129,9 @@ harness_case(Harness *h, uint32_t flags, const void *text, size_t n)
 }
 
 static inline const char *
-harness_read(Harness *h, const char *name, size_t *size)
+harness_file(Harness *h, const char *path, size_t *size)
 {
-	FILE *f = fopen(arena_printf(h->arena, "%s/%s", h->folder, name), "rb");
+	FILE *f = fopen(path, "rb");
 	char *data;
 
 	assert_non_null(f);
@@ -141,6 +142,12 @@ harness_read(Harness *h, const char *name, size_t *size)
 	assert_int_equal(fread(data, 1, *size, f), *size);
 	fclose(f);
 	return data;
+}
+
+static inline const char *
+harness_read(Harness *h, const char *name, size_t *size)
+{
+	return harness_file(h, arena_printf(h->arena, "%s/%s", h->folder, name), size);
 }
 
 /* Runs all cases; the driver's standard error is left in the file "times". */
@@ -228,6 +235,127 @@ reference_utf8(Arena *a, Bytes in)
 		at += good ? good : 1;
 	}
 	return (Bytes){out->text, (uint32_t)out->size};
+}
+
+/* llama2.c: characters or their bytes, then the best pair again and again. */
+static inline int32_t
+reference_scored(const Tokenizer *t, Bytes text, int32_t *ids)
+{
+	int32_t n = 0;
+
+	if (text.size > 0 && t->add_space_prefix)
+		ids[n++] = reference_find(t, " ", 1);
+	for (uint32_t at = 0, end; at < text.size; at = end) {
+		end = at + 1;
+		while (end < text.size && end - at < 4 && (text.data[end] & 0xC0) == 0x80)
+			end++;
+		int32_t id = reference_find(t, text.data + at, end - at);
+		if (id >= 0)
+			ids[n++] = id;
+		for (uint32_t i = at; id < 0 && i < end; i++)
+			ids[n++] = (unsigned char)text.data[i] + 3;
+	}
+	for (;;) {
+		float best_score = -1e10f;
+		int32_t best = -1, best_id = -1;
+		for (int32_t i = 0; i + 1 < n; i++) {
+			Bytes x = t->tokens[ids[i]], y = t->tokens[ids[i + 1]];
+			char pair[256];
+			memcpy(pair, x.data, x.size);
+			memcpy(pair + x.size, y.data, y.size);
+			int32_t id = reference_find(t, pair, x.size + y.size);
+			if (id >= 0 && t->scores[id] > best_score) {
+				best_score = t->scores[id];
+				best = i;
+				best_id = id;
+			}
+		}
+		if (best < 0)
+			return n;
+		ids[best] = best_id;
+		n--;
+		memmove(ids + best + 1, ids + best + 2, (size_t)(n - best - 1) * sizeof *ids);
+	}
+}
+
+/* The bytes that llama2.c prints for a token; the space in front of the first goes. */
+static inline Bytes
+bytes_of_scored(const Tokenizer *t, int32_t id, bool first)
+{
+	static char byte;
+	Bytes text = t->tokens[id];
+	unsigned value;
+
+	if (id < 3)
+		return (Bytes){"", 0};
+	if (id < 259 && text.size == 6 && sscanf(text.data, "<0x%02X>", &value) == 1) {
+		byte = (char)value;
+		return (Bytes){&byte, 1};
+	}
+	if (first && text.data[0] == ' ')
+		return (Bytes){text.data + 1, text.size - 1};
+	return text;
+}
+
+/* ---- expected ids -------------------------------------------------------------------------- */
+
+enum { MAX_LINE = 1 << 16 };
+
+/* A line of tokenizer_nasty.txt or tokenizer_llama2c.txt; a missing second list is the first. */
+typedef struct Golden {
+	uint32_t special;
+	Bytes text;
+	int32_t *ids[2], n[2];
+} Golden;
+
+static inline int
+hex_digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+static inline void
+golden_ids(Arena *a, const char *word, int32_t **ids, int32_t *n)
+{
+	*ids = ARENA_ARRAY(a, int32_t, strlen(word));
+	*n = 0;
+	while (*word >= '0' && *word <= '9') {
+		char *end;
+		(*ids)[(*n)++] = (int32_t)strtol(word, &end, 10);
+		word = *end == ',' ? end + 1 : end;
+	}
+}
+
+static inline uint32_t
+golden_read(Arena *a, const char *path, Golden *list, uint32_t room)
+{
+	FILE *f = fopen(path, "r");
+	char *line = arena_alloc(a, MAX_LINE);
+	uint32_t count = 0;
+
+	assert_non_null(f);
+	while (fgets(line, MAX_LINE, f)) {
+		char *rest, *word[4];
+		word[0] = strtok_r(line, " \n", &rest);
+		for (int i = 1; i < 4; i++)
+			word[i] = strtok_r(NULL, " \n", &rest);
+		if (word[0][0] == '#')
+			continue;
+		assert_non_null(word[2]);
+		assert_true(count < room);
+		Golden *g = &list[count++];
+		size_t size = word[1][0] == '-' ? 0 : strlen(word[1]) / 2;
+		char *text = arena_alloc(a, size + 1);
+		for (size_t i = 0; i < size; i++)
+			text[i] = (char)(hex_digit(word[1][2 * i]) << 4 |
+					 hex_digit(word[1][2 * i + 1]));
+		g->special = (uint32_t)(word[0][0] - '0');
+		g->text = (Bytes){text, (uint32_t)size};
+		golden_ids(a, word[2], &g->ids[0], &g->n[0]);
+		golden_ids(a, word[3] ? word[3] : word[2], &g->ids[1], &g->n[1]);
+	}
+	fclose(f);
+	return count;
 }
 
 /* Compares the decoded text of each prefix of r's ids with the tokens' bytes joined. */

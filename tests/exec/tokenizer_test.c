@@ -260,66 +260,6 @@ invent_scored(Arena *a, uint64_t *random)
 	return v;
 }
 
-static int32_t
-reference_scored(const Tokenizer *t, Bytes text, int32_t *ids)
-{
-	int32_t n = 0;
-
-	if (text.size > 0 && t->add_space_prefix)
-		ids[n++] = reference_find(t, " ", 1);
-	for (uint32_t at = 0, end; at < text.size; at = end) {
-		end = at + 1;
-		while (end < text.size && end - at < 4 && (text.data[end] & 0xC0) == 0x80)
-			end++;
-		int32_t id = reference_find(t, text.data + at, end - at);
-		if (id >= 0)
-			ids[n++] = id;
-		for (uint32_t i = at; id < 0 && i < end; i++)
-			ids[n++] = (unsigned char)text.data[i] + 3;
-	}
-	for (;;) {
-		float best_score = -1e10f;
-		int32_t best = -1, best_id = -1;
-		for (int32_t i = 0; i + 1 < n; i++) {
-			Bytes x = t->tokens[ids[i]], y = t->tokens[ids[i + 1]];
-			char pair[256];
-			memcpy(pair, x.data, x.size);
-			memcpy(pair + x.size, y.data, y.size);
-			int32_t id = reference_find(t, pair, x.size + y.size);
-			if (id >= 0 && t->scores[id] > best_score) {
-				best_score = t->scores[id];
-				best = i;
-				best_id = id;
-			}
-		}
-		if (best < 0)
-			return n;
-		ids[best] = best_id;
-		n--;
-		memmove(ids + best + 1, ids + best + 2, (size_t)(n - best - 1) * sizeof *ids);
-	}
-}
-
-/* llama2.c drops the space in front of the first piece. */
-static Bytes
-bytes_of_scored(const Tokenizer *t, int32_t id, bool first)
-{
-	static const char space[] = " ";
-	static const unsigned char all[256] = {
-#define ROW(x) x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7
-#define ROWS(x) ROW(x), ROW(x + 8), ROW(x + 16), ROW(x + 24)
-		ROWS(0), ROWS(32), ROWS(64), ROWS(96), ROWS(128), ROWS(160), ROWS(192), ROWS(224)};
-	Bytes text = t->tokens[id];
-
-	if (id < 3)
-		return (Bytes){"", 0};
-	if (id < 259)
-		return (Bytes){(const char *)all + id - 3, 1};
-	if (first && text.data[0] == space[0])
-		return (Bytes){text.data + 1, text.size - 1};
-	return text;
-}
-
 static void
 scored_is_the_reference(void **state)
 {
