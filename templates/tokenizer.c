@@ -275,7 +275,7 @@ size_t
 
 long
 @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
-		void *scratch, size_t scratch_bytes)
+	      void *scratch, size_t scratch_bytes)
 {
 	Encoder e = {0};
 	size_t symbols, unaligned;
