@@ -1,4 +1,5 @@
-/* hoist: of equal values the first stays. Values that stand for an effect or a name are kept. */
+/* hoist: of equal values the first stays. Input, output and append are the only ones of a function.
+ */
 #include "passes.h"
 
 static void
@@ -10,9 +11,6 @@ merge_equal(Graph *g, Func *f)
 		by[i] = i;
 		for (int k = 0; k < op_operands(v->op); k++)
 			v->operands[k] = by[v->operands[k]];
-		KernelKind kind = op_table[v->op].kernel;
-		if (kind == KERNEL_NONE || kind == KERNEL_KV)
-			continue;
 		for (int j = 0; j < i && by[i] == i; j++)
 			if (by[j] == j && value_equal(&f->values[j], v))
 				by[i] = j;
