@@ -189,7 +189,7 @@ run_info(Settings *s)
 	Text t = {0};
 
 	ctx_check(n_ctx, "--ctx");
-	arena = @name@_arena_size(n_ctx, batch, cores_online());
+	arena = @name@_arena_size(n_ctx, batch, cores_usable());
 	if (s->json) {
 		info_json(n_ctx, arena);
 		return STATUS_OK;
@@ -203,7 +203,7 @@ run_info(Settings *s)
 	text_printf(&t, "\nweights and constants read per decoded token: %llu bytes\n",
 		    (unsigned long long)@name@_bytes_per_token());
 	text_printf(&t, "memory for %d positions, batch %d, %d threads: %zu bytes\n", n_ctx, batch,
-		    cores_online(), arena);
+		    cores_usable(), arena);
 	if (@name@_has_tokenizer())
 		text_printf(&t, "tokenizer: bos %d (%s), eos %d\n", @name@_bos(),
 			    @name@_add_bos() ? "put in front of a text" : "not put in front",

@@ -381,5 +381,5 @@ ids_encode(Ids *t, const char *text, size_t n, int special)
 static int
 threads_of(const Settings *s)
 {
-	return s->threads ? s->threads : cores_online();
+	return s->threads ? s->threads : cores_usable();
 }

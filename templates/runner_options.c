@@ -105,7 +105,7 @@ static const Option options[] = {
 	{"batch", 'b', OPTION_INT, AT(batch), 1, INT_MAX, IN_EVALUATING & ~IN_SELFTEST, "N",
 	 "tokens evaluated at once (512, perplexity 128)"},
 	{"threads", 't', OPTION_INT, AT(threads), 1, MAX_THREADS, IN_EVALUATING, "T",
-	 "workers (the cores that are online; selftest: 1, 2 and 5)"},
+	 "workers (one a usable core; selftest: 1, 2 and 5)"},
 	{"isa", 0, OPTION_TEXT, AT(isa), 0, 0, IN_EVALUATING, "NAME",
 	 "instruction set level (the best of this CPU; selftest: all)"},
 	{"weights", 'w', OPTION_TEXT, AT(weights), 0, 0, IN_EVALUATING, "FILE",

@@ -114,11 +114,20 @@ pool_run(void *user, void (*fn)(void *arg, int i, int n), void *arg, int n)
 		word_wait(&p->pending, left, p->spin);
 }
 
+/* Cores that this process may use: those of its affinity mask, else those that are online. */
 static int
-cores_online(void)
+cores_usable(void)
 {
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	long n = 0;
+#ifdef __linux__
+	unsigned char mask[1024] = {0};
+	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask), i;
 
+	for (i = 0; i < bytes * 8; i++)
+		n += mask[i / 8] >> i % 8 & 1;
+#endif
+	if (n < 1)
+		n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
 }
 
@@ -130,7 +139,7 @@ pool_new(int n)
 	int i, e;
 
 	p->n = n;
-	p->spin = n <= cores_online() ? 5000 : 0;
+	p->spin = n <= cores_usable() ? 5000 : 0;
 	p->workers = memory((size_t)n, sizeof *p->workers);
 	/* Signals belong to the main thread: they must interrupt its reads and writes. */
 	sigfillset(&all);

@@ -144,6 +144,12 @@ def test_greedy():
     dashes = json.loads(run("plain", "generate", "--json", "-n", 3, "--", "-n"))
     check(dashes["prompt_ids"] == byte_ids(b"-n"), f"--: {dashes}")
     check(got["end"] == "length" and len(got["ids"]) == 12, f"{got}")
+    # the default is one worker a core that the process may use
+    usable = os.sched_getaffinity(0)
+    check(got["threads"] == 3 and run_json("bos", "generate", "x", "-n", 1)["threads"] == len(usable), "threads")
+    os.sched_setaffinity(0, {min(usable)})
+    check(run_json("bos", "generate", "x", "-n", 1)["threads"] == 1, "threads on one core")
+    os.sched_setaffinity(0, usable)
     full = run_json("plain", "generate", "--ids", "298", "-n", 0, "--ctx", 40)
     check(full["end"] == "context" and len(full["ids"]) == 40, f"context: {full}")
     check(run("plain", "generate", "hello", "-n", 0, "--ctx", 5, "--echo").startswith(b"hello"), "echo")
