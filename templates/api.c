@@ -59,12 +59,31 @@ static const unsigned char build[32] = {BUILD};
 
 @LEVELS@
 
+/* Freestanding machines have memcpy and memset, but need not have memcmp or strcmp. */
+static int
+bytes_differ(const void *a, const void *b, size_t n)
+{
+	const unsigned char *x = a, *y = b;
+	size_t i = 0;
+	while (i < n && x[i] == y[i])
+		i++;
+	return i < n;
+}
+
+static int
+text_equal(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
+}
+
 /* The level that a name asks for, or the best usable one for null; -1: none. */
 static int
 level_find(const char *isa)
 {
 	for (int i = 0; i < N_LEVELS; i++)
-		if ((isa ? !strcmp(isa, levels[i]->name) : 1) && level_usable(i))
+		if ((isa ? text_equal(isa, levels[i]->name) : 1) && level_usable(i))
 			return i;
 	return -1;
 }
@@ -369,8 +388,8 @@ weights_open(const void *weights, size_t bytes, int check, const unsigned char *
 	if (bytes != ALIGN + WEIGHTS_BYTES || (uintptr_t)p % ALIGN)
 		return @name@_ERROR_WEIGHTS;
 	memcpy(&h, p, sizeof h);
-	if (memcmp(h.magic, "LATHEWTS", 8) || h.version != 1 || h.header_bytes != ALIGN ||
-	    h.payload_bytes != WEIGHTS_BYTES || memcmp(h.build, build, sizeof build))
+	if (bytes_differ(h.magic, "LATHEWTS", 8) || h.version != 1 || h.header_bytes != ALIGN ||
+	    h.payload_bytes != WEIGHTS_BYTES || bytes_differ(h.build, build, sizeof build))
 		return @name@_ERROR_WEIGHTS;
 	if (check && checksum(p + ALIGN, WEIGHTS_BYTES) != WEIGHTS_CHECKSUM)
 		return @name@_ERROR_WEIGHTS;
@@ -482,7 +501,7 @@ int
 	if (!m || !state || bytes < sizeof h)
 		return @name@_ERROR_ARGUMENT;
 	memcpy(&h, state, sizeof h);
-	if (memcmp(h.magic, "LATHEKV1", 8) || memcmp(h.build, build, sizeof build) ||
+	if (bytes_differ(h.magic, "LATHEKV1", 8) || bytes_differ(h.build, build, sizeof build) ||
 	    h.n_past > (uint32_t)m->n_ctx ||
 	    bytes != sizeof h + N_KV_HEADS * state_head_bytes((int)h.n_past))
 		return @name@_ERROR_STATE;
