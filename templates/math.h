@@ -31,7 +31,7 @@ LATHE_INLINE vf
 vf_rcp_steps(vf d, int steps)
 {
 	vf y = vf_from_bits(vi_sub(vi_set1(0x7ef311c3), vi_from_bits(d)));
-	LATHE_UNROLL(4)
+	LATHE_UNROLL_ALL
 	for (int i = 0; i < steps; i++)
 		y = vf_fma(y, vf_fnma(d, y, vf_set1(1.0f)), y);
 	return y;
@@ -47,7 +47,7 @@ LATHE_INLINE vf
 vf_rsqrt(vf x)
 {
 	vf y = vf_from_bits(vi_sub(vi_set1(0x5f375a86), vi_srl(vi_from_bits(x), 1)));
-	LATHE_UNROLL(4)
+	LATHE_UNROLL_ALL
 	for (int i = 0; i < 3; i++) {
 		vf h = vf_mul(x, y);
 		y = vf_fma(vf_mul(vf_set1(0.5f), y), vf_fnma(h, y, vf_set1(1.0f)), y);

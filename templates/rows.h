@@ -298,28 +298,28 @@ attention_scores(int kv_bits, int d, int nq, const float *qt, const void *k, flo
 		for (int side = 0; side < 2; side++) {
 			const int first = j + side * 8;
 			vf acc[LATHE_ATTENTION_QUERIES];
-			LATHE_UNROLL(8)
+			LATHE_UNROLL_ALL
 			for (int q = 0; q < nq; q++)
 				acc[q] = vf_zero();
-			LATHE_UNROLL(16)
+			LATHE_UNROLL_ALL
 			for (int i = 0; i < LATHE_PAD(d, 16); i += 16) {
 				if (d % 16 && i + first >= d)
 					break;
 				vf a = kv_load(kv_bits, k, (size_t)(i + first) * 16);
-				LATHE_UNROLL(8)
+				LATHE_UNROLL_ALL
 				for (int q = 0; q < nq; q++)
 					acc[q] = vf_fma(vf_set1(qt[(i + first) * nq + q]), a,
 							acc[q]);
 			}
-			LATHE_UNROLL(8)
+			LATHE_UNROLL_ALL
 			for (int q = 0; q < nq; q++)
 				p[q] = side ? vf_add(p[q], acc[q]) : acc[q];
 		}
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 		for (int q = 0; q < nq; q++)
 			half[j][q] = p[q];
 	}
-	LATHE_UNROLL(8)
+	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++) {
 		vf a = vf_add(vf_add(half[0][q], half[4][q]), vf_add(half[2][q], half[6][q]));
 		vf b = vf_add(vf_add(half[1][q], half[5][q]), vf_add(half[3][q], half[7][q]));
@@ -327,25 +327,42 @@ attention_scores(int kv_bits, int d, int nq, const float *qt, const void *k, flo
 	}
 }
 
-/* score[64] becomes e = exp(score - m) for the first `count` positions; returns m and sum e. */
-LATHE_WORD float
-attention_softmax(int count, float *score, float *sum)
+/*
+ * score[16 groups] becomes e = exp(score - m) for the first `count` positions, and 0; returns m and
+ * the sum of e. masked 0: all positions count.
+ */
+LATHE_INLINE float
+attention_softmax_of(int groups, int masked, int count, float *score, float *sum)
 {
-	const int groups = LATHE_PAD(count, 16) / 16;
-	vf lowest = vf_from_bits(vi_set1((int32_t)0xff800000u)), best = lowest, p = vf_zero();
+	const vf lowest = vf_from_bits(vi_set1((int32_t)0xff800000u));
+	vf s[4], best = lowest, p = vf_zero();
+	LATHE_UNROLL_ALL
 	for (int i = 0; i < groups; i++) {
-		vf s = vf_load(score + i * 16);
-		best = vf_max(best, vf_select(vm_first(count - i * 16), s, lowest));
+		s[i] = vf_load(score + i * 16);
+		vf x = masked ? vf_select(vm_first(count - i * 16), s[i], lowest) : s[i];
+		best = vf_max(best, x);
 	}
 	const float m = vf_maxtree(best);
+	LATHE_UNROLL_ALL
 	for (int i = 0; i < groups; i++) {
-		vf e = vf_exp(vf_sub(vf_load(score + i * 16), vf_set1(m)));
-		e = vf_select(vm_first(count - i * 16), e, vf_zero());
+		vf e = vf_exp(vf_sub(s[i], vf_set1(m)));
+		if (masked)
+			e = vf_select(vm_first(count - i * 16), e, vf_zero());
 		p = vf_add(p, e);
 		vf_store(score + i * 16, e);
 	}
 	*sum = vf_tree(p);
 	return m;
+}
+
+LATHE_WORD float
+attention_softmax(int count, float *score, float *sum)
+{
+	if (count == 64)
+		return attention_softmax_of(4, 0, 64, score, sum);
+	if (count > 32)
+		return attention_softmax_of(4, 1, count, score, sum);
+	return attention_softmax_of(2, 1, count, score, sum);
 }
 
 /*
@@ -367,35 +384,35 @@ attention_columns(int kv_bits, int D, int nq, int width, int c, int first, const
 {
 	const int common = t->count[0] > 0 ? t->count[0] : 0, last = t->count[nq - 1];
 	vf o[LATHE_ATTENTION_QUERIES][8];
-	LATHE_UNROLL(8)
+	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++)
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 	for (int j = 0; j < width; j++)
 		o[q][j] = vf_zero();
 	for (int i = 0; i < common; i++)
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 	for (int j = 0; j < width; j++) {
 		vf a = kv_load(kv_bits, v, (size_t)(i * D + c + j * 16));
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 		for (int q = 0; q < nq; q++)
 			o[q][j] = vf_fma(vf_set1(t->score[q * 64 + i]), a, o[q][j]);
 	}
 	for (int i = common; i < last; i++)
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++) {
 		if (i >= t->count[q])
 			continue;
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 		for (int j = 0; j < width; j++) {
 			vf a = kv_load(kv_bits, v, (size_t)(i * D + c + j * 16));
 			o[q][j] = vf_fma(vf_set1(t->score[q * 64 + i]), a, o[q][j]);
 		}
 	}
-	LATHE_UNROLL(8)
+	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++) {
 		if (t->count[q] <= 0)
 			continue;
-		LATHE_UNROLL(8)
+		LATHE_UNROLL_ALL
 		for (int j = 0; j < width; j++) {
 			float *to = t->o + q * D + c + j * 16;
 			vf x = o[q][j];

@@ -24,6 +24,7 @@
 #endif
 /* Register arrays live in memory here: unrolling them would only make code. */
 #define LATHE_UNROLL(n)
+#define LATHE_UNROLL_ALL
 
 /* Words that are long here: calls, not copies, keep code and compile time small. */
 #if defined(__GNUC__)

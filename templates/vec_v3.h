@@ -14,8 +14,10 @@
 #define LATHE_PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)
 #define LATHE_UNROLL(n) LATHE_PRAGMA(clang loop unroll_count(n))
+#define LATHE_UNROLL_ALL LATHE_PRAGMA(clang loop unroll(full))
 #else
 #define LATHE_UNROLL(n) LATHE_PRAGMA(GCC unroll n)
+#define LATHE_UNROLL_ALL LATHE_PRAGMA(GCC unroll 64)
 #endif
 
 /* Words that portable C has as calls; here inline like all. */
