@@ -1,39 +1,27 @@
-#include "gen/inspect.h"
+/* lathe inspect: what a model file holds and what Lathe makes of it. */
+#include "gen/commands.h"
 #include "gen/model/gguf.h"
 #include "gen/model/model.h"
 
-#include <string.h>
-
-typedef struct InspectArgs {
-	const char *file;
-	ModelOptions options;
+typedef struct InspectOptions {
+	const char *tokenizer;
 	bool digest;
-} InspectArgs;
+} InspectOptions;
 
-static const char usage[] = "usage: lathe inspect [--tokenizer FILE] [--digest] MODEL";
+#define FIELD(f) offsetof(InspectOptions, f)
+static const Option inspect_options[] = {
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--digest", NULL, OPTION_FLAG, FIELD(digest), "print the SHA-256 of the file too"},
+};
 
-static bool
-parse_args(Diag *d, int argc, char **argv, InspectArgs *args)
-{
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--digest") == 0) {
-			args->digest = true;
-		} else if (strcmp(argv[i], "--tokenizer") == 0 && i + 1 < argc) {
-			args->options.tokenizer = argv[++i];
-		} else if (argv[i][0] == '-' || args->file) {
-			diag_error(d, (Loc){0}, E_USAGE, "'%s' is not understood", argv[i]);
-			diag_hint(d, "%s", usage);
-			return false;
-		} else {
-			args->file = argv[i];
-		}
-	}
-	if (!args->file) {
-		diag_error(d, (Loc){0}, E_USAGE, "no model is given");
-		diag_hint(d, "%s", usage);
-	}
-	return args->file;
-}
+static const Command inspect_command = {
+	"inspect",
+	"MODEL [options]",
+	"Prints what a model file holds and what Lathe makes of it.",
+	inspect_options,
+	sizeof inspect_options / sizeof *inspect_options,
+	inspect_main,
+};
 
 /* The container as it is, for a GGUF file: parsed a second time, which costs little. */
 static void
@@ -78,20 +66,44 @@ print_tokenizer(const Tokenizer *t)
 }
 
 static void
+print_tensor(Arena *a, const Model *m, Role role, uint32_t layer)
+{
+	const Tensor *t = model_tensor(m, role, layer);
+	Text *format = text_new(a);
+	format_print(format, t->type->format);
+	printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role], t->rows,
+	       t->columns, t->type->name, format->text,
+	       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
+}
+
+/* The tensors outside the layers, then layer by layer. */
+static void
 print_tensors(Arena *a, const Model *m)
 {
-	printf("tensors\n");
+	printf("tensors: rows x columns\n");
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
-			if (role == ROLE_HEAD && m->tied)
-				continue;
-			Text *format = text_new(a);
-			format_print(format, t->type->format);
-			printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role],
-			       t->rows, t->columns, t->type->name, format->text,
-			       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
-		}
+		if (!role_layered[role] && !(role == ROLE_HEAD && m->tied))
+			print_tensor(a, m, (Role)role, 0);
+	for (uint32_t l = 0; l < m->n_layer; l++)
+		for (int role = 0; role < ROLE_COUNT; role++)
+			if (role_layered[role])
+				print_tensor(a, m, (Role)role, l);
+}
+
+static void
+print_all(Arena *a, Model *m, bool digest)
+{
+	printf("%s: %llu bytes\n", m->file, (unsigned long long)m->file_bytes);
+	if (digest) {
+		char hex[65];
+		model_digest(m);
+		sha256_hex(m->sha256, hex);
+		printf("sha256 %s\n", hex);
+	}
+	print_container(a, m);
+	print_model(m);
+	print_tokenizer(&m->tokenizer);
+	print_tensors(a, m);
 }
 
 int
@@ -99,23 +111,19 @@ inspect_main(int argc, char **argv)
 {
 	Arena *a = arena_new();
 	Diag *d = diag_new(a, stderr);
-	InspectArgs args = {0};
+	InspectOptions options = {0};
+	StringList files = {0};
 	Model *m = NULL;
-	if (parse_args(d, argc, argv, &args))
-		m = model_read(a, d, args.file, &args.options);
-	if (m) {
-		printf("%s: %llu bytes\n", m->file, (unsigned long long)m->file_bytes);
-		if (args.digest) {
-			char hex[65];
-			model_digest(m);
-			sha256_hex(m->sha256, hex);
-			printf("sha256 %s\n", hex);
-		}
-		print_container(a, m);
-		print_model(m);
-		print_tokenizer(&m->tokenizer);
-		print_tensors(a, m);
+	if (options_parse(&inspect_command, d, argc, argv, &options, &files)) {
+		ModelOptions o = {.tokenizer = options.tokenizer};
+		if (files.count == 1)
+			m = model_read(a, d, files.items[0], &o);
+		else
+			diag_error(d, (Loc){0}, E_USAGE, "inspect wants one model, not %d",
+				   files.count);
 	}
+	if (m)
+		print_all(a, m, options.digest);
 	arena_free(a);
 	return m ? 0 : EXIT_USER;
 }

@@ -443,10 +443,15 @@ check_shapes(const GgufReader *r)
 }
 
 bool
-gguf_model(Arena *a, Diag *d, Model *m)
+gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 {
 	GgufReader *r = ARENA_NEW(a, GgufReader);
 	r->m = m;
+	if (o->tokenizer || o->tokenizer_data) {
+		diag_error(d, m->loc, E_USAGE,
+			   "a GGUF file brings its own tokenizer, another one was given");
+		return false;
+	}
 	if (!gguf_parse(a, d, m->loc.file, m->data, (size_t)m->file_bytes, &r->g))
 		return false;
 	if (!read_arch(r) || !read_constants(r))

@@ -100,6 +100,17 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 
 /* ---- entry points ------------------------------------------------------------------------- */
 
+/* The first whose test holds reads the file. */
+static const struct FileFormat {
+	bool (*test)(const uint8_t *data, size_t size);
+	bool (*read)(Arena *a, Diag *d, Model *m, const ModelOptions *o);
+} formats[] = {
+	{gguf_is_magic, gguf_model},
+	{llama2c_looks_like, llama2c_model},
+};
+
+enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
+
 static const char *
 base_name(const char *path)
 {
@@ -118,24 +129,16 @@ model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, si
 	m->data = data;
 	m->file_bytes = size;
 	m->loc.file = diag_file(d, name, NULL, size);
-	bool ok;
-	if (gguf_is_magic(data, size)) {
-		ok = gguf_model(run, d, m);
-		if (o->tokenizer || o->tokenizer_data) {
-			diag_error(d, m->loc, E_USAGE,
-				   "a GGUF file brings its own tokenizer, another one was given");
-			ok = false;
-		}
-	} else if (llama2c_looks_like(data, size)) {
-		ok = llama2c_model(run, d, m, o);
-	} else {
-		diag_error(d, m->loc, E_MAGIC,
-			   "neither a GGUF file nor a llama2.c model: nothing that Lathe reads");
-		return NULL;
+	for (int i = 0; i < FORMAT_COUNT; i++) {
+		if (!formats[i].test(data, size))
+			continue;
+		bool ok = formats[i].read(run, d, m, o) &&
+			  (o->trust_values || check_values(run, d, m, o->jobs));
+		return ok ? m : NULL;
 	}
-	if (!ok || (!o->trust_values && !check_values(run, d, m, o->jobs)))
-		return NULL;
-	return m;
+	diag_error(d, m->loc, E_MAGIC,
+		   "neither a GGUF file nor a llama2.c model: nothing that Lathe reads");
+	return NULL;
 }
 
 Model *

@@ -16,7 +16,7 @@ enum {
  * Each fills m, whose data, file, file_bytes and loc are set; false after diagnostics. Values of
  * weights are checked by the caller.
  */
-bool gguf_model(Arena *a, Diag *d, Model *m);
+bool gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o);
 bool llama2c_model(Arena *a, Diag *d, Model *m, const ModelOptions *o);
 /* Whether the bytes could be llama2.c's: its header has no magic number, only small integers. */
 bool llama2c_looks_like(const uint8_t *data, size_t size);
