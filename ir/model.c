@@ -12,7 +12,8 @@ const bool role_layered[ROLE_COUNT] = {
 #include "roles.def"
 };
 
-static uint32_t stored_row(const Tensor *t, uint32_t i)
+static uint32_t
+stored_row(const Tensor *t, uint32_t i)
 {
 	if (t->row_order == ROWS_PLAIN)
 		return i;
@@ -21,24 +22,28 @@ static uint32_t stored_row(const Tensor *t, uint32_t i)
 	return i - in_head + 2 * pair + second;
 }
 
-const uint8_t *tensor_row(const Tensor *t, uint32_t i)
+const uint8_t *
+tensor_row(const Tensor *t, uint32_t i)
 {
 	return t->data + stored_row(t, i) * t->row_bytes;
 }
 
-void tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
+void
+tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
 {
 	t->type->dequantize(tensor_row(t, i), (int)t->columns, dst);
 }
 
-const Tensor *model_tensor(const Model *m, Role role, uint32_t layer)
+const Tensor *
+model_tensor(const Model *m, Role role, uint32_t layer)
 {
 	if (!m->tensors[role])
 		return NULL;
 	return m->tensors[role][role_layered[role] ? layer : 0];
 }
 
-void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
+void
+model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
 {
 	switch (role) {
 #define ROLE(e, name, layered, r, c) \
@@ -53,7 +58,8 @@ void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
 	BUG("no role %d", (int)role);
 }
 
-void rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
+void
+rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
 {
 	double log_base = real_log(m->rope_base);
 	for (uint32_t i = 0; i < m->head_dim / 2; i++) {

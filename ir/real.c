@@ -4,14 +4,16 @@
 
 #include <string.h>
 
-static uint64_t real_bits(double x)
+static uint64_t
+real_bits(double x)
 {
 	uint64_t u;
 	memcpy(&u, &x, sizeof u);
 	return u;
 }
 
-static double real_from_bits(uint64_t u)
+static double
+real_from_bits(uint64_t u)
 {
 	double x;
 	memcpy(&x, &u, sizeof x);
@@ -19,13 +21,15 @@ static double real_from_bits(uint64_t u)
 }
 
 /* 2^k for a normal result. */
-static double real_power2(int k)
+static double
+real_power2(int k)
 {
 	return real_from_bits((uint64_t)(k + 1023) << 52);
 }
 
 /* Nearest integer, |x| < 2^51, ties to even. */
-static double real_nearest(double x)
+static double
+real_nearest(double x)
 {
 	const double shift = 0x1.8p52;
 	return (x + shift) - shift;
@@ -35,7 +39,8 @@ static double real_nearest(double x)
 static const double ln2_high = 0x1.62e42feep-1;
 static const double ln2_low = 0x1.a39ef35793c76p-33;
 
-double real_exp(double x)
+double
+real_exp(double x)
 {
 	if (x < -746)
 		return 0;
@@ -50,7 +55,8 @@ double real_exp(double x)
 	return y * real_power2(half) * real_power2(e - half);
 }
 
-double real_log(double x)
+double
+real_log(double x)
 {
 	uint64_t u = real_bits(x);
 	int e = (int)(u >> 52) - 1023;
@@ -73,7 +79,8 @@ double real_log(double x)
 static const double half_pi[4] = {0x1.921fb54p+0, 0x1.10b4611p-30, 0x1.4c4c662p-59,
 				  0x1.1701b839a252p-88};
 
-void real_sincos(double x, double *sine, double *cosine)
+void
+real_sincos(double x, double *sine, double *cosine)
 {
 	double k = real_nearest(x * 0x1.45f306dc9c883p-1);
 	double r = x;
