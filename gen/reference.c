@@ -6,11 +6,13 @@
 
 #include "gen/commands.h"
 #include "gen/model/model.h"
+#include "gen/settings.h"
 #include "ir/interp.h"
 #include "ir/pass.h"
 
 typedef struct ReferenceOptions {
-	const char *ids, *tokens, *arithmetic, *activations, *kv, *logits;
+	const char *ids, *tokens, *arithmetic, *logits;
+	Settings settings;
 	int n, jobs;
 	bool last;
 } ReferenceOptions;
@@ -21,9 +23,7 @@ static const Option reference_options[] = {
 	{"--ids", "FILE", OPTION_STRING, FIELD(ids), "token ids from a text file"},
 	{"--n", "N", OPTION_INT, FIELD(n), "use the first N ids only"},
 	{"--arithmetic", "NAME", OPTION_STRING, FIELD(arithmetic), "double, or contract (default)"},
-	{"--activations", "FORMAT", OPTION_STRING, FIELD(activations),
-	 "8:32, 8:token, 16:32, 16 (default) or f32"},
-	{"--kv", "FORMAT", OPTION_STRING, FIELD(kv), "f16 (default) or f32"},
+	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--logits", "OUT", OPTION_STRING, FIELD(logits),
 	 "file for the logits, [n][vocabulary]: f64 of double, f32 of contract"},
 	{"--last", NULL, OPTION_FLAG, FIELD(last), "logits of the last position only"},
@@ -40,38 +40,6 @@ static const Command reference_command = {
 };
 
 /* ---- what the options say -------------------------------------------------------------------- */
-
-/* A word that names a choice, and the choice. */
-typedef struct NamedFormat {
-	const char *name;
-	Format format;
-} NamedFormat;
-
-static const NamedFormat activation_formats[] = {
-	{"16", {NUMBER_INT, 16, 32, false, 0}},	  {"16:32", {NUMBER_INT, 16, 32, false, 32}},
-	{"8:32", {NUMBER_INT, 8, 32, false, 32}}, {"8:token", {NUMBER_INT, 8, 32, false, 0}},
-	{"f32", {NUMBER_FLOAT, 32, 0, false, 0}},
-};
-
-static const NamedFormat kv_formats[] = {
-	{"f16", {NUMBER_FLOAT, 16, 0, false, 0}},
-	{"f32", {NUMBER_FLOAT, 32, 0, false, 0}},
-};
-
-/* The format called `name`, the first of the table for null. */
-static bool
-format_named(const NamedFormat *table, size_t n, const char *option, const char *name, Diag *d,
-	     Format *f)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (!name || !strcmp(name, table[i].name)) {
-			*f = table[i].format;
-			return true;
-		}
-	}
-	diag_error(d, (Loc){0}, E_USAGE, "%s does not know '%s'", option, name);
-	return false;
-}
 
 static bool
 is_separator(char c)
@@ -136,17 +104,11 @@ ids_read(Arena *a, Diag *d, const ReferenceOptions *o, const Model *m, Ids *ids)
 static Graph *
 reference_graph(Arena *run, Diag *d, const ReferenceOptions *o, const Model *m)
 {
-	Format activations, kv;
-	if (!format_named(activation_formats, sizeof activation_formats / sizeof(NamedFormat),
-			  "--activations", o->activations, d, &activations) ||
-	    !format_named(kv_formats, sizeof kv_formats / sizeof(NamedFormat), "--kv", o->kv, d,
-			  &kv))
-		return NULL;
 	Graph *g = graph_build(run, m);
-	g->activations = activations;
-	graph_set_kv(g, kv);
 	PassOptions passes = {0};
-	return passes_run(g, &passes, d) ? g : NULL;
+	if (!settings_apply(&o->settings, d, g) || !passes_run(g, &passes, d))
+		return NULL;
+	return g;
 }
 
 static void
