@@ -138,6 +138,11 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 			diag_hint(d, "letters, digits, '.', '_' and '-', not '.' or '-' first");
 			return false;
 		}
+		if (!artefact_ident_free(emit_ident(run, name))) {
+			diag_error(d, (Loc){0}, E_OUTPUT, "'%s' is a word of the emitted C", name);
+			diag_hint(d, "choose another name for the artefact");
+			return false;
+		}
 	}
 	if (o->emit && strcmp(o->emit, "c")) {
 		diag_error(d, (Loc){0}, E_USAGE, "--emit '%s' is not known", o->emit);

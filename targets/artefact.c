@@ -60,24 +60,26 @@ named(const Build *b, const char *tail)
 
 /* ---- sources ------------------------------------------------------------------------------ */
 
-/* The runner is one file: its templates in their order, the golden vectors behind the second. It
- * runs beside the compiler of the other files, so it has memory of its own. */
+/* The runner is one file: its templates in this order, the golden vectors behind the second. */
+static const char *const runner_parts[] = {
+	"runner.h",	     "runner_golden.h",	    NULL,
+	"runner_io.c",	     "runner_json.c",	    "runner_threads.c",
+	"runner_sample.c",   "runner_options.c",    "runner_model.c",
+	"runner_generate.c", "runner_perplexity.c", "runner_read.c",
+	"runner_bench.c",    "runner_selftest.c",   "runner_commands.c",
+	"runner_main.c",
+};
+enum { N_RUNNER_PARTS = sizeof runner_parts / sizeof *runner_parts };
+
+/* It is made beside the compiler of the other files, so it has memory of its own. */
 static void
 write_runner(const Build *b, const char *path)
 {
-	static const char *const parts[] = {
-		"runner.h",	     "runner_golden.h",	    NULL,
-		"runner_io.c",	     "runner_json.c",	    "runner_threads.c",
-		"runner_sample.c",   "runner_options.c",    "runner_model.c",
-		"runner_generate.c", "runner_perplexity.c", "runner_read.c",
-		"runner_bench.c",    "runner_selftest.c",   "runner_commands.c",
-		"runner_main.c",
-	};
 	Arena *own = arena_new();
 	Text *t = text_new(own);
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		if (parts[i])
-			emit_template(t, b->x, parts[i]);
+	for (int i = 0; i < N_RUNNER_PARTS; i++) {
+		if (runner_parts[i])
+			emit_template(t, b->x, runner_parts[i]);
 		else
 			golden_emit(t, own, b->x->graph, b->o->n_golden, 1);
 		text_blank(t);
@@ -105,6 +107,76 @@ write_sources(Build *b, Diag *d)
 	put_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
 	add_file(b, named(b, "_main.c"));
 	return true;
+}
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+/* The end of the comment or string that starts at i, or i where none does. */
+static size_t
+skip_words(const char *s, size_t size, size_t i)
+{
+	if (s[i] == '"') {
+		for (i++; i < size && s[i] != '"' && s[i] != '\n'; i++)
+			i += s[i] == '\\';
+		return i + 1;
+	}
+	if (i + 1 < size && s[i] == '/' && s[i + 1] == '*') {
+		for (i += 2; i + 1 < size && (s[i] != '*' || s[i + 1] != '/'); i++)
+			;
+		return i + 2;
+	}
+	return i;
+}
+
+static size_t
+word_length(const char *s, size_t size)
+{
+	size_t n = 0;
+	while (n < size && (isalnum((unsigned char)s[n]) || s[n] == '_'))
+		n++;
+	return n;
+}
+
+/* Whether C text has the identifier outside comments and strings. */
+static bool
+text_has_word(const char *s, size_t size, const char *word)
+{
+	for (size_t i = 0; i < size;) {
+		const size_t skipped = skip_words(s, size, i), n = word_length(s + i, size - i);
+		if (n == strlen(word) && !memcmp(s + i, word, n))
+			return true;
+		i = skipped > i ? skipped : i + (n ? n : 1);
+	}
+	return false;
+}
+
+static bool
+template_has_word(const char *name, const char *word)
+{
+	size_t size;
+	const char *s = template_text(name, &size);
+	return s && text_has_word(s, size, word);
+}
+
+bool
+artefact_ident_free(const char *ident)
+{
+	static const char *const others[] = {"api.c",		"api.h",
+					     "internal.h",	"tokenizer.c",
+					     "tokenizer_bpe.c", "tokenizer_scored.c"};
+	/* Words that the emitters print, and C's own that no template happens to use. */
+	static const char words[] =
+		"embed head stages levels usable cpu auto goto register restrict "
+		"union asm fortran";
+	bool used = text_has_word(words, sizeof words - 1, ident);
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		used |= template_has_word(others[i], ident);
+	for (int i = 0; i < N_RUNNER_PARTS; i++)
+		used |= runner_parts[i] && template_has_word(runner_parts[i], ident);
+	for (int i = 0; i < target_count; i++)
+		for (const char *const *s = target_table[i].templates; *s; s++)
+			used |= template_has_word(*s, ident);
+	return !used && strncmp(ident, "layer", 5) != 0;
 }
 
 /* ---- the C compiler ----------------------------------------------------------------------- */

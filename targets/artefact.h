@@ -30,6 +30,8 @@ bool artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *ta
 
 /* Whether `name` can name an artefact: letters, digits, '.', '_', '-'. */
 bool artefact_name_ok(const char *name);
+/* Whether the symbol prefix is no word of the emitted C, which a type of that name would hide. */
+bool artefact_ident_free(const char *ident);
 
 /* ---- pieces (artefact.c drives them) ------------------------------------------------------- */
 

@@ -241,7 +241,7 @@ emit_offsets(Text *t, const Artefact *x, const Unit *u)
 			rows = g->funcs[f].layer + 1;
 	for (int i = 0; i < t->indent; i++)
 		text_add(t, "\t", 1);
-	text_printf(t, "} %s[%d] = {\n", ident, rows);
+	text_printf(t, "} %s_constants[%d] = {\n", ident, rows);
 	for (int f = 0; f < g->count; f++) {
 		if (&x->layout->units[x->layout->unit_of[f]] != u)
 			continue;

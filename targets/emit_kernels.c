@@ -282,7 +282,8 @@ static const char *
 constant_expression(const Emit *e, const Kernel *k, int role)
 {
 	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), role);
-	return arena_printf(e->t->arena, "m->weights + %s[j->layer].%s", e->u->ident, c->field);
+	return arena_printf(e->t->arena, "m->weights + %s_constants[j->layer].%s", e->u->ident,
+			    c->field);
 }
 
 static void
@@ -380,6 +381,19 @@ kernel_words(const Emit *e, const Kernel *k)
 	return t->text;
 }
 
+/* Floats of scratch: rows that no other kernel reads. */
+static uint64_t
+rows_kernel_scratch(const Emit *e, const Kernel *k)
+{
+	uint64_t floats = 0;
+	for (int i = 0; i < k->count; i++) {
+		const Value *v = kernel_value(e, k, i);
+		if (!is_activation(v) && v->buffer < 0)
+			floats += row_layout(v).padded;
+	}
+	return floats;
+}
+
 static void
 emit_rows_kernel(const Emit *e, const Kernel *k)
 {
@@ -393,7 +407,8 @@ emit_rows_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "%s(const %s *m, const %s_job *j, Rows to, Range rows, float *scratch)",
 		  kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
-	text_line(t, "(void)scratch;");
+	if (!rows_kernel_scratch(e, k))
+		text_line(t, "(void)scratch;");
 	text_line(t, "for (int t = rows.first; t < rows.end; t++) {");
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = kernel_value(e, k, i);
@@ -544,7 +559,8 @@ emit_kv_kernel(const Emit *e, const Kernel *k)
 		  kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
 	text_line(t, "const Range work = range_of(j->rows * %u, tid, n_threads);", m->n_kv_head);
-	text_line(t, "(void)scratch;");
+	if (kernel_of(e, key) != k)
+		text_line(t, "(void)scratch;");
 	text_line(t, "for (int i = work.first; i < work.end; i++) {");
 	text_line(t, "const int t = i / %u, h = i %% %u;", m->n_kv_head, m->n_kv_head);
 	const bool key_fused = kernel_of(e, key) == k;
@@ -605,7 +621,7 @@ emit_attention_kernel(const Emit *e, const Kernel *k)
 /* ---- phases ------------------------------------------------------------------------------- */
 
 static void
-emit_kernel_call(const Emit *e, const Kernel *k, bool previous_repeats)
+emit_kernel_call(const Emit *e, const Kernel *k)
 {
 	Text *t = e->t;
 	const char *name = kernel_name(e, k);
@@ -628,7 +644,6 @@ emit_kernel_call(const Emit *e, const Kernel *k, bool previous_repeats)
 	default:
 		text_line(t, "%s(m, j, tid, n_threads, own_scratch(m, tid));", name);
 	}
-	(void)previous_repeats;
 }
 
 static int
@@ -655,7 +670,7 @@ emit_phase(const Emit *e, int phase)
 		}
 	for (int k = 0; k < e->f->n_kernels; k++)
 		if (e->f->kernels[k].phase == phase)
-			emit_kernel_call(e, &e->f->kernels[k], repeats);
+			emit_kernel_call(e, &e->f->kernels[k]);
 	text_line(t, "}");
 	text_blank(t);
 }
