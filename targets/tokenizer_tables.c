@@ -272,7 +272,7 @@ read_merge(const Vocabulary *v, uint32_t index, Merge *merge)
 	Bytes text = v->t->merges[index], part[3];
 	const char *space = text.size > 2 ? memchr(text.data + 1, ' ', text.size - 2) : NULL;
 	uint32_t *const ids[3] = {&merge->left, &merge->right, &merge->result};
-	static const char *const what[3] = {"begins", "ends", "makes"};
+	static const char *const what[3] = {"begins with", "ends with", "makes"};
 	char *joined;
 
 	if (!space || memchr(space + 1, ' ', (size_t)(text.data + text.size - space - 1))) {
@@ -291,8 +291,8 @@ read_merge(const Vocabulary *v, uint32_t index, Merge *merge)
 		*ids[i] = vocabulary_find(v, part[i]);
 		if (*ids[i] == TOKENIZER_NONE_ID) {
 			diag_error(v->d, v->t->loc, E_TOKENIZER,
-				   "merge %u, %s, %s with %s, which is no token", index,
-				   quoted(v, text), what[i], quoted(v, part[i]));
+				   "merge %u, %s, %s %s, which is no token", index, quoted(v, text),
+				   what[i], quoted(v, part[i]));
 			return false;
 		}
 	}

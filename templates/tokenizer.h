@@ -19,11 +19,12 @@ int @name@_eos(void);
 /* 1 if the model wants BOS in front of a text. */
 int @name@_add_bos(void);
 
-/* Bytes of scratch that encoding n bytes of text needs. */
+/* Bytes of scratch, of any alignment, that encoding n bytes of text needs; SIZE_MAX where n is above
+ * 2^29. */
 size_t @name@_encode_scratch(size_t n);
 /*
- * Encodes n bytes of text (any bytes) into ids[capacity]; special tokens are not recognised unless
- * parse_special. Adds no BOS. Returns the number of ids, which may exceed capacity (then only
+ * Encodes n bytes of text (any bytes) into ids[capacity]; control tokens are not recognised unless
+ * parse_special, user-defined ones always are. Adds no BOS. Returns the number of ids, which may exceed capacity (then only
  * capacity were written), or -1 if scratch is too small or there is no tokenizer.
  */
 long @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
