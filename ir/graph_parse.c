@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MOST = 1 << 20, VALUES_MOST = 1 << 10, FUNCS_MOST = (1 << 12) + 2 };
+enum { NUMBER_MOST = 1 << 20, VALUES_MOST = 1 << 10, FUNCS_BESIDE = 2 };
 
 typedef struct Parser {
 	Arena *arena;
@@ -231,6 +231,7 @@ parse_model(Parser *s)
 	m->q_width = m->n_head * m->head_dim;
 	m->kv_width = m->n_kv_head * m->head_dim;
 	make_tensors(s);
+	s->g->funcs = ARENA_ARRAY(s->arena, Func, (size_t)m->n_layer + FUNCS_BESIDE);
 	return true;
 }
 
@@ -541,8 +542,8 @@ parse_func(Parser *s)
 		return fail(s, at, "a name expected here");
 	if (find_func(s, name) >= 0)
 		return fail(s, at, "a second function of this name");
-	if (s->g->count == FUNCS_MOST)
-		return fail(s, at, "too many functions");
+	if (s->g->count == (int)s->m->n_layer + FUNCS_BESIDE)
+		return fail(s, at, "too many functions for a model of so many layers");
 	Func *f = s->f = &s->g->funcs[s->g->count];
 	f->name = name;
 	f->loc = here(s, at);
@@ -621,7 +622,6 @@ graph_parse(Arena *run, Diag *d, uint32_t file, const char *text, size_t size)
 	s.g->arena = run;
 	s.g->model = s.m;
 	s.g->activations = s.g->kv = FORMAT_F32;
-	s.g->funcs = ARENA_ARRAY(run, Func, FUNCS_MOST);
 	for (;;) {
 		while (line_ends(&s) && s.p < s.end)
 			s.p++;
