@@ -43,7 +43,8 @@ sum_of(const Step *s)
 	u.weight_group = group_columns(u.weight, k);
 	u.act_group = group_columns(u.activation, k);
 	u.grouped = u.activation.group != 0;
-	u.unit = min_int(u.weight_group, u.act_group);
+	/* Float weights have no sums of their own, so a run may end anywhere. */
+	u.unit = format_is_float(u.weight) ? 1 : min_int(u.weight_group, u.act_group);
 	u.units = (k + u.unit - 1) / u.unit;
 	u.runs = contract_split(k, u.weight, u.activation);
 	u.run = k / u.runs;
