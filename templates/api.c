@@ -133,7 +133,7 @@ float_state_leave(unsigned old)
 /* ---- barrier ------------------------------------------------------------------------------ */
 
 #if defined(__GNUC__)
-#define LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define LOAD(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define INCREMENT(p) __atomic_add_fetch((p), 1u, __ATOMIC_SEQ_CST)
 #define DECREMENT(p) __atomic_sub_fetch((p), 1u, __ATOMIC_SEQ_CST)
