@@ -46,18 +46,18 @@ for file in *.ir; do
 	compare "${file%.ir}"
 done
 
-"$lathe" opt layer.ir --passes all >placed.ir || status=1
-trap 'rm -rf "$work" placed.ir case.ir' EXIT
+"$lathe" opt layer.ir --passes all >"$work/placed.ir" || status=1
+cp layer.ir "$work"
 : >"$work/got"
 while IFS='|' read -r name base script args; do
 	case $name in '#'* | '') continue ;; esac
-	sed -e "$script" "$base.ir" >case.ir
-	if cmp -s case.ir "$base.ir" && [ -z "$args" ]; then
+	sed -e "$script" "$work/$base.ir" >"$work/case.ir"
+	if cmp -s "$work/case.ir" "$work/$base.ir" && [ -z "$args" ]; then
 		echo "errors.cases: $name changes nothing"
 		status=1
 	fi
 	echo "== $name" >>"$work/got"
-	if run case.ir --check $args >>"$work/got"; then
+	if (cd "$work" && run case.ir --check $args) >>"$work/got"; then
 		echo "errors.cases: $name is accepted"
 		status=1
 	fi
