@@ -1,0 +1,61 @@
+/*
+ * A plan as the graph takes it: transforms at sites, formats of weights, activations and cache, and
+ * ready codes. Patterns are resolved: every entry is about one tensor or site of one layer.
+ */
+#ifndef LATHE_IR_PLAN_H
+#define LATHE_IR_PLAN_H
+
+#include "model.h"
+#include "transform.h"
+
+typedef enum Site {
+#define SITE(e, name, layered, width, heads, online, what) e,
+#include "sites.def"
+	SITE_COUNT
+} Site;
+
+typedef struct SiteInfo {
+	const char *name, *what;
+	bool layered, online;
+} SiteInfo;
+extern const SiteInfo site_table[SITE_COUNT];
+
+/* Elements of the row at a site, and its runs that are transformed apart. */
+void site_shape(const Model *m, Site s, uint32_t *width, uint32_t *heads);
+
+/* What a plan says of one place; loc {0, 0}: nothing. */
+typedef struct PlanTransform {
+	const Transform *transform; /* relative: acts on what arrives at the site */
+	bool keep_gain;		    /* the gain in front of the site stays a diagonal of its own */
+	Loc loc;
+} PlanTransform;
+
+typedef struct PlanFormat {
+	Format format;
+	Loc loc;
+} PlanFormat;
+
+/* Ready codes of one tensor, in the basis that the plan's transforms give its weights. */
+typedef struct PlanCodes {
+	const uint8_t *codes; /* [rows][columns], unsigned, the offset included; null: none */
+	const float *scales;  /* [rows][groups] */
+	const float *zeros;   /* [rows][groups], or null: zero points in codes */
+	Loc loc;
+} PlanCodes;
+
+typedef struct Plan {
+	const char *file;
+	uint8_t sha256[32];
+	bool stored; /* the checkpoint already holds folded weights */
+	/* [SITE_COUNT], layered sites have n_layer entries, others one; likewise by role. */
+	PlanTransform *transforms[SITE_COUNT];
+	PlanFormat *activations[SITE_COUNT];
+	PlanFormat *weights[ROLE_COUNT];
+	PlanCodes *codes[ROLE_COUNT];
+	PlanFormat *kv; /* [n_layer] */
+} Plan;
+
+/* A plan for m that says nothing. */
+Plan *plan_new(Arena *run, const Model *m);
+
+#endif
