@@ -1,0 +1,472 @@
+/*
+ * Linear kernels of AVX2, FMA and F16C: one block of 32 rows, a tile of tokens. A line set is four
+ * quarters of 8 rows. Products of unsigned 4-bit halves of the codes with signed activations are
+ * summed in 16 bits as long as they cannot saturate, then widened.
+ */
+
+/* Tokens in a tile: what fits 16 registers. */
+#define LATHE_TILE_A8 4
+#define LATHE_TILE_A16 2
+#define LATHE_TILE_F32 2
+
+enum { LINEAR_SET = 128, LINEAR_TOKENS = 16, LINEAR_QUARTERS = 4 };
+
+LATHE_INLINE __m256i
+linear_quarter(const uint8_t *w)
+{
+	return _mm256_loadu_si256((const __m256i *)(const void *)w);
+}
+
+LATHE_INLINE __m256i
+linear_mask(__m256i x)
+{
+	return _mm256_and_si256(x, _mm256_set1_epi8(15));
+}
+
+/* Four activation codes in every dword. */
+LATHE_INLINE __m256i
+linear_slot(const int8_t *p)
+{
+	int32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return _mm256_set1_epi32(v);
+}
+
+/* Scales or minima of rows 8 q .. 8 q + 7 from the line at w. */
+LATHE_INLINE __m256
+linear_scales(const Linear s, const uint8_t *w, const int q)
+{
+	if (s.scale_bits == 16)
+		return _mm256_cvtph_ps(
+			_mm_loadu_si128((const __m128i *)(const void *)(w + 16 * q)));
+	return _mm256_loadu_ps((const float *)(const void *)(w + 32 * q));
+}
+
+/* Bytes of scales (and minima) in front of a group; line sets of `width` columns. */
+LATHE_INLINE int
+linear_header(const Linear s)
+{
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+}
+
+LATHE_INLINE int
+linear_sets(const Linear s, const int width)
+{
+	const int columns = 32 / s.bits;
+
+	return (width + columns - 1) / columns;
+}
+
+/* ---- integer activations ------------------------------------------------------------------ */
+
+/*
+ * What a pass over a quarter's sets multiplies with: mt codes planes, a token's two planes of
+ * 16-bit activations counting as two.
+ */
+LATHE_INLINE __m256i
+linear_codes(const Linear s, const int mt, const int8_t *hi, const int8_t *lo, int slot,
+	     const int v)
+{
+	const ptrdiff_t at = 4 * (ptrdiff_t)(slot * mt);
+
+	if (s.planes == 2 && v >= mt)
+		return linear_slot(lo + at + 4 * (v - mt));
+	return linear_slot(hi + at + 4 * v);
+}
+
+/*
+ * sum[v] += sums of products over n <= 4 sets of 4-bit codes, 8 rows; w: their quarter of the first
+ * set. A 16-bit lane takes 2 * 15 * 128 a product, and 8 of them.
+ */
+LATHE_INLINE void
+linear_sets4(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
+	     const int8_t *lo, __m256i *sum)
+{
+	const int vectors = s.planes * mt;
+	__m256i t[LINEAR_TOKENS];
+
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++)
+		t[v] = _mm256_setzero_si256();
+	LATHE_UNROLL(4)
+	for (int j = 0; j < n; j++) {
+		const __m256i x = linear_quarter(w + LINEAR_SET * j);
+		const __m256i low = linear_mask(x);
+		const __m256i high = linear_mask(_mm256_srli_epi16(x, 4));
+
+		LATHE_UNROLL(8)
+		for (int v = 0; v < vectors; v++) {
+			const __m256i a = linear_codes(s, mt, hi, lo, 2 * j, v);
+			const __m256i b = linear_codes(s, mt, hi, lo, 2 * j + 1, v);
+
+			t[v] = _mm256_add_epi16(t[v], _mm256_maddubs_epi16(low, a));
+			t[v] = _mm256_add_epi16(t[v], _mm256_maddubs_epi16(high, b));
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++) {
+		t[v] = _mm256_madd_epi16(t[v], _mm256_set1_epi16(1));
+		sum[v] = _mm256_add_epi32(sum[v], t[v]);
+	}
+}
+
+/* The same of n <= 8 sets of 8-bit codes: both halves of a code meet the same activations. */
+LATHE_INLINE void
+linear_sets8(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
+	     const int8_t *lo, __m256i *sum)
+{
+	const int vectors = s.planes * mt;
+	__m256i t[LINEAR_TOKENS], u[LINEAR_TOKENS];
+
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++)
+		t[v] = u[v] = _mm256_setzero_si256();
+	LATHE_UNROLL(8)
+	for (int j = 0; j < n; j++) {
+		const __m256i x = linear_quarter(w + LINEAR_SET * j);
+		const __m256i low = linear_mask(x);
+		const __m256i high = linear_mask(_mm256_srli_epi16(x, 4));
+
+		LATHE_UNROLL(8)
+		for (int v = 0; v < vectors; v++) {
+			const __m256i a = linear_codes(s, mt, hi, lo, j, v);
+
+			t[v] = _mm256_add_epi16(t[v], _mm256_maddubs_epi16(low, a));
+			u[v] = _mm256_add_epi16(u[v], _mm256_maddubs_epi16(high, a));
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++) {
+		t[v] = _mm256_madd_epi16(t[v], _mm256_set1_epi16(1));
+		u[v] = _mm256_madd_epi16(u[v], _mm256_set1_epi16(16));
+		sum[v] = _mm256_add_epi32(sum[v], _mm256_add_epi32(t[v], u[v]));
+	}
+}
+
+/* Any number of sets of one quarter. */
+LATHE_INLINE void
+linear_dot(const Linear s, const int mt, const int sets, const uint8_t *w, const int8_t *hi,
+	   const int8_t *lo, __m256i *sum)
+{
+	const int most = s.bits == 4 ? 4 : 8, step = 4 * mt * (8 / s.bits) * most;
+
+	LATHE_UNROLL(1)
+	for (int i = 0; i < sets / most; i++) {
+		if (s.bits == 4)
+			linear_sets4(s, mt, most, w, hi, lo, sum);
+		else
+			linear_sets8(s, mt, most, w, hi, lo, sum);
+		w += LINEAR_SET * most;
+		hi += step;
+		if (s.planes == 2)
+			lo += step;
+	}
+	if (sets % most) {
+		if (s.bits == 4)
+			linear_sets4(s, mt, sets % most, w, hi, lo, sum);
+		else
+			linear_sets8(s, mt, sets % most, w, hi, lo, sum);
+	}
+}
+
+/* Start of the sums of (u - z) c over a unit: -z * (sum of c). */
+LATHE_INLINE void
+linear_start(const Linear s, const int mt, const Act *a, ptrdiff_t at, __m256i *sum)
+{
+	const int offset = s.minimum ? 0 : -(1 << (s.bits - 1));
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		sum[m] = _mm256_set1_epi32(offset ? offset * a->sum_hi[at + m] : 0);
+		if (s.planes == 2)
+			sum[mt + m] = _mm256_set1_epi32(offset ? offset * a->sum_lo[at + m] : 0);
+	}
+}
+
+/* Adds one unit's sums of token m (t: as floats, both planes joined) to acc. */
+LATHE_INLINE __m256
+linear_merge(const Linear s, const Act *a, ptrdiff_t at, __m256 t, __m256 e, __m256 f, __m256 acc)
+{
+	if (s.act_group)
+		t = _mm256_mul_ps(t, _mm256_set1_ps(a->scale[at]));
+	acc = _mm256_fmadd_ps(t, e, acc);
+	if (s.minimum) {
+		int32_t codes = a->sum_hi[at];
+		__m256 all;
+
+		if (s.planes == 2)
+			codes = codes * 256 + a->sum_lo[at];
+		all = _mm256_cvtepi32_ps(_mm256_set1_epi32(codes));
+		if (s.act_group)
+			all = _mm256_mul_ps(all, _mm256_set1_ps(a->scale[at]));
+		acc = _mm256_fmadd_ps(all, f, acc);
+	}
+	return acc;
+}
+
+/* Adds the sums of quarter q to acc. */
+LATHE_INLINE void
+linear_merge_quarter(const Linear s, const int mt, const Act *a, ptrdiff_t at,
+		     const uint8_t *scales, const int q, const __m256i *sum, float *acc)
+{
+	const __m256 e = linear_scales(s, scales, q);
+	const __m256 f = s.minimum ? linear_scales(s, scales + s.scale_bits * 4, q) : e;
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		float *to = acc + 32 * m + 8 * q;
+		__m256 t = _mm256_cvtepi32_ps(sum[m]);
+
+		if (s.planes == 2)
+			t = _mm256_fmadd_ps(t, _mm256_set1_ps(256),
+					    _mm256_cvtepi32_ps(sum[mt + m]));
+		_mm256_storeu_ps(to, linear_merge(s, a, at + m, t, e, f, _mm256_loadu_ps(to)));
+	}
+}
+
+LATHE_INLINE void
+linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		int k, int unit, const uint8_t *scales, float *acc)
+{
+	enum { STRETCH = 16 }; /* sets that stay in the first cache level for four passes */
+	const int sets = linear_sets(s, width), step = STRETCH * (32 / s.bits) * mt;
+	const ptrdiff_t at = (ptrdiff_t)unit * mt;
+	const int8_t *hi = a->hi + (ptrdiff_t)k * mt;
+	const int8_t *lo = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : hi;
+	__m256i sum[LINEAR_QUARTERS][LINEAR_TOKENS];
+
+	if (sets <= STRETCH) {
+		LATHE_UNROLL(1)
+		for (int q = 0; q < LINEAR_QUARTERS; q++) {
+			linear_start(s, mt, a, at, sum[0]);
+			linear_dot(s, mt, sets, w + 32 * q, hi, lo, sum[0]);
+			linear_merge_quarter(s, mt, a, at, scales, q, sum[0], acc);
+		}
+		return;
+	}
+	for (int q = 0; q < LINEAR_QUARTERS; q++)
+		linear_start(s, mt, a, at, sum[q]);
+	LATHE_UNROLL(1)
+	for (int i = 0; i < sets / STRETCH; i++) {
+		LATHE_UNROLL(1)
+		for (int q = 0; q < LINEAR_QUARTERS; q++)
+			linear_dot(s, mt, STRETCH, w + 32 * q, hi, lo, sum[q]);
+		w += LINEAR_SET * STRETCH;
+		hi += step;
+		if (s.planes == 2)
+			lo += step;
+	}
+	LATHE_UNROLL(1)
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		if (sets % STRETCH)
+			linear_dot(s, mt, sets % STRETCH, w + 32 * q, hi, lo, sum[q]);
+		linear_merge_quarter(s, mt, a, at, scales, q, sum[q], acc);
+	}
+}
+
+/* ---- float activations -------------------------------------------------------------------- */
+
+/* (float)(u - z) of the codes that begin at bit `shift` of each dword. */
+LATHE_INLINE __m256
+linear_code_f32(const Linear s, __m256i x, const int shift)
+{
+	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
+	__m256i u = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift));
+
+	u = _mm256_and_si256(u, _mm256_set1_epi32((1 << s.bits) - 1));
+	if (offset)
+		u = _mm256_sub_epi32(u, _mm256_set1_epi32(offset));
+	return _mm256_cvtepi32_ps(u);
+}
+
+LATHE_INLINE void
+linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		  int k, int unit, const uint8_t *scales, float *acc)
+{
+	const int sets = linear_sets(s, width), slots = 8 / s.bits;
+	const uint8_t *minima = scales + s.scale_bits * 4;
+	const float *x = a->x + (ptrdiff_t)k * mt;
+	__m256 p[LINEAR_TOKENS][LINEAR_QUARTERS];
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		LATHE_UNROLL(4)
+		for (int q = 0; q < LINEAR_QUARTERS; q++)
+			p[m][q] = _mm256_setzero_ps();
+	}
+	for (int i = 0; i < sets; i++, w += LINEAR_SET) {
+		LATHE_UNROLL(8)
+		for (int column = 0; column < 4 * slots; column++, x += mt) {
+			const int shift = 8 * (column % 4) + column / 4 * 4;
+
+			LATHE_UNROLL(4)
+			for (int q = 0; q < LINEAR_QUARTERS; q++) {
+				const __m256 c =
+					linear_code_f32(s, linear_quarter(w + 32 * q), shift);
+
+				LATHE_UNROLL(8)
+				for (int m = 0; m < mt; m++)
+					p[m][q] = _mm256_fmadd_ps(c, _mm256_set1_ps(x[m]), p[m][q]);
+			}
+		}
+	}
+	LATHE_UNROLL(4)
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		const __m256 e = linear_scales(s, scales, q);
+		const __m256 f = s.minimum ? linear_scales(s, minima, q) : e;
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			float *to = acc + 32 * m + 8 * q;
+			__m256 t = _mm256_fmadd_ps(p[m][q], e, _mm256_loadu_ps(to));
+
+			if (s.minimum)
+				t = _mm256_fmadd_ps(
+					_mm256_set1_ps(a->xsum[(ptrdiff_t)unit * mt + m]), f, t);
+			_mm256_storeu_ps(to, t);
+		}
+	}
+}
+
+/* ---- a block ------------------------------------------------------------------------------ */
+
+LATHE_INLINE void
+linear_unit(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a, int k,
+	    int unit, const uint8_t *scales, float *acc)
+{
+	if (s.planes == 0)
+		linear_unit_float(s, mt, width, w, a, k, unit, scales, acc);
+	else
+		linear_unit_int(s, mt, width, w, a, k, unit, scales, acc);
+}
+
+/* `width` columns that share the scales at `scales`; their line sets begin at w. */
+LATHE_INLINE void
+linear_group(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
+	     const Act *a, int k, int unit, float *acc)
+{
+	const int sums = s.sums < width ? s.sums : width;
+
+	for (int i = 0; i < width / sums; i++) {
+		linear_unit(s, mt, sums, w, a, k, unit, scales, acc);
+		w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+		k += sums;
+		unit++;
+	}
+	if (width % sums)
+		linear_unit(s, mt, width % sums, w, a, k, unit, scales, acc);
+}
+
+/* Adds a run's partial sums to the totals in y; the first run begins them. */
+LATHE_INLINE void
+linear_total(const int mt, int run, const float *acc, float *y)
+{
+	for (int i = 0; i < 32 * mt; i += 8) {
+		__m256 t = _mm256_loadu_ps(acc + i);
+
+		if (run)
+			t = _mm256_add_ps(_mm256_loadu_ps(y + i), t);
+		_mm256_storeu_ps(y + i, t);
+	}
+}
+
+LATHE_INLINE void
+linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split, chunk = s.group < columns ? s.group : columns;
+	const int sums = s.sums < chunk ? s.sums : chunk, units = (chunk + sums - 1) / sums;
+	const ptrdiff_t bytes = (ptrdiff_t)linear_sets(s, chunk) * LINEAR_SET;
+	const uint8_t *scales = w;
+	int k = 0, unit = 0;
+
+	for (int run = 0; run < s.split; run++) {
+		LATHE_ALIGN(32) float acc[32 * LINEAR_TOKENS];
+
+		for (int i = 0; i < 32 * mt; i += 8)
+			_mm256_store_ps(acc + i, _mm256_setzero_ps());
+		for (int g = 0; g < columns / chunk; g++) {
+			/* a row scale serves all runs */
+			if (s.group <= columns || run == 0) {
+				scales = w;
+				w += linear_header(s);
+			}
+			linear_group(s, mt, chunk, scales, w, a, k, unit, acc);
+			w += bytes;
+			k += chunk;
+			unit += units;
+		}
+		if (columns % chunk)
+			linear_group(s, mt, columns % chunk, w, w + linear_header(s), a, k, unit,
+				     acc);
+		linear_total(mt, run, acc, y);
+	}
+	if (s.planes && !s.act_group)
+		for (int m = 0; m < mt; m++)
+			for (int r = 32 * m; r < 32 * (m + 1); r += 8)
+				_mm256_storeu_ps(y + r, _mm256_mul_ps(_mm256_set1_ps(a->scale[m]),
+								      _mm256_loadu_ps(y + r)));
+}
+
+/* 8 float weights of one column. */
+LATHE_INLINE __m256
+linear_weights(const Linear s, const uint8_t *w, const int q)
+{
+	if (s.bits == 16)
+		return _mm256_cvtph_ps(
+			_mm_loadu_si128((const __m128i *)(const void *)(w + 16 * q)));
+	return _mm256_loadu_ps((const float *)(const void *)(w + 32 * q));
+}
+
+LATHE_INLINE void
+linear_block_float(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	const int columns = s.k / s.split;
+	const float *x = a->x;
+
+	for (int run = 0; run < s.split; run++) {
+		__m256 acc[LINEAR_TOKENS][LINEAR_QUARTERS];
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			LATHE_UNROLL(4)
+			for (int q = 0; q < LINEAR_QUARTERS; q++)
+				acc[m][q] = _mm256_setzero_ps();
+		}
+		for (int k = 0; k < columns; k++, w += 4 * s.bits, x += mt) {
+			LATHE_UNROLL(4)
+			for (int q = 0; q < LINEAR_QUARTERS; q++) {
+				const __m256 c = linear_weights(s, w, q);
+
+				LATHE_UNROLL(8)
+				for (int m = 0; m < mt; m++)
+					acc[m][q] =
+						_mm256_fmadd_ps(c, _mm256_set1_ps(x[m]), acc[m][q]);
+			}
+		}
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			LATHE_UNROLL(4)
+			for (int q = 0; q < LINEAR_QUARTERS; q++) {
+				float *t = y + 32 * m + 8 * q;
+
+				if (run)
+					acc[m][q] = _mm256_add_ps(_mm256_loadu_ps(t), acc[m][q]);
+				_mm256_storeu_ps(t, acc[m][q]);
+			}
+		}
+	}
+}
+
+/*
+ * One block of 32 rows, one tile of mt tokens: y[m*32 + r]. s and mt are literals. Reads exactly
+ * the block's bytes at w.
+ */
+LATHE_INLINE void
+linear_block(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
+{
+	if (s.is_float)
+		linear_block_float(s, mt, w, a, y);
+	else
+		linear_block_int(s, mt, w, a, y);
+}
