@@ -8,19 +8,6 @@
 
 typedef struct RowsIsa {
 	const char *name;
-	/* y = f(x) over n values, a multiple of 16 */
-	void (*exp)(int n, const float *x, float *y);
-	void (*rcp)(int n, const float *x, float *y);
-	void (*rsqrt)(int n, const float *x, float *y);
-	void (*silu)(int n, const float *x, float *y);
-	void (*rcp_scalar)(int n, const float *x, float *y);
-	void (*rsqrt_scalar)(int n, const float *x, float *y);
-	void (*from_f16)(int n, const uint16_t *x, float *y, float *y_scalar);
-	void (*to_f16)(int n, const float *x, uint16_t *y, uint16_t *y_scalar);
-	void (*fma)(int n, const float *a, const float *b, const float *c, float *y);
-	/* without the instruction; null where the level has no such code */
-	void (*fma_soft)(int n, const float *a, const float *b, const float *c, float *y);
-
 	void (*rmsnorm)(int i, const float *x, float eps, float inv_n, float *y);
 	void (*gain)(int i, const float *x, const float *g, float *y);
 	void (*add)(int i, const float *a, const float *b, float *y);

@@ -1,0 +1,90 @@
+/* One ISA level's vector words and functions behind pointers. Compiled with -DISA_c, -DISA_v3 or
+ * -DISA_v4. */
+#include "words_isa.h"
+
+#if defined(ISA_v4)
+#include "../../templates/vec_v4.h"
+#define TABLE words_isa_v4
+#define NAME "x86-64-v4"
+#elif defined(ISA_v3)
+#include "../../templates/vec_v3.h"
+#define TABLE words_isa_v3
+#define NAME "x86-64-v3"
+#elif defined(ISA_c)
+#include "../../templates/vec_c.h"
+#define TABLE words_isa_c
+#define NAME "c"
+#else
+#error "ISA_c, ISA_v3 or ISA_v4 must be defined"
+#endif
+#include "../../templates/math.h"
+
+#define VECTOR_FUNCTION(f)                                       \
+	static void isa_##f(int n, const float *x, float *y)     \
+	{                                                        \
+		for (int i = 0; i < n; i += 16)                  \
+			vf_store(y + i, vf_##f(vf_load(x + i))); \
+	}
+VECTOR_FUNCTION(exp)
+VECTOR_FUNCTION(rcp)
+VECTOR_FUNCTION(rsqrt)
+VECTOR_FUNCTION(silu)
+
+#define SCALAR_FUNCTION(f)                                            \
+	static void isa_##f##_scalar(int n, const float *x, float *y) \
+	{                                                             \
+		for (int i = 0; i < n; i++)                           \
+			y[i] = s_##f(x[i]);                           \
+	}
+SCALAR_FUNCTION(rcp)
+SCALAR_FUNCTION(rsqrt)
+
+static void
+isa_from_f16(int n, const uint16_t *x, float *y, float *y_scalar)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store(y + i, vf_load_f16(x + i));
+	for (int i = 0; i < n; i++)
+		y_scalar[i] = s_from_f16(x[i]);
+}
+
+static void
+isa_to_f16(int n, const float *x, uint16_t *y, uint16_t *y_scalar)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store_f16(y + i, vf_load(x + i));
+	for (int i = 0; i < n; i++)
+		y_scalar[i] = s_to_f16(x[i]);
+}
+
+static void
+isa_fma(int n, const float *a, const float *b, const float *c, float *y)
+{
+	for (int i = 0; i < n; i += 16)
+		vf_store(y + i, vf_fma(vf_load(a + i), vf_load(b + i), vf_load(c + i)));
+}
+
+#if defined(ISA_c)
+static void
+isa_fma_soft(int n, const float *a, const float *b, const float *c, float *y)
+{
+	for (int i = 0; i < n; i++)
+		y[i] = s_fma_soft(a[i], b[i], c[i]);
+}
+#else
+#define isa_fma_soft NULL
+#endif
+
+const WordsIsa TABLE = {
+	.name = NAME,
+	.exp = isa_exp,
+	.rcp = isa_rcp,
+	.rsqrt = isa_rsqrt,
+	.silu = isa_silu,
+	.rcp_scalar = isa_rcp_scalar,
+	.rsqrt_scalar = isa_rsqrt_scalar,
+	.from_f16 = isa_from_f16,
+	.to_f16 = isa_to_f16,
+	.fma = isa_fma,
+	.fma_soft = isa_fma_soft,
+};
