@@ -384,8 +384,7 @@ check_missing(const GgufReader *r)
 		}
 	}
 	if (missing > SHOWN)
-		diag_error(r->g.d, r->m->loc, E_TENSOR_MISSING, "and %u more are missing",
-			   missing - SHOWN);
+		diag_note(r->g.d, r->m->loc, "%u more are missing", missing - SHOWN);
 	return !missing;
 }
 

@@ -121,6 +121,9 @@ def container():
     for field in ("tensor count", "metadata count"):
         for n in (2**64 - 1, 2**63, 2**32, 10**6):
             gguf(f"{field.replace(' ', '-')}-{n}", "E0104", patched(field, u64(n)))
+    gguf("no-tensors", "E0110", lambda g: g.tensors.clear())
+    gguf("no-metadata", "E0105", lambda g: g.keys.clear())
+    gguf("nothing", "E0105", lambda g: (g.tensors.clear(), g.keys.clear()))
     gguf("key-length-overflow", "E0104", patched("key general.name length", u64(2**64 - 1)))
     gguf("key-length-beyond", "E0104", patched("key general.name length", u64(2**40)))
     gguf("key-empty", "E0104", key("", "u32", 1))
