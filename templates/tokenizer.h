@@ -24,8 +24,9 @@ int @name@_add_bos(void);
 size_t @name@_encode_scratch(size_t n);
 /*
  * Encodes n bytes of text (any bytes) into ids[capacity]; control tokens are not recognised unless
- * parse_special, user-defined ones always are. Adds no BOS. Returns the number of ids, which may exceed capacity (then only
- * capacity were written), or -1 if scratch is too small or there is no tokenizer.
+ * parse_special, user-defined ones always are. Adds no BOS. Returns the number of ids, which may
+ * exceed capacity (then only capacity were written), or -1 if scratch is too small or there is no
+ * tokenizer.
  */
 long @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
 		   void *scratch, size_t scratch_bytes);

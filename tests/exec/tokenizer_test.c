@@ -263,8 +263,11 @@ invent_scored(Arena *a, uint64_t *random)
 static void
 scored_is_the_reference(void **state)
 {
-	static const char *const alphabet[] = {"a", "b",    "\xE2\x82\xAC", "\xC3\xA9", "<",
-					       " ", "\xC3", "\x80",	    "\n",	"\xFF"};
+	/* All that starts, continues or breaks UTF-8 becomes byte tokens. */
+	static const char *const alphabet[] = {"a",    "b",    "\xE2\x82\xAC", "\xC3\xA9", "<",
+					       " ",    "\xC3", "\x80",	       "\n",	   "\xFF",
+					       "\xED", "\xA0", "\xF4",	       "\x90",	   "\xE0",
+					       "\x9F", "\xF0", "\x8F",	       "\xC1",	   "\xF1"};
 	uint64_t random = 2;
 
 	(void)state;
@@ -278,7 +281,7 @@ scored_is_the_reference(void **state)
 			uint32_t n = random_next(&random, i < 450 ? 30 : 200);
 			texts[i] = text_new(h->arena);
 			for (uint32_t k = 0; k < n; k++) {
-				uint32_t pick = random_next(&random, i % 2 ? 6 : 10);
+				uint32_t pick = random_next(&random, i % 2 ? 6 : 20);
 				text_printf(texts[i], "%s", alphabet[pick]);
 			}
 			harness_case(h, n < 30 ? DECODE : 0, texts[i]->text, texts[i]->size);
