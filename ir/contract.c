@@ -11,14 +11,16 @@
 
 #include "interp.h"
 
-static float from_bits(uint32_t u)
+static float
+from_bits(uint32_t u)
 {
 	float f;
 	memcpy(&f, &u, sizeof f);
 	return f;
 }
 
-static uint32_t to_bits(float f)
+static uint32_t
+to_bits(float f)
 {
 	uint32_t u;
 	memcpy(&u, &f, sizeof u);
@@ -30,7 +32,8 @@ typedef struct ExpParts {
 	float p, lo, a, b;
 } ExpParts;
 
-static ExpParts exp_parts(float x)
+static ExpParts
+exp_parts(float x)
 {
 	float t = fmaf(x, 1.44269504f, 12582912.0f);
 	uint32_t n = to_bits(t) - 0x4b400000u;
@@ -53,7 +56,8 @@ static ExpParts exp_parts(float x)
 	};
 }
 
-float contract_exp(float x)
+float
+contract_exp(float x)
 {
 	x = x > 89.0f ? 89.0f : x;
 	x = x < -110.0f ? -110.0f : x;
@@ -61,7 +65,8 @@ float contract_exp(float x)
 	return e.p * e.a * e.b;
 }
 
-float contract_rcp(float x)
+float
+contract_rcp(float x)
 {
 	float y = from_bits(0x7ef311c3u - to_bits(x));
 	for (int i = 0; i < 3; i++) {
@@ -71,7 +76,8 @@ float contract_rcp(float x)
 	return y;
 }
 
-float contract_rsqrt(float x)
+float
+contract_rsqrt(float x)
 {
 	float y = from_bits(0x5f375a86u - (to_bits(x) >> 1));
 	for (int i = 0; i < 3; i++) {
@@ -87,7 +93,8 @@ float contract_rsqrt(float x)
  * once by its residual. For x < 0 the numerator is x * p and 2^n is applied last, so that subnormal
  * results are rounded once.
  */
-float contract_silu(float x)
+float
+contract_silu(float x)
 {
 	x = x < -112.0f ? -112.0f : x;
 	bool negative = to_bits(x) >> 31;
@@ -113,7 +120,8 @@ float contract_silu(float x)
 	return negative ? q * p.a * p.b : q;
 }
 
-float contract_tree(const float p[16])
+float
+contract_tree(const float p[16])
 {
 	float t[16];
 	memcpy(t, p, sizeof t);

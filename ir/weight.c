@@ -14,7 +14,8 @@
 /* Adding and subtracting it rounds |x| < 2^22 to the nearest even integer. */
 static const float round_magic = 12582912.0f;
 
-void weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
+void
+weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
 {
 	memset(w, 0, sizeof *w);
 	w->row_f32 = ARENA_ARRAY(a, float, (size_t)columns);
@@ -27,14 +28,15 @@ void weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
 }
 
 /* The nearest value of the scale's stored type; infinite where that type overflows. */
-static float scale_round(float s, Format f)
+static float
+scale_round(float s, Format f)
 {
 	return f.scale_bits == 16 ? f16_to_f32(f32_to_f16(s)) : s;
 }
 
 /* Codes of n values for a given scale and zero: code = rint(x / scale) + offset, clamped. */
-static void codes_round(const float *x, int n, float minimum, float scale, int offset, int top,
-			uint8_t *codes)
+static void
+codes_round(const float *x, int n, float minimum, float scale, int offset, int top, uint8_t *codes)
 {
 	float low = (float)-offset;
 	float high = (float)(top - offset);
@@ -47,8 +49,8 @@ static void codes_round(const float *x, int n, float minimum, float scale, int o
 	}
 }
 
-static void group_round(const float *x, int n, Format f, uint8_t *codes, float *scale,
-			float *minimum)
+static void
+group_round(const float *x, int n, Format f, uint8_t *codes, float *scale, float *minimum)
 {
 	int top = (1 << f.bits) - 1;
 	int offset = format_offset(f);
@@ -79,7 +81,8 @@ static void group_round(const float *x, int n, Format f, uint8_t *codes, float *
 		memset(codes, offset, (size_t)n);
 }
 
-static void row_round(int columns, Format f, WeightRow *w)
+static void
+row_round(int columns, Format f, WeightRow *w)
 {
 	int groups = format_groups(f, columns);
 	int at = 0;
@@ -90,7 +93,8 @@ static void row_round(int columns, Format f, WeightRow *w)
 	}
 }
 
-void weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
+void
+weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 {
 	int columns = (int)t->columns;
 	if (!format_is_float(f) && t->type->codes && format_equal(t->type->format, f)) {

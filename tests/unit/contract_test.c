@@ -12,7 +12,8 @@
 /* Odd, so that every exponent is met with many mantissas: about 1.4 million floats of each sign. */
 enum { STRIDE = 1543 };
 
-static float from_bits(uint32_t u)
+static float
+from_bits(uint32_t u)
 {
 	float f;
 	memcpy(&f, &u, sizeof f);
@@ -20,7 +21,8 @@ static float from_bits(uint32_t u)
 }
 
 /* |got - want| in units of the last place of want as a float; subnormals count in 2^-149. */
-static double ulp_error(float got, double want)
+static double
+ulp_error(float got, double want)
 {
 	int exponent;
 	if (isinf((float)want))
@@ -33,7 +35,8 @@ static double ulp_error(float got, double want)
 }
 
 /* Largest error over the floats of [low, high]. */
-static double worst(float (*f)(float), double (*reference)(double), float low, float high)
+static double
+worst(float (*f)(float), double (*reference)(double), float low, float high)
 {
 	double max = 0.0;
 	long n = 0;
@@ -51,22 +54,26 @@ static double worst(float (*f)(float), double (*reference)(double), float low, f
 	return max;
 }
 
-static double reference_rcp(double x)
+static double
+reference_rcp(double x)
 {
 	return 1.0 / x;
 }
 
-static double reference_rsqrt(double x)
+static double
+reference_rsqrt(double x)
 {
 	return 1.0 / sqrt(x);
 }
 
-static double reference_silu(double x)
+static double
+reference_silu(double x)
 {
 	return x / (1.0 + exp(-x));
 }
 
-static void test_exp(void **state)
+static void
+test_exp(void **state)
 {
 	(void)state;
 	double e = worst(contract_exp, exp, -110.0f, 90.0f);
@@ -79,7 +86,8 @@ static void test_exp(void **state)
 	assert_true(isnan(contract_exp(NAN)));
 }
 
-static void test_rcp(void **state)
+static void
+test_rcp(void **state)
 {
 	(void)state;
 	double e = worst(contract_rcp, reference_rcp, 0x1p-126f, 0x1p125f);
@@ -88,7 +96,8 @@ static void test_rcp(void **state)
 	assert_true(contract_rcp(1.0f) == 1.0f);
 }
 
-static void test_rsqrt(void **state)
+static void
+test_rsqrt(void **state)
 {
 	(void)state;
 	double e = worst(contract_rsqrt, reference_rsqrt, 0x1p-126f, 3e38f);
@@ -96,7 +105,8 @@ static void test_rsqrt(void **state)
 	assert_true(e < 1.0);
 }
 
-static void test_silu(void **state)
+static void
+test_silu(void **state)
 {
 	(void)state;
 	double e = worst(contract_silu, reference_silu, -3e38f, 3e38f);
@@ -107,7 +117,8 @@ static void test_silu(void **state)
 }
 
 /* The same bits as the prototype that was swept over every float: a few results, written down. */
-static void test_bits(void **state)
+static void
+test_bits(void **state)
 {
 	(void)state;
 	static const struct {
@@ -152,7 +163,8 @@ static void test_bits(void **state)
 }
 
 /* Numbers whose sum depends on the order: only the tree 8, 4, 2, 1 gives this one. */
-static void test_tree(void **state)
+static void
+test_tree(void **state)
 {
 	(void)state;
 	float p[16] = {0};
@@ -171,7 +183,8 @@ static void test_tree(void **state)
 	assert_true(contract_tree(p) == 65535.0f);
 }
 
-int main(void)
+int
+main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exp),   cmocka_unit_test(test_rcp),
