@@ -10,6 +10,7 @@ static const struct {
 	{"8:32", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32}},
 	{"8:token", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}},
 	{"16", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32}},
+	{"16:32", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32, .group = 32}},
 	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
 };
 
@@ -176,7 +177,7 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		}
 	if (!found) {
 		diag_error(d, (Loc){0}, E_USAGE, "--activations '%s' is not known", activations);
-		diag_hint(d, "8:32, 8:token, 16 or f32");
+		diag_hint(d, "8:32, 8:token, 16, 16:32 or f32");
 	}
 	found = false;
 	for (size_t i = 0; i < sizeof kv_formats / sizeof *kv_formats; i++)
