@@ -16,6 +16,15 @@ typedef struct Tiles {
 	const float *scale, *x, *xsum;
 } Tiles;
 
+/* The longest of the tiles, at most LINEAR_TOKENS. */
+#if LATHE_TILE_F32 > LATHE_TILE_A8 && LATHE_TILE_F32 > LATHE_TILE_A16
+#define LINEAR_MOST LATHE_TILE_F32
+#elif LATHE_TILE_A16 > LATHE_TILE_A8
+#define LINEAR_MOST LATHE_TILE_A16
+#else
+#define LINEAR_MOST LATHE_TILE_A8
+#endif
+
 /* Tokens in a full tile. */
 LATHE_INLINE int
 linear_tile(const Linear s)
@@ -74,12 +83,24 @@ linear_block_any(const Linear s, int mt, const uint8_t *w, const Act *a, float *
 		return;                                     \
 	}
 	LINEAR_REST(1)
+#if LINEAR_MOST > 2
 	LINEAR_REST(2)
+#endif
+#if LINEAR_MOST > 3
 	LINEAR_REST(3)
+#endif
+#if LINEAR_MOST > 4
 	LINEAR_REST(4)
+#endif
+#if LINEAR_MOST > 5
 	LINEAR_REST(5)
+#endif
+#if LINEAR_MOST > 6
 	LINEAR_REST(6)
+#endif
+#if LINEAR_MOST > 7
 	LINEAR_REST(7)
+#endif
 #undef LINEAR_REST
 	linear_block(s, tile, w, a, y);
 }

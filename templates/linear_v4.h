@@ -9,7 +9,7 @@
 
 /* Tokens in a tile: what fits the 32 registers without a spill. */
 #define LATHE_TILE_A8 4
-#define LATHE_TILE_A16 3
+#define LATHE_TILE_A16 4
 #define LATHE_TILE_F32 6
 
 enum { LINEAR_SET = 128, LINEAR_TOKENS = 8 };
@@ -69,36 +69,54 @@ linear_sets(const Linear s, const int width)
 
 /* Start of a sum of (u - z) c over a unit: -z * (sum of c). */
 LATHE_INLINE __m512i
-linear_start(const Linear s, const int32_t *sum)
+linear_start(const Linear s, int32_t codes)
 {
 	if (s.minimum)
 		return _mm512_setzero_si512();
-	return _mm512_set1_epi32(-(1 << (s.bits - 1)) * *sum);
+	return _mm512_set1_epi32(-(1 << (s.bits - 1)) * codes);
 }
 
 /*
- * Adds one unit's sums of products (hi, lo: as integers; unit: its index among the sums) of token m
- * to acc, rows of half h. e, f: scales and minima.
+ * Whether the sums of the two planes of a unit may be joined as integers: 256 hi + lo fits 32 bits
+ * and hi and lo are exact as floats, so that the contract's fma of the two gives the same bits.
+ */
+LATHE_INLINE int
+linear_joins(const Linear s, const int width)
+{
+	const int most = s.minimum ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
+
+	return s.planes == 2 && width <= INT32_MAX / 32639 / most;
+}
+
+/* The sum of a unit's activation codes. */
+LATHE_INLINE int32_t
+linear_code_sum(const Linear s, const Act *a, ptrdiff_t at)
+{
+	return s.planes == 2 ? 256 * a->sum_hi[at] + a->sum_lo[at] : a->sum_hi[at];
+}
+
+/* hi and lo as one float; lo counts where there are two planes that were not joined. */
+LATHE_INLINE __m512
+linear_float(const int separate, __m512i hi, __m512i lo)
+{
+	const __m512 t = _mm512_cvtepi32_ps(hi);
+
+	if (separate)
+		return _mm512_fmadd_ps(t, _mm512_set1_ps(256), _mm512_cvtepi32_ps(lo));
+	return t;
+}
+
+/* Adds one unit's sum of products t of the token whose entries lie at `at`; e, f: scales, minima.
  */
 LATHE_INLINE __m512
-linear_merge(const Linear s, const int mt, const Act *a, int unit, const int m, __m512i hi,
-	     __m512i lo, __m512 e, __m512 f, __m512 acc)
+linear_merge(const Linear s, const Act *a, ptrdiff_t at, __m512 t, __m512 e, __m512 f, __m512 acc)
 {
-	const ptrdiff_t at = (ptrdiff_t)unit * mt + m;
-	__m512 t = _mm512_cvtepi32_ps(hi);
-
-	if (s.planes == 2)
-		t = _mm512_fmadd_ps(t, _mm512_set1_ps(256), _mm512_cvtepi32_ps(lo));
 	if (s.act_group)
 		t = _mm512_mul_ps(t, _mm512_set1_ps(a->scale[at]));
 	acc = _mm512_fmadd_ps(t, e, acc);
 	if (s.minimum) {
-		int32_t sum = a->sum_hi[at];
-		__m512 all;
+		__m512 all = _mm512_cvtepi32_ps(_mm512_set1_epi32(linear_code_sum(s, a, at)));
 
-		if (s.planes == 2)
-			sum = sum * 256 + a->sum_lo[at];
-		all = _mm512_cvtepi32_ps(_mm512_set1_epi32(sum));
 		if (s.act_group)
 			all = _mm512_mul_ps(all, _mm512_set1_ps(a->scale[at]));
 		acc = _mm512_fmadd_ps(all, f, acc);
@@ -108,20 +126,15 @@ linear_merge(const Linear s, const int mt, const Act *a, int unit, const int m, 
 
 /* ---- one token ---------------------------------------------------------------------------- */
 
-/* Sums of products of one unit of `width` columns from k on: hi[2] and lo[2] are rows 0-15, 16-31.
- */
+/* Sums of products of one unit of 4-bit codes: hi[2] and lo[2] are rows 0-15 and 16-31. */
 LATHE_INLINE void
-linear_dot4(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
+linear_dot4(const Linear s, const int sets, const uint8_t *w, const int8_t *c, const int8_t *d,
 	    __m512i *hi, __m512i *lo)
 {
-	const int sets = (int)linear_sets(s, width);
-	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
 	const __m512i zero = _mm512_setzero_si512();
-	__m512i h0 = linear_start(s, a->sum_hi + unit), h1 = h0, h2 = zero, h3 = zero;
-	__m512i l0 = zero, l1 = zero, l2 = zero, l3 = zero;
+	__m512i h0 = hi[0], h1 = hi[1], h2 = zero, h3 = zero;
+	__m512i l0 = lo[0], l1 = lo[1], l2 = zero, l3 = zero;
 
-	if (s.planes == 2)
-		l0 = l1 = linear_start(s, a->sum_lo + unit);
 	LATHE_UNROLL(8)
 	for (int i = 0; i < sets; i++) {
 		const __m512i x = linear_line(w + LINEAR_SET * i);
@@ -148,16 +161,11 @@ linear_dot4(const Linear s, const int width, const uint8_t *w, const Act *a, int
 
 /* The same of 8-bit codes and one half of the rows; two chains a plane. */
 LATHE_INLINE void
-linear_dot8(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
-	    __m512i *hi, __m512i *lo)
+linear_half8(const Linear s, const int sets, const uint8_t *w, const int8_t *c, const int8_t *d,
+	     __m512i *hi, __m512i *lo)
 {
-	const int sets = (int)linear_sets(s, width);
-	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
-	const __m512i zero = _mm512_setzero_si512();
-	__m512i h0 = linear_start(s, a->sum_hi + unit), h1 = zero, l0 = zero, l1 = zero;
+	__m512i h0 = *hi, h1 = _mm512_setzero_si512(), l0 = *lo, l1 = h1;
 
-	if (s.planes == 2)
-		l0 = linear_start(s, a->sum_lo + unit);
 	LATHE_UNROLL(8)
 	for (int i = 0; i < sets / 2; i++) {
 		const __m512i x = linear_line(w + 2 * LINEAR_SET * i);
@@ -181,21 +189,56 @@ linear_dot8(const Linear s, const int width, const uint8_t *w, const Act *a, int
 	*lo = _mm512_add_epi32(l0, l1);
 }
 
-/* One unit of one token: adds it to acc[2]. */
+/* 8-bit codes: short units half by half, which reads memory a little faster; long ones in stretches
+ * of 16 sets so that no line is far from the next. */
+LATHE_INLINE void
+linear_dot8(const Linear s, const int sets, const uint8_t *w, const int8_t *c, const int8_t *d,
+	    __m512i *hi, __m512i *lo)
+{
+	enum { STRETCH = 16 };
+
+	for (int i = 0; i < sets / STRETCH; i++) {
+		linear_half8(s, STRETCH, w, c, d, hi, lo);
+		linear_half8(s, STRETCH, w + 64, c, d, hi + 1, lo + 1);
+		w += LINEAR_SET * STRETCH;
+		c += 4 * STRETCH;
+		d += 4 * STRETCH;
+	}
+	if (sets % STRETCH) {
+		linear_half8(s, sets % STRETCH, w, c, d, hi, lo);
+		linear_half8(s, sets % STRETCH, w + 64, c, d, hi + 1, lo + 1);
+	}
+}
+
+/* One unit of `width` columns from k on, one token: adds it to acc[2]. */
 LATHE_INLINE void
 linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
 		const __m512 *e, const __m512 *f, __m512 *acc)
 {
+	const int sets = (int)linear_sets(s, width), joins = linear_joins(s, width);
+	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
 	__m512i hi[2], lo[2];
 
-	if (s.bits == 4) {
-		linear_dot4(s, width, w, a, k, unit, hi, lo);
+	hi[0] = hi[1] = lo[0] = lo[1] = _mm512_setzero_si512();
+	if (joins) {
+		lo[0] = lo[1] = linear_start(s, linear_code_sum(s, a, unit));
 	} else {
-		linear_dot8(s, width, w, a, k, unit, hi, lo);
-		linear_dot8(s, width, w + 64, a, k, unit, hi + 1, lo + 1);
+		hi[0] = hi[1] = linear_start(s, a->sum_hi[unit]);
+		if (s.planes == 2)
+			lo[0] = lo[1] = linear_start(s, a->sum_lo[unit]);
 	}
-	acc[0] = linear_merge(s, 1, a, unit, 0, hi[0], lo[0], e[0], f[0], acc[0]);
-	acc[1] = linear_merge(s, 1, a, unit, 0, hi[1], lo[1], e[1], f[1], acc[1]);
+	if (s.bits == 4)
+		linear_dot4(s, sets, w, c, d, hi, lo);
+	else
+		linear_dot8(s, sets, w, c, d, hi, lo);
+	LATHE_UNROLL(2)
+	for (int h = 0; h < 2; h++) {
+		if (joins)
+			hi[h] = _mm512_add_epi32(_mm512_slli_epi32(hi[h], 8), lo[h]);
+		acc[h] = linear_merge(s, a, unit,
+				      linear_float(s.planes == 2 && !joins, hi[h], lo[h]), e[h],
+				      f[h], acc[h]);
+	}
 }
 
 /* ---- a tile of tokens --------------------------------------------------------------------- */
@@ -213,52 +256,67 @@ linear_slot_tile(const int mt, __m512i x, __m512i y, const int8_t *c, __m512i (*
 	}
 }
 
+/* Sums of products of one plane, whose codes lie at c, over `sets` line sets. */
 LATHE_INLINE void
-linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
-		 int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+linear_plane_tile(const Linear s, const int mt, const int sets, const uint8_t *w, const int8_t *c,
+		  __m512i (*sum)[2])
 {
-	const int sets = (int)linear_sets(s, width);
-	const int8_t *c = a->hi + (ptrdiff_t)k * mt;
-	const int8_t *d = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : c;
-	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
-
-	LATHE_UNROLL(8)
-	for (int m = 0; m < mt; m++) {
-		hi[m][0] = hi[m][1] = linear_start(s, a->sum_hi + (ptrdiff_t)unit * mt + m);
-		lo[m][0] = lo[m][1] = _mm512_setzero_si512();
-		if (s.planes == 2)
-			lo[m][0] = lo[m][1] = linear_start(s, a->sum_lo + (ptrdiff_t)unit * mt + m);
-	}
 	LATHE_UNROLL(4)
 	for (int i = 0; i < sets; i++) {
 		__m512i x = linear_line(w), y = linear_line(w + 64);
 
-		w += LINEAR_SET;
 		if (s.bits == 4) {
-			const __m512i x0 = linear_mask(x, 15), y0 = linear_mask(y, 15);
-
-			linear_slot_tile(mt, x0, y0, c, hi);
+			linear_slot_tile(mt, linear_mask(x, 15), linear_mask(y, 15), c, sum);
 			c += 4 * mt;
-			if (s.planes == 2) {
-				linear_slot_tile(mt, x0, y0, d, lo);
-				d += 4 * mt;
-			}
 			x = linear_mask(_mm512_srli_epi16(x, 4), 15);
 			y = linear_mask(_mm512_srli_epi16(y, 4), 15);
 		}
-		linear_slot_tile(mt, x, y, c, hi);
+		linear_slot_tile(mt, x, y, c, sum);
 		c += 4 * mt;
-		if (s.planes == 2) {
-			linear_slot_tile(mt, x, y, d, lo);
-			d += 4 * mt;
-		}
+		w += LINEAR_SET;
+	}
+}
+
+LATHE_INLINE void
+linear_start_tile(const Linear s, const int mt, const int32_t *codes, __m512i (*sum)[2])
+{
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++)
+		sum[m][0] = sum[m][1] = linear_start(s, codes[m]);
+}
+
+/* Planes one after the other; joined, the second continues on the first's sums times 256. */
+LATHE_INLINE void
+linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
+		 int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+{
+	const int sets = (int)linear_sets(s, width), joins = linear_joins(s, width);
+	const ptrdiff_t at = (ptrdiff_t)unit * mt, code = (ptrdiff_t)k * mt;
+	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
+
+	linear_start_tile(s, mt, a->sum_hi + at, hi);
+	linear_plane_tile(s, mt, sets, w, a->hi + code, hi);
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt && joins; m++) {
+		const __m512i start = linear_start(s, a->sum_lo[at + m]);
+
+		hi[m][0] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][0], 8), start);
+		hi[m][1] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][1], 8), start);
+	}
+	if (joins) {
+		linear_plane_tile(s, mt, sets, w, a->lo + code, hi);
+	} else if (s.planes == 2) {
+		linear_start_tile(s, mt, a->sum_lo + at, lo);
+		linear_plane_tile(s, mt, sets, w, a->lo + code, lo);
 	}
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
-		acc[m][0] =
-			linear_merge(s, mt, a, unit, m, hi[m][0], lo[m][0], e[0], f[0], acc[m][0]);
-		acc[m][1] =
-			linear_merge(s, mt, a, unit, m, hi[m][1], lo[m][1], e[1], f[1], acc[m][1]);
+		LATHE_UNROLL(2)
+		for (int h = 0; h < 2; h++) {
+			const __m512 t = linear_float(s.planes == 2 && !joins, hi[m][h], lo[m][h]);
+
+			acc[m][h] = linear_merge(s, a, at + m, t, e[h], f[h], acc[m][h]);
+		}
 	}
 }
 

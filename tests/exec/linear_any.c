@@ -2,6 +2,7 @@
  * linear_block with a spec that is no literal: one object runs every case. Compiled like
  * linear_isa.c, at a low optimisation level.
  */
+#define LINEAR_ROLLED
 #include "linear_isa.h"
 #include "linear_templates.h"
 

@@ -6,6 +6,11 @@
 #else
 #include "../../templates/vec_c.h"
 #endif
+#if defined(LINEAR_ROLLED)
+/* Where specs are no literals unrolling only costs. */
+#undef LATHE_UNROLL
+#define LATHE_UNROLL(n)
+#endif
 #include "../../templates/math.h"
 #if defined(ISA_V4)
 #include "../../templates/linear_v4.h"
