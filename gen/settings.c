@@ -1,4 +1,5 @@
 #include "gen/settings.h"
+#include "gen/pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,59 +22,6 @@ static const struct {
 	{"f16", {.kind = NUMBER_FLOAT, .bits = 16}},
 	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
 };
-
-/* ---- patterns ----------------------------------------------------------------------------- */
-
-/* End of the alternative that starts at p: the ',' or '}' of its braces. */
-static const char *
-alternative_end(const char *p)
-{
-	while (*p && *p != ',' && *p != '}')
-		p++;
-	return p;
-}
-
-/* `*` matches one part of a name (no '.'), `{a,b}` one of its texts. Nesting is not allowed, so
- * the recursion is as deep as the pattern has braces and stars. */
-static bool
-pattern_matches(const char *p, const char *name)
-{
-	for (; *p; p++, name++) {
-		if (*p == '*') {
-			for (;; name++) {
-				if (pattern_matches(p + 1, name))
-					return true;
-				if (!*name || *name == '.')
-					return false;
-			}
-		}
-		if (*p == '{') {
-			const char *close = strchr(p, '}');
-			for (const char *a = p + 1; close && a <= close;
-			     a = alternative_end(a) + 1) {
-				const size_t n = (size_t)(alternative_end(a) - a);
-				if (!strncmp(a, name, n) && pattern_matches(close + 1, name + n))
-					return true;
-			}
-			return false;
-		}
-		if (*p != *name)
-			return false;
-	}
-	return !*name;
-}
-
-static bool
-pattern_wellformed(const char *p)
-{
-	bool open = false;
-	for (; *p; p++) {
-		if (*p == '{' ? open : *p == '}' ? !open : false)
-			return false;
-		open = *p == '{' ? true : *p == '}' ? false : open;
-	}
-	return !open;
-}
 
 /* ---- rules -------------------------------------------------------------------------------- */
 
@@ -112,18 +60,19 @@ rule_item(Diag *d, const char *rule, const char *item, Format *f)
 }
 
 static bool
-rule_parse(Diag *d, Arena *a, const char *rule, const char **pattern, Format *f)
+rule_parse(Diag *d, Arena *a, const char *rule, const Pattern **pattern, Format *f)
 {
+	const char *why;
 	const char *equals = strchr(rule, '=');
 	*f = (Format){.kind = NUMBER_INT, .scale_bits = 16};
 	if (!equals || equals == rule) {
 		diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s' is not PATTERN=bits:N,...", rule);
 		return false;
 	}
-	*pattern = arena_strndup(a, rule, (size_t)(equals - rule));
-	if (!pattern_wellformed(*pattern)) {
-		diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' has braces that do not match",
-			   *pattern);
+	const char *text = arena_strndup(a, rule, (size_t)(equals - rule));
+	*pattern = pattern_parse(a, text, &why);
+	if (!*pattern) {
+		diag_error(d, (Loc){0}, E_PATTERN, "'%s' is no pattern: %s", text, why);
 		return false;
 	}
 	for (const char *s = equals + 1; *s || s == equals + 1;) {
@@ -142,7 +91,7 @@ rule_parse(Diag *d, Arena *a, const char *rule, const char **pattern, Format *f)
 /* Sets every matrix that the pattern names; returns how many. A tied head is the embedding: either
  * name means both. */
 static int
-rule_apply(Graph *g, Arena *a, const char *pattern, Format f)
+rule_apply(Graph *g, Arena *a, const Pattern *pattern, Format f)
 {
 	const Model *m = g->model;
 	int count = 0;
@@ -153,7 +102,7 @@ rule_apply(Graph *g, Arena *a, const char *pattern, Format f)
 			const char *name = role_layered[role] ? arena_printf(a, "layers.%u.%s", l,
 									     role_names[role])
 							      : role_names[role];
-			if (!t || t->rows == 1 || !pattern_matches(pattern, name))
+			if (!t || t->rows == 1 || pattern_find(pattern, name) < 0)
 				continue;
 			g->formats[role][l] = f;
 			if (m->tied && (role == ROLE_EMBED || role == ROLE_HEAD))
@@ -190,13 +139,13 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		diag_hint(d, "f16 or f32");
 	}
 	for (int i = 0; i < s->quantize.count; i++) {
-		const char *pattern;
+		const Pattern *pattern;
 		Format f;
 		if (!rule_parse(d, g->arena, s->quantize.items[i], &pattern, &f))
 			continue;
 		if (!rule_apply(g, g->arena, pattern, f)) {
 			diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' matches no matrix",
-				   pattern);
+				   pattern->text);
 			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down}");
 		}
 	}
