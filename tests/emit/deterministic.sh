@@ -5,8 +5,8 @@ trap 'rm -rf "$work"' EXIT
 model=${LATHE_MODELS:-}/$model_name
 [ -f "$model" ] || { echo "skipped: no $model_name in LATHE_MODELS"; exit 77; }
 mkdir -p "$work/a" "$work/deeper/b"
-"$LATHE_BUILD/lathe" compile "$model" --target x86-64-v4,x86-64-v3,c --emit=c -o "$work/a/m" || exit 1
+"$LATHE_BUILD/lathe" compile "$model" --target x86-64-v4,x86-64-v3,c --emit=c -o "$work/a/smollm2" || exit 1
 cp "$model" "$work/deeper/$model_name"
 (cd "$work/deeper" && LC_ALL=C.UTF-8 TZ=Asia/Tokyo taskset -c 0 \
-	"$LATHE_BUILD/lathe" compile $model_name --target x86-64-v4,x86-64-v3,c --emit=c -o b/m) || exit 1
-diff -r "$work/a/m" "$work/deeper/b/m" && ls "$work/a/m"
+	"$LATHE_BUILD/lathe" compile $model_name --target x86-64-v4,x86-64-v3,c --emit=c -o b/smollm2) || exit 1
+diff -r "$work/a/smollm2" "$work/deeper/b/smollm2" && ls "$work/a/smollm2"

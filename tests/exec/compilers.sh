@@ -8,7 +8,9 @@ ids=1,9,400,77,32,300,5,6,7,8
 first=
 while read -r cc flags; do
 	command -v "$cc" >/dev/null || { echo "skipped: no $cc"; continue; }
-	folder=$(artefact $name --target c --cc "$cc" ${flags:+--cflags "$flags"}) || exit
+	options=(--cc "$cc" ${flags:+--cflags "$flags"})
+	[ "$cc$flags" = gcc ] && options=() # the artefact that other tests take
+	folder=$(artefact $name --target c "${options[@]}") || exit
 	"$folder/$name" logits --ids $ids --all --threads 2 --out "$work/$cc$flags" >/dev/null || exit 1
 	first=${first:-$work/$cc$flags}
 	cmp "$first" "$work/$cc$flags" || exit 1
@@ -17,5 +19,4 @@ done <<END
 gcc
 clang
 gcc -O0
-clang -O1
 END
