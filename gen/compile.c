@@ -144,6 +144,12 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 			return false;
 		}
 	}
+	const char *const tools[][2] = {{"--cc", o->cc}, {"--ar", o->ar}};
+	for (int i = 0; i < 2; i++)
+		if (tools[i][1] && !tools[i][1][strspn(tools[i][1], " ")]) {
+			diag_error(d, (Loc){0}, E_USAGE, "%s names no command", tools[i][0]);
+			return false;
+		}
 	if (o->emit && strcmp(o->emit, "c")) {
 		diag_error(d, (Loc){0}, E_USAGE, "--emit '%s' is not known", o->emit);
 		diag_hint(d, "c");
@@ -179,6 +185,11 @@ build_graph(Arena *run, Diag *d, Model *m, const CompileOptions *o)
 			return NULL;
 		}
 		m->n_ctx = (uint32_t)o->ctx;
+	}
+	if ((uint32_t)o->golden > m->n_ctx) {
+		diag_error(d, m->loc, E_USAGE, "--golden %d is beyond the context of %u", o->golden,
+			   m->n_ctx);
+		return NULL;
 	}
 	Graph *g = graph_build(run, m);
 	if (!settings_apply(&o->settings, d, g) || !passes_run(g, &passes, d) || diag_errors(d))
@@ -256,14 +267,26 @@ compile_main(int argc, char **argv)
 	return status;
 }
 
+/* A command line of --help at most. */
+static bool
+parse_nothing(const Command *c, Diag *d, int argc, char **argv)
+{
+	StringList operands = {.count = 0};
+	if (!options_parse(c, d, argc, argv, NULL, &operands))
+		return false;
+	if (operands.count)
+		diag_error(d, (Loc){0}, E_USAGE, "%s takes no arguments, not '%s'", c->name,
+			   operands.items[0]);
+	return !operands.count;
+}
+
 int
 targets_main(int argc, char **argv)
 {
 	static const Command command = {"targets", "", "Lists the targets, best first.",
 					NULL,	   0,  NULL};
-	StringList operands = {.count = 0};
 	Arena *run = arena_new();
-	if (!options_parse(&command, diag_new(run, stderr), argc, argv, NULL, &operands))
+	if (!parse_nothing(&command, diag_new(run, stderr), argc, argv))
 		return EXIT_USER;
 	for (int i = 0; i < target_count; i++)
 		printf("%-10s %s\n           %s\n", target_table[i].name, target_table[i].what,
@@ -277,9 +300,8 @@ passes_main(int argc, char **argv)
 {
 	static const Command command = {"passes", "", "Lists the passes in their order.",
 					NULL,	  0,  NULL};
-	StringList operands = {.count = 0};
 	Arena *run = arena_new();
-	if (!options_parse(&command, diag_new(run, stderr), argc, argv, NULL, &operands))
+	if (!parse_nothing(&command, diag_new(run, stderr), argc, argv))
 		return EXIT_USER;
 	for (int i = 0; i < pass_count; i++)
 		printf("%-12s %s%s\n", pass_table[i].name, pass_table[i].what,

@@ -1,6 +1,10 @@
 /* The command line of lathe: a table of commands. */
+#define _GNU_SOURCE
 #include "gen/commands.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,20 +35,70 @@ help(FILE *out)
 	      out);
 }
 
+/* ---- signals ------------------------------------------------------------------------------ */
+
 /* Leaves nothing half-written behind when the user interrupts. */
-static void
-interrupted(int signal_number)
+static void *
+interrupted(void *signals)
 {
+	int number;
+	if (sigwait(signals, &number))
+		return NULL;
+	ending_begin();
 	cleanup_run();
-	_exit(128 + signal_number);
+	_exit(128 + number);
 }
 
-int
-main(int argc, char **argv)
+/* A mapped file that becomes shorter while it is read. */
+static void
+file_shrank(int number)
 {
-	signal(SIGINT, interrupted);
-	signal(SIGTERM, interrupted);
+	static const char text[] = "lathe: error: a file became shorter while it was read\n";
+	(void)number;
+	ending_begin();
+	const ssize_t written = write(2, text, sizeof text - 1);
+	(void)written;
+	cleanup_run();
+	_exit(EXIT_ENVIRONMENT);
+}
+
+/* Signals as a shell expects them, whatever the parent left; `signals` lives as long as main. */
+static void
+catch_signals(sigset_t *signals)
+{
+	static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction old;
+	pthread_t thread;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGBUS, file_shrank);
+	sigemptyset(signals);
+	for (size_t i = 0; i < sizeof interrupts / sizeof *interrupts; i++)
+		/* nohup and shells that start something in the background ignore some. */
+		if (!sigaction(interrupts[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaddset(signals, interrupts[i]);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	const int error = pthread_create(&thread, NULL, interrupted, signals);
+	if (error)
+		fatal_environment("cannot start a thread: %s", strerror(error));
+	pthread_detach(thread);
+}
+
+/* No file that is opened later may take the number of a standard stream. */
+static void
+open_standard_streams(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+			_exit(EXIT_ENVIRONMENT);
+}
+
+/* ---- commands ----------------------------------------------------------------------------- */
+
+static int
+run_command(int argc, char **argv)
+{
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
 	    !strcmp(argv[1], "help")) {
 		help(argc < 2 ? stderr : stdout);
@@ -67,4 +121,15 @@ main(int argc, char **argv)
 	else
 		fputs("  hint: `lathe --help` lists the commands\n", stderr);
 	return EXIT_USER;
+}
+
+int
+main(int argc, char **argv)
+{
+	sigset_t signals;
+	open_standard_streams();
+	catch_signals(&signals);
+	const int status = run_command(argc, argv);
+	stdout_finish();
+	return status;
 }

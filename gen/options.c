@@ -1,5 +1,6 @@
 #include "gen/options.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,10 +49,12 @@ option_set(const Option *o, Diag *d, void *fields, const char *value)
 		*(const char **)field = value;
 		return true;
 	case OPTION_INT:
+		errno = 0;
 		number = strtol(value, &end, 10);
-		if (end == value || *end || number < 0 || number > INT_MAX) {
-			diag_error(d, (Loc){0}, E_USAGE, "%s wants a number, not '%s'", o->name,
-				   value);
+		if (value[0] < '0' || value[0] > '9' || *end || errno || number < 1 ||
+		    number > INT_MAX) {
+			diag_error(d, (Loc){0}, E_USAGE, "%s wants a number from 1 to %d, not '%s'",
+				   o->name, INT_MAX, value);
 			return false;
 		}
 		*(int *)field = (int)number;
@@ -97,6 +100,7 @@ options_parse(const Command *c, Diag *d, int argc, char **argv, void *fields, St
 		}
 		if (!strcmp(s, "--help") || !strcmp(s, "-h")) {
 			options_help(c, stdout);
+			stdout_finish();
 			exit(0);
 		}
 		const Option *o = option_find(c, s, equals ? (size_t)(equals - s) : strlen(s));

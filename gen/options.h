@@ -14,7 +14,7 @@ typedef struct StringList {
 typedef enum OptionKind {
 	OPTION_FLAG,   /* bool */
 	OPTION_STRING, /* const char * */
-	OPTION_INT,    /* int, at least 0 */
+	OPTION_INT,    /* int, at least 1: 0 in the field means not given */
 	OPTION_LIST,   /* StringList: may be given many times */
 } OptionKind;
 

@@ -4,6 +4,7 @@
  */
 #include "support.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -128,6 +129,7 @@ diag_error(Diag *d, Loc loc, DiagId id, const char *format, ...)
 	diag_print(d, loc, SEVERITY_ERROR, diag_ids[id], format, args);
 	va_end(args);
 	if (++d->errors == d->limit) {
+		ending_begin();
 		if (d->out)
 			fprintf(d->out, "lathe: error: %d errors, the rest is not shown\n",
 				d->limit);
@@ -171,6 +173,7 @@ void
 fatal_environment(const char *format, ...)
 {
 	va_list args;
+	ending_begin();
 	va_start(args, format);
 	fputs("lathe: error: ", stderr);
 	vfprintf(stderr, format, args);
@@ -184,6 +187,7 @@ void
 fatal_bug(const char *file, int line, const char *format, ...)
 {
 	va_list args;
+	ending_begin();
 	va_start(args, format);
 	fprintf(stderr, "lathe: this is a bug in Lathe (%s:%d): ", file, line);
 	vfprintf(stderr, format, args);
@@ -191,4 +195,13 @@ fatal_bug(const char *file, int line, const char *format, ...)
 	va_end(args);
 	cleanup_run();
 	exit(EXIT_BUG);
+}
+
+void
+stdout_finish(void)
+{
+	if (fflush(stdout))
+		fatal_environment("cannot write standard output: %s", strerror(errno));
+	if (ferror(stdout))
+		fatal_environment("cannot write standard output");
 }

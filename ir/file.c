@@ -5,18 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CLEANUP_MAX = 64, WRITE_BUFFER = 1 << 16 };
-
-/* The one piece of state of the program: temporary files that an early end must remove. */
-static char *cleanup_paths[CLEANUP_MAX];
-static pthread_mutex_t cleanup_lock = PTHREAD_MUTEX_INITIALIZER;
+enum { WRITE_BUFFER = 1 << 16, NAMES_MAX = 1000 };
 
 struct OutFile {
 	const char *path, *temporary;
@@ -26,31 +21,6 @@ struct OutFile {
 	Sha256 digest;
 	uint8_t buffer[WRITE_BUFFER];
 };
-
-void
-cleanup_add(const char *path)
-{
-	pthread_mutex_lock(&cleanup_lock);
-	for (int i = 0; i < CLEANUP_MAX; i++)
-		if (!cleanup_paths[i]) {
-			cleanup_paths[i] = strdup(path);
-			break;
-		}
-	pthread_mutex_unlock(&cleanup_lock);
-}
-
-void
-cleanup_remove(const char *path)
-{
-	pthread_mutex_lock(&cleanup_lock);
-	for (int i = 0; i < CLEANUP_MAX; i++)
-		if (cleanup_paths[i] && !strcmp(cleanup_paths[i], path)) {
-			free(cleanup_paths[i]);
-			cleanup_paths[i] = NULL;
-			break;
-		}
-	pthread_mutex_unlock(&cleanup_lock);
-}
 
 static int
 remove_entry(const char *path, const struct stat *st, int type, struct FTW *walk)
@@ -64,15 +34,6 @@ void
 remove_tree(const char *path)
 {
 	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-void
-cleanup_run(void)
-{
-	for (int i = 0; i < CLEANUP_MAX; i++)
-		if (cleanup_paths[i]) {
-			remove_tree(cleanup_paths[i]);
-		}
 }
 
 bool
@@ -119,12 +80,17 @@ outfile_open(Arena *a, const char *path)
 {
 	OutFile *f = ARENA_NEW(a, OutFile);
 	f->path = arena_printf(a, "%s", path);
-	char *temporary = arena_printf(a, "%s.XXXXXX", path);
-	f->fd = mkostemp(temporary, O_CLOEXEC);
+	/* Not mkstemp, whose files need a chmod that takes the umask of the whole process. */
+	f->fd = -1;
+	for (int i = 0; f->fd < 0 && i < NAMES_MAX; i++) {
+		f->temporary = arena_printf(a, "%s.%ld-%d", path, (long)getpid(), i);
+		f->fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+		if (f->fd < 0 && errno != EEXIST)
+			break;
+	}
 	if (f->fd < 0)
 		fatal_environment("cannot write %s: %s", path, strerror(errno));
-	f->temporary = temporary;
-	cleanup_add(temporary);
+	cleanup_add(f->temporary);
 	sha256_init(&f->digest);
 	return f;
 }
@@ -188,9 +154,7 @@ outfile_commit(OutFile *f, uint8_t sha256[32])
 	uint8_t digest[32];
 	outfile_put(f, f->buffer, f->buffered);
 	sha256_final(&f->digest, digest);
-	mode_t mask = umask(0);
-	umask(mask);
-	if (fchmod(f->fd, 0666 & ~mask) || close(f->fd))
+	if (close(f->fd))
 		fatal_environment("cannot write %s: %s", f->path, strerror(errno));
 	if (same_contents(f->path, f->temporary))
 		unlink(f->temporary);

@@ -106,10 +106,23 @@ void fatal_bug(const char *file, int line, const char *format, ...)
 		if (!(c))                                \
 			BUG("invariant broken: %s", #c); \
 	} while (0)
-/* Temporary files and folders to remove should the program end early by any of the three. */
+
+/*
+ * The right to end the program early. One thread has it, any other that asks waits for ever, so one
+ * message is printed and nothing ends while another cleans up. The owner may ask again.
+ */
+void ending_begin(void);
+/* Gives the right back: what lay between is not torn by a signal. */
+void ending_cancel(void);
+/* Temporary files and folders to remove should the program end early. */
 void cleanup_add(const char *path);
 void cleanup_remove(const char *path);
+/* Children to end first, each the leader of a process group; one that comes too late is killed. */
+void cleanup_add_child(int pid);
+void cleanup_remove_child(int pid);
 void cleanup_run(void);
+/* Ends standard output; what could not be written of it is fatal_environment. */
+void stdout_finish(void);
 /* Removes a file or a folder with all it holds; nothing happens if there is none. */
 void remove_tree(const char *path);
 

@@ -223,26 +223,25 @@ show_log(const char *log)
 	file_unmap(&m);
 }
 
+static const char no_compiler[] = "install gcc or clang, or name a compiler with --cc";
+static const char no_archiver[] = "install binutils, or name an archiver with --ar";
+
 static void LATHE_NORETURN
-no_tool(const char *tool, const char *error)
+no_tool(const char *tool, const char *error, const char *hint)
 {
-	fatal_environment(
-		"'%s' cannot be started: %s\n  hint: install gcc or clang, name a compiler "
-		"with --cc, or stop before it with --emit=c",
-		tool, error);
+	fatal_environment("'%s' cannot be started: %s\n  hint: %s, or stop before it with --emit=c",
+			  tool, error, hint);
 }
 
 static void
-run_tool(const Build *b, const Arguments *a, const char *log)
+run_tool(const Build *b, const Arguments *a, const char *log, const char *hint)
 {
 	const char *error = NULL;
 	const int status = process_run(b->dir, a->v, log, &error);
 	if (error)
-		fatal_environment(
-			"'%s' cannot be started: %s\n  hint: install gcc or clang, name a "
-			"compiler with --cc, or stop before it with --emit=c",
-			a->v[0], error);
+		no_tool(a->v[0], error, hint);
 	if (status) {
+		ending_begin();
 		show_log(log);
 		fatal_environment("'%s' failed with status %d on %s (its words are above)", a->v[0],
 				  status, a->v[a->n - 1]);
@@ -266,7 +265,7 @@ compile_one(void *arg, int i)
 	if (j->sources[i].is_runner)
 		write_runner(j->b, j->runner);
 	if (!j->b->o->sources_only)
-		run_tool(j->b, &j->arguments[i], j->sources[i].log);
+		run_tool(j->b, &j->arguments[i], j->sources[i].log, no_compiler);
 }
 
 static void
@@ -300,7 +299,7 @@ archive(Build *b, const CompileJob *j)
 	for (int i = 0; i < j->n; i++)
 		if (j->sources[i].in_library)
 			argument(&a, j->sources[i].object);
-	run_tool(b, &a, staged(b, "ar.log"));
+	run_tool(b, &a, staged(b, "ar.log"), no_archiver);
 	add_file(b, library);
 }
 
@@ -317,7 +316,7 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
-	run_tool(b, &a, staged(b, "link.log"));
+	run_tool(b, &a, staged(b, "link.log"), no_compiler);
 	add_file(b, b->x->name);
 }
 
@@ -356,7 +355,7 @@ compiler_version(const Build *b)
 	argument(&a, "--version");
 	process_run(b->dir, a.v, log, &error);
 	if (error)
-		no_tool(a.v[0], error);
+		no_tool(a.v[0], error, no_compiler);
 	if (file_map(log, &m, &error)) {
 		const uint8_t *end = m.size ? memchr(m.data, '\n', m.size) : NULL;
 		line = arena_strndup(b->run, (const char *)m.data,
@@ -431,20 +430,46 @@ file_same(const char *a, const char *b)
 	return same;
 }
 
+static const char *
+placed(const Build *b, const char *name)
+{
+	return arena_printf(b->run, "%s/%s", b->o->out, name);
+}
+
+/* What can be known before the first file is moved. */
+static void
+check_place(const Build *b)
+{
+	struct stat st;
+	if (stat(b->o->out, &st))
+		return;
+	if (!S_ISDIR(st.st_mode))
+		fatal_environment("cannot write to %s: %s", b->o->out, strerror(ENOTDIR));
+	if (access(b->o->out, W_OK | X_OK))
+		fatal_environment("cannot write to %s: %s", b->o->out, strerror(errno));
+	for (int i = 0; i < b->n_files; i++)
+		if (!stat(placed(b, b->files[i].name), &st) && S_ISDIR(st.st_mode))
+			fatal_environment("cannot write %s: %s", placed(b, b->files[i].name),
+					  strerror(EISDIR));
+}
+
 /* Moves every file to its place; one with the same bytes is left alone with its time. */
 static void
 publish(const Build *b)
 {
+	check_place(b);
+	ending_begin();
 	if (mkdir(b->o->out, 0777) && errno != EEXIST)
 		fatal_environment("cannot make the folder %s: %s", b->o->out, strerror(errno));
 	for (int i = 0; i < b->n_files; i++) {
 		const char *from = staged(b, b->files[i].name);
-		const char *to = arena_printf(b->run, "%s/%s", b->o->out, b->files[i].name);
+		const char *to = placed(b, b->files[i].name);
 		if (file_same(from, to))
 			continue;
 		if (rename(from, to))
 			fatal_environment("cannot write %s: %s", to, strerror(errno));
 	}
+	ending_cancel();
 	remove_tree(b->dir);
 	cleanup_remove(b->dir);
 }
@@ -475,6 +500,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	Build b = {.run = run, .x = &x, .o = o, .flags = flags};
 	b.files = ARENA_ARRAY(run, MadeFile, FILES_MAX);
 	make_parents(run, o->out);
+	check_place(&b);
 	char *dir = arena_printf(run, "%s.XXXXXX", o->out);
 	if (!mkdtemp(dir))
 		fatal_environment("cannot make a folder beside %s: %s", o->out, strerror(errno));

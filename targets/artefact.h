@@ -62,8 +62,9 @@ void manifest_write(Build *b);
 /* ---- processes ---------------------------------------------------------------------------- */
 
 /*
- * Runs argv in dir, its output into the text file `log` (both streams). Returns the exit status, or
- * 127 with *error when it cannot be started.
+ * Runs argv in dir, its output into the text file `log` (both streams), without input, in a process
+ * group of its own that an early end of the program ends too. Returns the exit status, 128 + N for
+ * signal N, or 127 with *error when it cannot be started.
  */
 int process_run(const char *dir, const char *const *argv, const char *log, const char **error);
 

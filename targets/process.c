@@ -1,7 +1,10 @@
+#define _GNU_SOURCE
 #include "artefact.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,15 +12,22 @@
 enum { NOT_STARTED = 127 };
 
 /* The child: never returns. Its errno goes through the pipe when exec fails. */
-static void
-child(const char *dir, const char *const *argv, const char *log, int report)
+static void LATHE_NORETURN
+child(const char *dir, const char *program, const char *const *argv, const char *log, int report)
 {
 	int failed = 0;
+	sigset_t none;
+	setpgid(0, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	const int in = open("/dev/null", O_RDONLY);
 	const int out = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-	if (out < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || chdir(dir))
+	if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
+	    chdir(dir))
 		failed = errno;
 	if (!failed) {
-		execvp(argv[0], (char *const *)(uintptr_t)argv);
+		execvp(program, (char *const *)(uintptr_t)argv);
 		failed = errno;
 	}
 	if (write(report, &failed, sizeof failed) < 0)
@@ -29,19 +39,26 @@ int
 process_run(const char *dir, const char *const *argv, const char *log, const char **error)
 {
 	int pipe_ends[2], failed = 0, status = 0;
-	if (pipe(pipe_ends) || fcntl(pipe_ends[1], F_SETFD, FD_CLOEXEC))
+	/* A path is the user's, not relative to dir. */
+	char *path = strchr(argv[0], '/') ? realpath(argv[0], NULL) : NULL;
+	if (pipe2(pipe_ends, O_CLOEXEC))
 		fatal_environment("cannot make a pipe: %s", strerror(errno));
 	const pid_t pid = fork();
 	if (pid < 0)
 		fatal_environment("cannot start %s: %s", argv[0], strerror(errno));
 	if (pid == 0)
-		child(dir, argv, log, pipe_ends[1]);
+		child(dir, path ? path : argv[0], argv, log, pipe_ends[1]);
+	/* The child does it too: whichever comes first. */
+	setpgid(pid, pid);
+	cleanup_add_child(pid);
+	free(path);
 	close(pipe_ends[1]);
 	if (read(pipe_ends[0], &failed, sizeof failed) != sizeof failed)
 		failed = 0;
 	close(pipe_ends[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	cleanup_remove_child(pid);
 	if (failed) {
 		*error = strerror(failed);
 		return NOT_STARTED;
