@@ -47,16 +47,12 @@ silu_mul_row(int n, const float *a, const float *b, float *y)
 
 /* ---- activations of linears ------------------------------------------------------------------ */
 
-/*
- * The codes of 16 columns, of which the first `count` are real and the others 0: stored to
- * hi[(i/4)*4*mt + i%4] and lo, and left in h[16], l[16] for the sums.
- */
+/* The codes of 16 columns: stored to hi[(i/4)*4*mt + i%4] and lo, and left in h, l for the sums. */
 LATHE_INLINE void
-quantize_16(int planes, int mt, const float *x, int count, float inv, int8_t *hi, int8_t *lo, vi *h,
-	    vi *l)
+quantize_16(int planes, int mt, const float *x, float inv, int8_t *hi, int8_t *lo, vi *h, vi *l)
 {
 	vf limit = vf_set1(planes == 2 ? 32639.0f : 127.0f), magic = vf_set1(12582912.0f);
-	vf t = vf_mul(count < 16 ? vf_load_part(x, count) : vf_load(x), vf_set1(inv));
+	vf t = vf_mul(vf_load(x), vf_set1(inv));
 	t = vf_min(vf_max(t, vf_neg(limit)), limit);
 	vi c = vi_sub(vi_from_bits(vf_add(t, magic)), vi_from_bits(magic));
 	*h = c;
@@ -74,16 +70,13 @@ quantize_16(int planes, int mt, const float *x, int count, float inv, int8_t *hi
 	}
 }
 
-/* Largest magnitude of x[0, n). */
+/* Largest magnitude of x[0, n), zeros up to a multiple of 16. */
 LATHE_INLINE float
 absmax_row(int n, const float *x)
 {
 	vf a = vf_zero();
-	int k = 0;
-	for (; k + 16 <= n; k += 16)
+	for (int k = 0; k < n; k += 16)
 		a = vf_max(a, vf_abs(vf_load(x + k)));
-	if (k < n)
-		a = vf_max(a, vf_abs(vf_load_part(x + k, n - k)));
 	return vf_maxtree(a);
 }
 
@@ -112,9 +105,8 @@ quantize_row(int n, int planes, int act_group, int sum_group, int mt, const floa
 		scale[from / group * mt] = s;
 		for (int k = from; k < from + width; k += 16) {
 			vi h, l;
-			int count = from + width - k;
-			quantize_16(planes, mt, x + k, count, inv, hi + k * mt,
-				    lo ? lo + k * mt : lo, &h, &l);
+			quantize_16(planes, mt, x + k, inv, hi + k * mt, lo ? lo + k * mt : lo, &h,
+				    &l);
 			h_sum = vi_add(h_sum, h);
 			l_sum = vi_add(l_sum, l);
 			if ((k + 16) % sum_group && k + 16 < n)

@@ -199,14 +199,17 @@ elementwise(void **state)
 					for (int k = n; k < room; k++)
 						r[k] = 0.0f;
 					ref_rmsnorm(n, a, 1e-5f, r);
+					memset(y, 0xff, bytes);
 					isa->rmsnorm(i, a, 1e-5f, (float)(1.0 / n), y);
 					same("rmsnorm", isa->name, i, y, r, bytes);
 					for (int k = 0; k < n; k++)
 						r[k] = a[k] * b[k];
+					memset(y, 0xff, bytes);
 					isa->gain(i, a, b, y);
 					same("gain", isa->name, i, y, r, bytes);
 					for (int k = 0; k < n; k++)
 						r[k] = a[k] + b[k];
+					memset(y, 0xff, bytes);
 					isa->add(i, a, b, y);
 					same("add", isa->name, i, y, r, bytes);
 					for (int k = 0; k < n; k++)
