@@ -100,9 +100,9 @@ alternative_matches(const char *p, const char *name)
 }
 
 int
-pattern_find(const Pattern *p, const char *name)
+pattern_find(const Pattern *p, const char *name, uint32_t from)
 {
-	for (uint32_t i = 0; i < p->count; i++)
+	for (uint32_t i = from; i < p->count; i++)
 		if (alternative_matches(p->alternatives[i], name))
 			return (int)i;
 	return -1;

@@ -20,7 +20,7 @@ typedef struct Pattern {
 
 /* null, with *why a sentence for the user, where text is no pattern. */
 const Pattern *pattern_parse(Arena *a, const char *text, const char **why);
-/* The index of the first alternative that matches name, -1: none. */
-int pattern_find(const Pattern *p, const char *name);
+/* The index of the first alternative at or behind `from` that matches name, -1: none. */
+int pattern_find(const Pattern *p, const char *name, uint32_t from);
 
 #endif

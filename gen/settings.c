@@ -102,7 +102,7 @@ rule_apply(Graph *g, Arena *a, const Pattern *pattern, Format f)
 			const char *name = role_layered[role] ? arena_printf(a, "layers.%u.%s", l,
 									     role_names[role])
 							      : role_names[role];
-			if (!t || t->rows == 1 || pattern_find(pattern, name) < 0)
+			if (!t || t->rows == 1 || pattern_find(pattern, name, 0) < 0)
 				continue;
 			g->formats[role][l] = f;
 			if (m->tied && (role == ROLE_EMBED || role == ROLE_HEAD))
