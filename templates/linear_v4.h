@@ -159,55 +159,51 @@ linear_dot4(const Linear s, const int sets, const uint8_t *w, const int8_t *c, c
 	lo[1] = _mm512_add_epi32(l1, _mm512_srai_epi32(l3, 4));
 }
 
-/* The same of 8-bit codes and one half of the rows; two chains a plane. */
-LATHE_INLINE void
-linear_half8(const Linear s, const int sets, const uint8_t *w, const int8_t *c, const int8_t *d,
-	     __m512i *hi, __m512i *lo)
-{
-	__m512i h0 = *hi, h1 = _mm512_setzero_si512(), l0 = *lo, l1 = h1;
-
-	LATHE_UNROLL(8)
-	for (int i = 0; i < sets / 2; i++) {
-		const __m512i x = linear_line(w + 2 * LINEAR_SET * i);
-		const __m512i y = linear_line(w + 2 * LINEAR_SET * i + LINEAR_SET);
-
-		h0 = _mm512_dpbusd_epi32(h0, x, linear_slot(c + 8 * i));
-		h1 = _mm512_dpbusd_epi32(h1, y, linear_slot(c + 8 * i + 4));
-		if (s.planes == 2) {
-			l0 = _mm512_dpbusd_epi32(l0, x, linear_slot(d + 8 * i));
-			l1 = _mm512_dpbusd_epi32(l1, y, linear_slot(d + 8 * i + 4));
-		}
-	}
-	if (sets % 2) {
-		const __m512i x = linear_line(w + (ptrdiff_t)LINEAR_SET * (sets - 1));
-
-		h0 = _mm512_dpbusd_epi32(h0, x, linear_slot(c + 4 * (sets - 1)));
-		if (s.planes == 2)
-			l0 = _mm512_dpbusd_epi32(l0, x, linear_slot(d + 4 * (sets - 1)));
-	}
-	*hi = _mm512_add_epi32(h0, h1);
-	*lo = _mm512_add_epi32(l0, l1);
-}
-
-/* 8-bit codes: short units half by half, which reads memory a little faster; long ones in stretches
- * of 16 sets so that no line is far from the next. */
+/*
+ * The same of 8-bit codes, lines in the order of memory, two chains a plane and half. Not unrolled:
+ * a loop that runs far ahead of the memory reads more slowly.
+ */
 LATHE_INLINE void
 linear_dot8(const Linear s, const int sets, const uint8_t *w, const int8_t *c, const int8_t *d,
 	    __m512i *hi, __m512i *lo)
 {
-	enum { STRETCH = 16 };
+	const __m512i zero = _mm512_setzero_si512();
+	__m512i h0 = hi[0], h1 = hi[1], h2 = zero, h3 = zero;
+	__m512i l0 = lo[0], l1 = lo[1], l2 = zero, l3 = zero;
 
-	for (int i = 0; i < sets / STRETCH; i++) {
-		linear_half8(s, STRETCH, w, c, d, hi, lo);
-		linear_half8(s, STRETCH, w + 64, c, d, hi + 1, lo + 1);
-		w += LINEAR_SET * STRETCH;
-		c += 4 * STRETCH;
-		d += 4 * STRETCH;
+	LATHE_UNROLL(1)
+	for (int i = 0; i < sets / 2; i++) {
+		const __m512i x0 = linear_line(w), y0 = linear_line(w + 64);
+		const __m512i x1 = linear_line(w + 128), y1 = linear_line(w + 192);
+
+		h0 = _mm512_dpbusd_epi32(h0, x0, linear_slot(c));
+		h1 = _mm512_dpbusd_epi32(h1, y0, linear_slot(c));
+		h2 = _mm512_dpbusd_epi32(h2, x1, linear_slot(c + 4));
+		h3 = _mm512_dpbusd_epi32(h3, y1, linear_slot(c + 4));
+		c += 8;
+		if (s.planes == 2) {
+			l0 = _mm512_dpbusd_epi32(l0, x0, linear_slot(d));
+			l1 = _mm512_dpbusd_epi32(l1, y0, linear_slot(d));
+			l2 = _mm512_dpbusd_epi32(l2, x1, linear_slot(d + 4));
+			l3 = _mm512_dpbusd_epi32(l3, y1, linear_slot(d + 4));
+			d += 8;
+		}
+		w += 2 * LINEAR_SET;
 	}
-	if (sets % STRETCH) {
-		linear_half8(s, sets % STRETCH, w, c, d, hi, lo);
-		linear_half8(s, sets % STRETCH, w + 64, c, d, hi + 1, lo + 1);
+	if (sets % 2) {
+		const __m512i x = linear_line(w), y = linear_line(w + 64);
+
+		h0 = _mm512_dpbusd_epi32(h0, x, linear_slot(c));
+		h1 = _mm512_dpbusd_epi32(h1, y, linear_slot(c));
+		if (s.planes == 2) {
+			l0 = _mm512_dpbusd_epi32(l0, x, linear_slot(d));
+			l1 = _mm512_dpbusd_epi32(l1, y, linear_slot(d));
+		}
 	}
+	hi[0] = _mm512_add_epi32(h0, h2);
+	hi[1] = _mm512_add_epi32(h1, h3);
+	lo[0] = _mm512_add_epi32(l0, l2);
+	lo[1] = _mm512_add_epi32(l1, l3);
 }
 
 /* One unit of `width` columns from k on, one token: adds it to acc[2]. */
