@@ -6,8 +6,23 @@ typedef struct Expansion {
 	Arena *arena;
 	const char **out;
 	uint32_t count;
-	bool full;
 } Expansion;
+
+/* How many names a well-formed pattern stands for, at most PATTERN_ALTERNATIVES + 1. */
+static uint32_t
+alternatives(const char *text)
+{
+	uint32_t product = 1;
+	for (const char *p = strchr(text, '{'); p; p = strchr(p, '{')) {
+		uint32_t words = 1;
+		for (; *p != '}'; p++)
+			words += *p == ',';
+		product *= words;
+		if (product > PATTERN_ALTERNATIVES)
+			return PATTERN_ALTERNATIVES + 1;
+	}
+	return product;
+}
 
 /* null, or why text is no pattern; counts its stars and braces. */
 static const char *
@@ -35,16 +50,12 @@ static void
 expand(Expansion *e, const char *head, const char *tail)
 {
 	const char *brace = strchr(tail, '{');
-	if (e->count == PATTERN_ALTERNATIVES) {
-		e->full = true;
-		return;
-	}
 	if (!brace) {
 		e->out[e->count++] = arena_printf(e->arena, "%s%s", head, tail);
 		return;
 	}
 	const char *close = strchr(brace, '}');
-	for (const char *p = brace + 1; p <= close && !e->full;) {
+	for (const char *p = brace + 1; p <= close;) {
 		const size_t n = strcspn(p, ",}");
 		expand(e,
 		       arena_printf(e->arena, "%s%.*s%.*s", head, (int)(brace - tail), tail, (int)n,
@@ -57,7 +68,7 @@ expand(Expansion *e, const char *head, const char *tail)
 const Pattern *
 pattern_parse(Arena *a, const char *text, const char **why)
 {
-	enum { BRACES_MAX = 8, TEXT_MAX = 2048 };
+	enum { TEXT_MAX = 1024 };
 	uint32_t stars, braces;
 	if (strlen(text) > TEXT_MAX) {
 		*why = "it is too long";
@@ -66,15 +77,13 @@ pattern_parse(Arena *a, const char *text, const char **why)
 	*why = pattern_fault(text, &stars, &braces);
 	if (*why)
 		return NULL;
-	Expansion e = {a, ARENA_ARRAY(a, const char *, PATTERN_ALTERNATIVES), 0, false};
-	if (braces > BRACES_MAX)
-		e.full = true;
-	else
-		expand(&e, "", text);
-	if (e.full) {
+	const uint32_t count = alternatives(text);
+	if (count > PATTERN_ALTERNATIVES) {
 		*why = "it stands for too many names";
 		return NULL;
 	}
+	Expansion e = {a, ARENA_ARRAY(a, const char *, count), 0};
+	expand(&e, "", text);
 	Pattern *p = ARENA_NEW(a, Pattern);
 	p->text = text;
 	p->alternatives = e.out;

@@ -4,7 +4,7 @@
 
 #include "ir/support.h"
 
-enum { PATTERN_ALTERNATIVES = 4096 };
+enum { PATTERN_ALTERNATIVES = 1024 };
 
 /*
  * `*` stands for one whole part of a name (between dots), `{a,b}` for one of its texts, which may

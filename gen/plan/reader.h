@@ -15,7 +15,7 @@ typedef struct NamedTransform {
 	bool analysed, bound; /* bound: a data name below it holds '*' */
 	/* Built once, or for each layer where bound; slot n_layer: outside the layers. */
 	const Transform **built;
-	uint32_t *nodes; /* of the built expressions */
+	uint32_t *nodes, *heights; /* of the built expressions */
 } NamedTransform;
 
 typedef struct PlanReader {
@@ -48,10 +48,11 @@ const char *place_name(PlanReader *r, const Places *places, int i, uint32_t laye
 /*
  * Calls set(r, value, i, layer) for each place that a key of `map` matches, with the value of the
  * most specific one. Malformed patterns, equal ranks and alternatives that match nothing are
- * reported.
+ * reported. A value that `check` refuses, or that `set` has refused once, is set nowhere more.
  */
 void rules_apply(PlanReader *r, const Json *map, const Places *places,
-		 void (*set)(PlanReader *r, const Json *value, int i, uint32_t layer));
+		 bool (*check)(Arena *a, Diag *d, const Json *value),
+		 bool (*set)(PlanReader *r, const Json *value, int i, uint32_t layer));
 
 /* ---- data (values.c) -------------------------------------------------------------------- */
 

@@ -4,13 +4,14 @@
 
 #include <string.h>
 
-enum { NAMES_MAX = 64 };
+enum { NAMES_MAX = 64, ALTERNATIVES_MAX = 65536 };
 
 typedef struct Rule {
 	const Json *value; /* its key is the pattern */
 	const Pattern *pattern;
 	bool *hit;  /* [pattern->count] */
 	bool clash; /* reported already */
+	bool refused;
 } Rule;
 
 const char *
@@ -22,6 +23,16 @@ place_name(PlanReader *r, const Places *places, int i, uint32_t layer)
 	return arena_printf(r->arena, *name ? "layers.%u.%s" : "layers.%u%s", layer, name);
 }
 
+/* The name of a place in any layer. */
+static const char *
+general_name(PlanReader *r, const Places *places, int i)
+{
+	const char *name = places->name(r, i);
+	if (!places->layered(i))
+		return name;
+	return arena_printf(r->arena, *name ? "layers.*.%s" : "layers.*%s", name);
+}
+
 static void
 hint_nearest(PlanReader *r, const Places *places, const char *wrong)
 {
@@ -29,9 +40,7 @@ hint_nearest(PlanReader *r, const Places *places, const char *wrong)
 	size_t n = 0;
 	for (int i = 0; i < places->count && n < NAMES_MAX; i++)
 		if (places->name(r, i))
-			names[n++] = places->layered(i) ? arena_printf(r->arena, "layers.*.%s",
-								       places->name(r, i))
-							: places->name(r, i);
+			names[n++] = general_name(r, places, i);
 	const char *near = nearest_name(wrong, names, n);
 	if (near) {
 		diag_hint(r->d, "did you mean \"%s\"?", near);
@@ -121,10 +130,18 @@ rules_parse(PlanReader *r, const Json *map)
 {
 	Rule *rules = ARENA_ARRAY(r->arena, Rule, map->count + 1);
 	const char *why;
-	uint32_t n = 0;
+	uint32_t n = 0, total = 0;
 	for (const Json *v = map->first; v; v = v->next, n++) {
 		rules[n].value = v;
 		rules[n].pattern = pattern_parse(r->arena, v->key, &why);
+		total += rules[n].pattern ? rules[n].pattern->count : 1;
+		if (total > ALTERNATIVES_MAX) {
+			diag_error(r->d, v->key_loc, E_PLAN_PATTERN,
+				   "the patterns up to here stand for more than %d names",
+				   ALTERNATIVES_MAX);
+			rules[n].pattern = NULL;
+			return rules;
+		}
 		if (rules[n].pattern)
 			rules[n].hit = ARENA_ARRAY(r->arena, bool, rules[n].pattern->count);
 		else
@@ -136,9 +153,12 @@ rules_parse(PlanReader *r, const Json *map)
 
 void
 rules_apply(PlanReader *r, const Json *map, const Places *places,
-	    void (*set)(PlanReader *r, const Json *value, int i, uint32_t layer))
+	    bool (*check)(Arena *a, Diag *d, const Json *value),
+	    bool (*set)(PlanReader *r, const Json *value, int i, uint32_t layer))
 {
 	Rule *rules = rules_parse(r, map);
+	for (uint32_t i = 0; i < map->count && rules[i].value; i++)
+		rules[i].refused = !check(r->arena, r->d, rules[i].value);
 	for (int i = 0; i < places->count; i++) {
 		if (!places->name(r, i))
 			continue;

@@ -378,11 +378,16 @@ schema_check_transform(Arena *a, Diag *d, const Json *v)
 }
 
 bool
+schema_is_entry(const Json *v)
+{
+	return json_get(v, "transform") || json_get(v, "gain");
+}
+
+bool
 schema_check_applied(Arena *a, Diag *d, const Json *v)
 {
-	const bool entry =
-		v->kind == JSON_OBJECT && (json_get(v, "transform") || json_get(v, "gain"));
-	return entry ? schema_check(a, d, v, O_APPLIED) : schema_check_transform(a, d, v);
+	return schema_is_entry(v) ? schema_check(a, d, v, O_APPLIED)
+				  : schema_check_transform(a, d, v);
 }
 
 bool

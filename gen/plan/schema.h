@@ -25,7 +25,9 @@ TransformKind schema_kind(SchemaObject form);
 bool schema_check(Arena *a, Diag *d, const Json *v, SchemaObject object);
 /* Whether v is a transform: a name or an object of a form, all the way down. */
 bool schema_check_transform(Arena *a, Diag *d, const Json *v);
-/* Whether v is what a site may be given. */
+/* Whether v is what a site may be given: a transform, or an entry that holds one or says what
+ * happens to the gain. */
+bool schema_is_entry(const Json *v);
 bool schema_check_applied(Arena *a, Diag *d, const Json *v);
 /* Whether v is one format and not a map of patterns. */
 bool schema_is_single(const Json *v, SchemaObject object);

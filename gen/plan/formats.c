@@ -1,0 +1,295 @@
+/* Formats of weights, activations and cache. */
+#include "gen/plan/reader.h"
+
+#include <string.h>
+
+/* ---- what the three kinds share ----------------------------------------------------------- */
+
+static bool
+says(const Json *v, const char *key, const char *word)
+{
+	const Json *m = json_get(v, key);
+	return m && m->kind == JSON_STRING && !strcmp(m->string, word);
+}
+
+static uint32_t
+number(const Json *v, const char *key)
+{
+	const Json *m = json_get(v, key);
+	return m && m->kind == JSON_NUMBER ? (uint32_t)m->number : 0;
+}
+
+/* Refuses a key that means nothing beside the others. */
+static bool
+refuse(PlanReader *r, const Json *v, const char *key, const char *why)
+{
+	const Json *m = json_get(v, key);
+	if (!m)
+		return false;
+	diag_error(r->d, m->key_loc, E_PLAN_FORMAT, "\"%s\" says nothing here: %s", key, why);
+	return true;
+}
+
+/* A float format: every key but "bits" is refused. */
+static bool
+float_format(PlanReader *r, const Json *v, uint32_t bits, PlanFormat *f)
+{
+	bool ok = true;
+	f->format = (Format){.kind = NUMBER_FLOAT, .bits = (uint8_t)bits};
+	for (const Json *m = v->first; m; m = m->next)
+		if (strcmp(m->key, "bits"))
+			ok = !refuse(r, v, m->key,
+				     arena_printf(r->arena, "%u bits are floats", bits)) &&
+			     ok;
+	return ok;
+}
+
+static bool
+zero_point(PlanReader *r, const Json *v, PlanFormat *f)
+{
+	f->zero = ZERO_NONE;
+	if (says(v, "scheme", "asymmetric"))
+		f->zero = says(v, "zero", "real") ? ZERO_REAL : ZERO_INTEGER;
+	return f->zero != ZERO_NONE ||
+	       !refuse(r, v, "zero", "only asymmetric formats have a zero point");
+}
+
+/* ---- weights ------------------------------------------------------------------------------ */
+
+static bool
+weight_format(PlanReader *r, const Json *v, PlanFormat *f)
+{
+	const double bits = json_get(v, "bits")->number;
+	bool ok = true;
+	if (bits >= 16)
+		return float_format(r, v, (uint32_t)bits, f);
+	f->ternary = bits < 2;
+	f->format = (Format){.kind = NUMBER_INT,
+			     .bits = f->ternary ? 2 : (uint8_t)bits,
+			     .scale_bits = says(v, "scale", "f32") ? 32 : 16,
+			     .minimum = says(v, "scheme", "minimum"),
+			     .group = number(v, "group")};
+	f->bf16 = says(v, "scale", "bf16");
+	f->per_tensor = says(v, "group", "tensor");
+	f->trits = says(v, "packing", "trits");
+	f->signed_scale = json_get(v, "signed") && json_get(v, "signed")->boolean;
+	ok = zero_point(r, v, f);
+	if (f->ternary && (f->zero || f->format.minimum))
+		ok = !refuse(r, v, "scheme", "1.58 bits are -1, 0 and 1") && ok;
+	if (!f->ternary)
+		ok = !refuse(r, v, "packing", "only 1.58 bits have two packings") && ok;
+	if (f->zero || f->format.minimum)
+		ok = !refuse(r, v, "signed", "only symmetric formats take signed scales") && ok;
+	if (f->trits && f->format.group % 5) {
+		diag_error(r->d, json_get(v, "group")->loc, E_PLAN_FORMAT,
+			   "groups of %u do not divide into bytes of five trits", f->format.group);
+		diag_hint(r->d, "a multiple of 5, \"row\", or \"packing\": \"2bit\"");
+		ok = false;
+	}
+	return ok;
+}
+
+static const char *
+matrix_name(const PlanReader *r, int role)
+{
+	const Tensor *t = model_tensor(r->model, (Role)role, 0);
+	return t && t->rows > 1 ? role_names[role] : NULL;
+}
+
+static bool
+role_is_layered(int role)
+{
+	return role_layered[role];
+}
+
+static bool
+check_weights(Arena *a, Diag *d, const Json *v)
+{
+	return schema_check(a, d, v, O_WEIGHTS);
+}
+
+static bool
+set_weights(PlanReader *r, const Json *v, int role, uint32_t layer)
+{
+	PlanFormat f = {.loc = v->loc};
+	if (!model_tensor(r->model, (Role)role, layer))
+		return true;
+	if (!weight_format(r, v, &f))
+		return false;
+	r->plan->weights[role][layer] = f;
+	return true;
+}
+
+/* A tied head is the embedding: what is said of one alone is said of both. */
+static void
+share_tied(const Model *m, Plan *p)
+{
+	PlanFormat *embed = p->weights[ROLE_EMBED], *head = p->weights[ROLE_HEAD];
+	if (m->tied && plan_says(embed->loc) && !plan_says(head->loc))
+		*head = *embed;
+	if (m->tied && plan_says(head->loc) && !plan_says(embed->loc))
+		*embed = *head;
+}
+
+/* ---- activations -------------------------------------------------------------------------- */
+
+/* Which linears read the row at a site; a site without readers has no activation format. */
+static const struct {
+	uint8_t site, role;
+} readers[] = {
+	{SITE_ATTN_IN, ROLE_Q},	   {SITE_ATTN_IN, ROLE_K},    {SITE_ATTN_IN, ROLE_V},
+	{SITE_O_IN, ROLE_O},	   {SITE_MLP_IN, ROLE_UP},    {SITE_MLP_IN, ROLE_GATE},
+	{SITE_DOWN_IN, ROLE_DOWN}, {SITE_HEAD_IN, ROLE_HEAD},
+};
+enum { N_READERS = sizeof readers / sizeof *readers };
+
+static const char *
+read_site_name(const PlanReader *r, int site)
+{
+	(void)r;
+	for (int i = 0; i < N_READERS; i++)
+		if (readers[i].site == site)
+			return site_table[site].name;
+	return NULL;
+}
+
+static bool
+site_is_layered(int site)
+{
+	return site_table[site].layered;
+}
+
+static bool
+check_activations(Arena *a, Diag *d, const Json *v)
+{
+	return schema_check(a, d, v, O_ACTIVATIONS);
+}
+
+static bool
+set_activations(PlanReader *r, const Json *v, int site, uint32_t layer)
+{
+	const uint32_t bits = number(v, "bits"), group = number(v, "group");
+	const Json *clip = json_get(v, "clip");
+	const bool grouped = says(v, "granularity", "group");
+	PlanFormat f = {.loc = v->loc, .clip = clip ? (float)clip->number : 1.0F};
+	bool ok = true;
+	if (bits == 32) {
+		ok = float_format(r, v, bits, &f);
+	} else {
+		f.format = (Format){.kind = NUMBER_INT,
+				    .bits = (uint8_t)bits,
+				    .scale_bits = 32,
+				    .group = group};
+		ok = zero_point(r, v, &f);
+		if (!grouped)
+			ok = !refuse(r, v, "group", "a scale is for a whole token") && ok;
+		if (grouped && !group) {
+			diag_error(
+				r->d, v->loc, E_PLAN_FORMAT,
+				"\"granularity\": \"group\" wants \"group\", the columns of one");
+			ok = false;
+		}
+	}
+	if (ok)
+		r->plan->activations[site][layer] = f;
+	return ok;
+}
+
+/* A weight group is a whole number of activation groups: their products have one scale each. */
+static void
+check_groups(PlanReader *r)
+{
+	for (int i = 0; i < N_READERS; i++) {
+		const uint32_t layers = site_table[readers[i].site].layered ? r->model->n_layer : 1;
+		for (uint32_t l = 0; l < layers; l++) {
+			const PlanFormat *a = &r->plan->activations[readers[i].site][l];
+			const PlanFormat *w = &r->plan->weights[readers[i].role][l];
+			if (!a->format.group || !w->format.group ||
+			    w->format.group % a->format.group == 0)
+				continue;
+			diag_error(
+				r->d, a->loc, E_PLAN_FORMAT,
+				"activation groups of %u do not divide the groups of %u of '%s', "
+				"which reads them",
+				a->format.group, w->format.group, role_names[readers[i].role]);
+			diag_note(r->d, w->loc, "the weights' format is here");
+			break;
+		}
+	}
+}
+
+/* ---- cache -------------------------------------------------------------------------------- */
+
+static const char *
+layer_name(const PlanReader *r, int i)
+{
+	(void)r;
+	(void)i;
+	return "";
+}
+
+static bool
+always_layered(int i)
+{
+	(void)i;
+	return true;
+}
+
+static bool
+check_kv(Arena *a, Diag *d, const Json *v)
+{
+	return schema_check(a, d, v, O_KV);
+}
+
+static bool
+set_kv(PlanReader *r, const Json *v, int i, uint32_t layer)
+{
+	const uint32_t bits = number(v, "bits"), query = number(v, "query");
+	PlanFormat f = {.loc = v->loc};
+	(void)i;
+	if (bits >= 16) {
+		if (!float_format(r, v, bits, &f))
+			return false;
+	} else {
+		f.format = (Format){.kind = NUMBER_INT, .bits = (uint8_t)bits, .scale_bits = 32};
+		f.query_bits = query ? (uint8_t)query : 16;
+		if (!zero_point(r, v, &f))
+			return false;
+	}
+	r->plan->kv[layer] = f;
+	return true;
+}
+
+static void
+read_kv(PlanReader *r, const Json *kv)
+{
+	static const Places places = {"layer", 1, layer_name, always_layered};
+	if (!schema_is_single(kv, O_KV) && kv->count) {
+		rules_apply(r, kv, &places, check_kv, set_kv);
+		return;
+	}
+	bool ok = check_kv(r->arena, r->d, kv);
+	for (uint32_t l = 0; ok && l < r->model->n_layer; l++)
+		ok = set_kv(r, kv, 0, l);
+}
+
+/* ---- the sections ------------------------------------------------------------------------- */
+
+void
+read_formats(PlanReader *r)
+{
+	static const Places tensors = {"matrix", ROLE_COUNT, matrix_name, role_is_layered};
+	static const Places sites = {"site that a linear reads", SITE_COUNT, read_site_name,
+				     site_is_layered};
+	const Json *weights = json_get(r->json, "weights");
+	const Json *activations = json_get(r->json, "activations");
+	const Json *kv = json_get(r->json, "kv");
+	if (weights)
+		rules_apply(r, weights, &tensors, check_weights, set_weights);
+	share_tied(r->model, r->plan);
+	if (activations)
+		rules_apply(r, activations, &sites, check_activations, set_activations);
+	check_groups(r);
+	if (kv)
+		read_kv(r, kv);
+}

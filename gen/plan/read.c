@@ -1,0 +1,143 @@
+/* A plan's file, its model and its sidecar; the sections have files of their own. */
+#include "gen/plan/reader.h"
+
+#include <string.h>
+
+enum { PLAN_BYTES_MAX = 4 << 20 };
+
+static void
+digest_of(const void *data, size_t size, uint8_t digest[32])
+{
+	Sha256 s;
+	sha256_init(&s);
+	sha256_update(&s, data, size);
+	sha256_final(&s, digest);
+}
+
+static void
+read_model(PlanReader *r)
+{
+	const Json *model = json_get(r->json, "model");
+	const Json *arch = json_get(model, "arch"), *digest = json_get(model, "sha256");
+	if (arch && strcmp(arch->string, r->model->arch)) {
+		diag_error(r->d, arch->loc, E_PLAN_MODEL, "the plan is for '%s', the model is '%s'",
+			   arch->string, r->model->arch);
+		return;
+	}
+	if (digest)
+		digest_matches(r, digest, r->model->sha256,
+			       arena_printf(r->arena, "the model %s", r->model->file));
+}
+
+/* A path beside the plan's. */
+static const char *
+beside(Arena *a, const char *plan, const char *file)
+{
+	const char *slash = strrchr(plan, '/');
+	if (*file == '/' || !slash)
+		return file;
+	return arena_printf(a, "%.*s/%s", (int)(slash - plan), plan, file);
+}
+
+/* The model that the sidecar says it was made for. */
+static void
+check_sidecar_model(PlanReader *r)
+{
+	const Json *digest = json_get(r->data->metadata, "model_sha256");
+	const Json *want = json_get(json_get(r->json, "model"), "sha256");
+	if (!digest || !want)
+		return;
+	if (digest->kind == JSON_STRING && !strcmp(digest->string, want->string))
+		return;
+	diag_error(r->d, digest->loc, E_PLAN_MODEL, "the data was made for another model");
+	diag_note(r->d, want->loc, "the plan's model is this one");
+}
+
+static void
+read_sidecar(PlanReader *r, const uint8_t *data, size_t size)
+{
+	const Json *section = json_get(r->json, "data");
+	const Json *file = json_get(section, "file"), *pinned = json_get(section, "sha256");
+	Mapped map = {data, size};
+	const char *error;
+	uint8_t digest[32];
+	if (!file)
+		return;
+	const char *path = beside(r->arena, r->plan->file, file->string);
+	r->data_broken = true;
+	if (!data && !file_map(path, &map, &error)) {
+		diag_error(r->d, file->loc, E_FILE, "cannot read %s: %s", path, error);
+		return;
+	}
+	r->plan->data_file = path;
+	if (pinned) {
+		digest_of(map.data, map.size, digest);
+		if (!digest_matches(r, pinned, digest, path))
+			return;
+	}
+	r->data = safetensors_read_memory(r->arena, r->d, path, map.data, map.size);
+	if (!r->data)
+		return;
+	r->data_broken = false;
+	r->data_used = ARENA_ARRAY(r->arena, bool, r->data->count + 1);
+	check_sidecar_model(r);
+}
+
+Plan *
+plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t size,
+		 const uint8_t *data, size_t data_size, const Model *m)
+{
+	const int before = diag_errors(d);
+	PlanReader r = {.arena = run, .d = d, .model = m, .plan = plan_new(run, m)};
+	const Loc loc = {diag_file(d, path, text, size), 0};
+	r.plan->file = path;
+	if (size > PLAN_BYTES_MAX) {
+		diag_error(d, loc, E_JSON, "a plan of more than %d bytes is refused",
+			   PLAN_BYTES_MAX);
+		diag_hint(d, "numbers in bulk go into the safetensors file");
+		return NULL;
+	}
+	digest_of(text, size, r.plan->sha256);
+	r.json = json_parse(run, d, loc.file, 0, text, size);
+	if (!r.json)
+		return NULL;
+	const bool whole = schema_check(run, d, r.json, O_PLAN);
+	/* Of a plan of another version nothing is understood; wrong sections end here too. */
+	if (!whole)
+		return NULL;
+	r.plan->stored = json_get(r.json, "stored") && json_get(r.json, "stored")->boolean;
+	read_model(&r);
+	read_sidecar(&r, data, data_size);
+	read_transforms(&r);
+	read_formats(&r);
+	read_codes(&r);
+	return diag_errors(d) == before ? r.plan : NULL;
+}
+
+Plan *
+plan_read(Arena *run, Diag *d, const char *path, const Model *m)
+{
+	Mapped map;
+	const char *error;
+	if (!file_map(path, &map, &error)) {
+		diag_error(d, (Loc){0}, E_FILE, "cannot read %s: %s", path, error);
+		return NULL;
+	}
+	return plan_read_memory(run, d, path, map.size ? (const char *)map.data : "", map.size,
+				NULL, 0, m);
+}
+
+bool
+plan_wants_digest(const char *path)
+{
+	static const char word[] = "\"sha256\"";
+	Mapped map;
+	const char *error;
+	bool found = false;
+	if (!file_map(path, &map, &error))
+		return false;
+	for (size_t i = 0; !found && i + sizeof word - 1 <= map.size; i++)
+		found = !memcmp(map.data + i, word, sizeof word - 1);
+	file_unmap(&map);
+	return found;
+}
