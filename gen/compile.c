@@ -135,7 +135,8 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 		const char *name = slash ? slash + 1 : o->out;
 		if (!artefact_name_ok(name)) {
 			diag_error(d, (Loc){0}, E_OUTPUT, "'%s' cannot name an artefact", name);
-			diag_hint(d, "letters, digits, '.', '_' and '-', not '.' or '-' first");
+			diag_hint(d, "64 letters, digits, '.', '_' and '-' at most, not '.' or '-' "
+				     "first");
 			return false;
 		}
 		if (!artefact_ident_free(emit_ident(run, name))) {

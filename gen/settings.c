@@ -75,12 +75,9 @@ rule_parse(Diag *d, Arena *a, const char *rule, const Pattern **pattern, Format 
 		diag_error(d, (Loc){0}, E_PATTERN, "'%s' is no pattern: %s", text, why);
 		return false;
 	}
-	for (const char *s = equals + 1; *s || s == equals + 1;) {
-		const size_t n = strcspn(s, ",");
-		if (!rule_item(d, rule, arena_strndup(a, s, n), f))
+	for (const char *s = equals + 1; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL)
+		if (!rule_item(d, rule, arena_strndup(a, s, strcspn(s, ",")), f))
 			return false;
-		s += n + (s[n] == ',');
-	}
 	if (!f->bits) {
 		diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s' does not say the bits", rule);
 		return false;

@@ -14,7 +14,10 @@
 enum { PATHS_MAX = 64, CHILDREN_MAX = 64, PAUSE_MS = 10, CHILDREN_MS = 1000, REMOVE_TRIES = 50 };
 
 /* The one piece of state of the program: temporary files and children that it must not leave. */
-static char *paths[PATHS_MAX];
+static struct {
+	char *path;
+	bool if_empty;
+} paths[PATHS_MAX];
 static int children[CHILDREN_MAX];
 static bool ending;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -34,16 +37,29 @@ ending_cancel(void)
 
 /* ---- what must go ------------------------------------------------------------------------- */
 
-void
-cleanup_add(const char *path)
+static void
+add_path(const char *path, bool if_empty)
 {
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < PATHS_MAX; i++)
-		if (!paths[i]) {
-			paths[i] = strdup(path);
+		if (!paths[i].path) {
+			paths[i].path = strdup(path);
+			paths[i].if_empty = if_empty;
 			break;
 		}
 	pthread_mutex_unlock(&lock);
+}
+
+void
+cleanup_add(const char *path)
+{
+	add_path(path, false);
+}
+
+void
+cleanup_add_empty(const char *path)
+{
+	add_path(path, true);
 }
 
 void
@@ -51,9 +67,9 @@ cleanup_remove(const char *path)
 {
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < PATHS_MAX; i++)
-		if (paths[i] && !strcmp(paths[i], path)) {
-			free(paths[i]);
-			paths[i] = NULL;
+		if (paths[i].path && !strcmp(paths[i].path, path)) {
+			free(paths[i].path);
+			paths[i].path = NULL;
 			break;
 		}
 	pthread_mutex_unlock(&lock);
@@ -125,17 +141,27 @@ end_children(void)
 	}
 }
 
+/* Again and again while another thread or a dying child still makes files in it. */
+static void
+remove_for_sure(const char *path)
+{
+	struct stat st;
+	for (int tries = 0; tries < REMOVE_TRIES; tries++) {
+		remove_tree(path);
+		if (lstat(path, &st) && errno == ENOENT)
+			break;
+		wait_briefly();
+	}
+}
+
 void
 cleanup_run(void)
 {
-	struct stat st;
 	end_children();
-	for (int i = 0; i < PATHS_MAX; i++)
-		/* Again while another thread or a dying child still makes files in it. */
-		for (int tries = 0; paths[i] && tries < REMOVE_TRIES; tries++) {
-			remove_tree(paths[i]);
-			if (lstat(paths[i], &st) && errno == ENOENT)
-				break;
-			wait_briefly();
-		}
+	for (int i = PATHS_MAX - 1; i >= 0; i--) {
+		if (paths[i].path && paths[i].if_empty)
+			rmdir(paths[i].path);
+		else if (paths[i].path)
+			remove_for_sure(paths[i].path);
+	}
 }

@@ -114,8 +114,10 @@ void fatal_bug(const char *file, int line, const char *format, ...)
 void ending_begin(void);
 /* Gives the right back: what lay between is not torn by a signal. */
 void ending_cancel(void);
-/* Temporary files and folders to remove should the program end early. */
+/* Temporary files and folders to remove should the program end early, the latest first. */
 void cleanup_add(const char *path);
+/* A folder made on the way: removed only if it is empty by then. */
+void cleanup_add_empty(const char *path);
 void cleanup_remove(const char *path);
 /* Children to end first, each the leader of a process group; one that comes too late is killed. */
 void cleanup_add_child(int pid);

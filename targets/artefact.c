@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 64, ARGUMENTS_MAX = 96, SOURCES_MAX = 16 };
+enum { FILES_MAX = 64, ARGUMENTS_MAX = 96, SOURCES_MAX = 16, LOG_MAX = 4000 };
 
 bool
 artefact_name_ok(const char *name)
@@ -182,7 +182,7 @@ artefact_ident_free(const char *ident)
 /* ---- the C compiler ----------------------------------------------------------------------- */
 
 typedef struct Source {
-	const char *object, *log;
+	const char *file, *object, *log;
 	bool in_library, is_runner;
 } Source;
 
@@ -219,7 +219,11 @@ show_log(const char *log)
 	const char *error;
 	if (!file_map(log, &m, &error))
 		return;
-	fwrite(m.data, 1, m.size < 4000 ? m.size : 4000, stderr);
+	size_t n = m.size < LOG_MAX ? m.size : LOG_MAX;
+	while (n < m.size && n && m.data[n - 1] != '\n')
+		n--;
+	fwrite(m.data, 1, n, stderr);
+	fputs(n < m.size ? "...\n" : n && m.data[n - 1] != '\n' ? "\n" : "", stderr);
 	file_unmap(&m);
 }
 
@@ -233,8 +237,9 @@ no_tool(const char *tool, const char *error, const char *hint)
 			  tool, error, hint);
 }
 
+/* what: the file that it is to make or to read. */
 static void
-run_tool(const Build *b, const Arguments *a, const char *log, const char *hint)
+run_tool(const Build *b, const Arguments *a, const char *what, const char *log, const char *hint)
 {
 	const char *error = NULL;
 	const int status = process_run(b->dir, a->v, log, &error);
@@ -244,7 +249,7 @@ run_tool(const Build *b, const Arguments *a, const char *log, const char *hint)
 		ending_begin();
 		show_log(log);
 		fatal_environment("'%s' failed with status %d on %s (its words are above)", a->v[0],
-				  status, a->v[a->n - 1]);
+				  status, what);
 	}
 	unlink(log);
 }
@@ -265,7 +270,8 @@ compile_one(void *arg, int i)
 	if (j->sources[i].is_runner)
 		write_runner(j->b, j->runner);
 	if (!j->b->o->sources_only)
-		run_tool(j->b, &j->arguments[i], j->sources[i].log, no_compiler);
+		run_tool(j->b, &j->arguments[i], j->sources[i].file, j->sources[i].log,
+			 no_compiler);
 }
 
 static void
@@ -274,7 +280,8 @@ add_source(CompileJob *j, const char *stem, const char *flags, bool in_library)
 	Arena *run = j->b->run;
 	INVARIANT(j->n < SOURCES_MAX);
 	Arguments *a = &j->arguments[j->n];
-	j->sources[j->n++] = (Source){.object = arena_printf(run, "%s.o", stem),
+	j->sources[j->n++] = (Source){.file = arena_printf(run, "%s.c", stem),
+				      .object = arena_printf(run, "%s.o", stem),
 				      .log = arena_printf(run, "%s/%s.log", j->b->dir, stem),
 				      .in_library = in_library};
 	argument_words(run, a, j->b->o->cc);
@@ -285,7 +292,7 @@ add_source(CompileJob *j, const char *stem, const char *flags, bool in_library)
 	argument(a, "-c");
 	argument(a, "-o");
 	argument(a, j->sources[j->n - 1].object);
-	argument(a, arena_printf(run, "%s.c", stem));
+	argument(a, j->sources[j->n - 1].file);
 }
 
 static void
@@ -299,7 +306,7 @@ archive(Build *b, const CompileJob *j)
 	for (int i = 0; i < j->n; i++)
 		if (j->sources[i].in_library)
 			argument(&a, j->sources[i].object);
-	run_tool(b, &a, staged(b, "ar.log"), no_archiver);
+	run_tool(b, &a, library, staged(b, "ar.log"), no_archiver);
 	add_file(b, library);
 }
 
@@ -316,7 +323,7 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
-	run_tool(b, &a, staged(b, "link.log"), no_compiler);
+	run_tool(b, &a, b->x->name, staged(b, "link.log"), no_compiler);
 	add_file(b, b->x->name);
 }
 
@@ -391,7 +398,9 @@ make_parents(Arena *run, const char *path)
 		if (*c != '/')
 			continue;
 		*c = 0;
-		if (mkdir(p, 0777) && errno != EEXIST)
+		if (!mkdir(p, 0777))
+			cleanup_add_empty(p);
+		else if (errno != EEXIST)
 			fatal_environment("cannot make the folder %s: %s", p, strerror(errno));
 		*c = '/';
 	}
@@ -459,7 +468,9 @@ publish(const Build *b)
 {
 	check_place(b);
 	ending_begin();
-	if (mkdir(b->o->out, 0777) && errno != EEXIST)
+	if (!mkdir(b->o->out, 0777))
+		cleanup_add_empty(b->o->out);
+	else if (errno != EEXIST)
 		fatal_environment("cannot make the folder %s: %s", b->o->out, strerror(errno));
 	for (int i = 0; i < b->n_files; i++) {
 		const char *from = staged(b, b->files[i].name);
