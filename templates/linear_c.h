@@ -192,35 +192,20 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 
 /* ---- a block ------------------------------------------------------------------------------ */
 
+/* One unit of any kind: `width` columns from k on; its group's scales, its own line sets at w. */
 LATHE_INLINE void
-linear_unit(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a, int k,
-	    int unit, const float *e, const float *f, float *acc)
+linear_unit(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
+	    const Act *a, int k, int unit, float *acc)
 {
-	if (s.planes == 0)
-		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
-	else
-		linear_unit_int(s, mt, width, w, a, k, unit, e, f, acc);
-}
-
-/* `width` columns that share the scales at `scales`; their line sets begin at w. */
-LATHE_INLINE void
-linear_group(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
-	     const Act *a, int k, int unit, float *acc)
-{
-	const int sums = s.sums < width ? s.sums : width;
 	float e[LINEAR_ROWS], f[LINEAR_ROWS] = {0};
 
 	linear_numbers(s.scale_bits, scales, e);
 	if (s.minimum)
 		linear_numbers(s.scale_bits, scales + s.scale_bits * 4, f);
-	for (int i = 0; i < width / sums; i++) {
-		linear_unit(s, mt, sums, w, a, k, unit, e, f, acc);
-		w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
-		k += sums;
-		unit++;
-	}
-	if (width % sums)
-		linear_unit(s, mt, width % sums, w, a, k, unit, e, f, acc);
+	if (s.planes == 0)
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+	else
+		linear_unit_int(s, mt, width, w, a, k, unit, e, f, acc);
 }
 
 /* Adds a run's partial sums to the totals in y; the first run begins them. */
@@ -234,29 +219,31 @@ linear_total(const int mt, int run, const float *acc, float *y)
 LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
-	const int columns = s.k / s.split, chunk = s.group < columns ? s.group : columns;
-	const int sums = s.sums < chunk ? s.sums : chunk, units = (chunk + sums - 1) / sums;
-	const ptrdiff_t bytes = (ptrdiff_t)linear_sets(s, chunk) * LINEAR_SET;
+	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
 	const uint8_t *scales = w;
 	int k = 0, unit = 0;
 
 	for (int run = 0; run < s.split; run++) {
 		float acc[LINEAR_TOKENS * LINEAR_ROWS] = {0};
 
-		for (int g = 0; g < columns / chunk; g++) {
-			/* a row scale serves all runs */
-			if (s.group <= columns || run == 0) {
+		LATHE_UNROLL(1)
+		for (int i = 0; i < columns / sums; i++) {
+			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
 				w += linear_header(s);
 			}
-			linear_group(s, mt, chunk, scales, w, a, k, unit, acc);
-			w += bytes;
-			k += chunk;
-			unit += units;
+			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
+			w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+			k += sums;
+			unit++;
 		}
-		if (columns % chunk)
-			linear_group(s, mt, columns % chunk, w, w + linear_header(s), a, k, unit,
-				     acc);
+		if (columns % sums) {
+			if (s.sums >= s.group || k % s.group == 0) {
+				scales = w;
+				w += linear_header(s);
+			}
+			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
+		}
 		linear_total(mt, run, acc, y);
 	}
 	if (s.planes && !s.act_group)

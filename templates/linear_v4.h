@@ -388,25 +388,11 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 
 /* ---- a block ------------------------------------------------------------------------------ */
 
-/* One unit of any kind. */
+/* One unit of any kind: `width` columns from k on; its group's scales, its own line sets at w. */
 LATHE_INLINE void
-linear_unit(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a, int k,
-	    int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+linear_unit(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
+	    const Act *a, int k, int unit, __m512 (*acc)[2])
 {
-	if (s.planes == 0)
-		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
-	else if (mt == 1)
-		linear_unit_one(s, width, w, a, k, unit, e, f, acc[0]);
-	else
-		linear_unit_tile(s, mt, width, w, a, k, unit, e, f, acc);
-}
-
-/* `width` columns that share the scales at `scales`; their line sets begin at w. */
-LATHE_INLINE void
-linear_group(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
-	     const Act *a, int k, int unit, __m512 (*acc)[2])
-{
-	const int sums = s.sums < width ? s.sums : width;
 	const uint8_t *minima = scales + s.scale_bits * 4;
 	const __m512 e[2] = {linear_scales(s, scales, 0), linear_scales(s, scales, 1)};
 	__m512 f[2] = {e[0], e[1]};
@@ -415,14 +401,12 @@ linear_group(const Linear s, const int mt, const int width, const uint8_t *scale
 		f[0] = linear_scales(s, minima, 0);
 		f[1] = linear_scales(s, minima, 1);
 	}
-	for (int i = 0; i < width / sums; i++) {
-		linear_unit(s, mt, sums, w, a, k, unit, e, f, acc);
-		w += linear_sets(s, sums) * LINEAR_SET;
-		k += sums;
-		unit++;
-	}
-	if (width % sums)
-		linear_unit(s, mt, width % sums, w, a, k, unit, e, f, acc);
+	if (s.planes == 0)
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+	else if (mt == 1)
+		linear_unit_one(s, width, w, a, k, unit, e, f, acc[0]);
+	else
+		linear_unit_tile(s, mt, width, w, a, k, unit, e, f, acc);
 }
 
 /* Adds a run's partial sums to the totals in y; the first run begins them. */
@@ -445,9 +429,7 @@ linear_total(const int mt, int run, __m512 (*acc)[2], float *y)
 LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
-	const int columns = s.k / s.split, chunk = s.group < columns ? s.group : columns;
-	const int sums = s.sums < chunk ? s.sums : chunk, units = (chunk + sums - 1) / sums;
-	const ptrdiff_t bytes = linear_sets(s, chunk) * LINEAR_SET;
+	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
 	const uint8_t *scales = w;
 	int k = 0, unit = 0;
 
@@ -457,20 +439,24 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 		LATHE_UNROLL(8)
 		for (int m = 0; m < mt; m++)
 			acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-		for (int g = 0; g < columns / chunk; g++) {
-			/* a row scale serves all runs */
-			if (s.group <= columns || run == 0) {
+		LATHE_UNROLL(1)
+		for (int i = 0; i < columns / sums; i++) {
+			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
 				w += linear_header(s);
 			}
-			linear_group(s, mt, chunk, scales, w, a, k, unit, acc);
-			w += bytes;
-			k += chunk;
-			unit += units;
+			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
+			w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+			k += sums;
+			unit++;
 		}
-		if (columns % chunk)
-			linear_group(s, mt, columns % chunk, w, w + linear_header(s), a, k, unit,
-				     acc);
+		if (columns % sums) {
+			if (s.sums >= s.group || k % s.group == 0) {
+				scales = w;
+				w += linear_header(s);
+			}
+			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
+		}
 		linear_total(mt, run, acc, y);
 	}
 	if (s.planes && !s.act_group) {
