@@ -432,3 +432,12 @@ vf_from_int(vi a)
 	LATHE_LANES x.e[l_] = (float)a.e[l_];
 	return x;
 }
+
+/* x[i] + x[i ^ s] where i & s is 0, else x[i ^ s] - x[i]: s is 1, 2, 4 or 8, a literal. */
+LATHE_INLINE vf
+vf_butterfly(vf x, const int s)
+{
+	vf y;
+	LATHE_LANES y.e[l_] = l_ & s ? x.e[l_ ^ s] - x.e[l_] : x.e[l_] + x.e[l_ ^ s];
+	return y;
+}

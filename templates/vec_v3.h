@@ -357,3 +357,25 @@ vf_from_int(vi x)
 {
 	return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }
+
+/* x[i] + x[i ^ s] where i & s is 0, else x[i ^ s] - x[i]: s is 1, 2, 4 or 8, a literal. The product
+ * with 1 or -1 is exact, so the fma rounds once, as an addition does. */
+LATHE_INLINE __m256
+vf_butterfly_half(__m256 x, const int s)
+{
+	const __m256 other = s == 1   ? _mm256_permute_ps(x, 0xb1)
+			     : s == 2 ? _mm256_permute_ps(x, 0x4e)
+				      : _mm256_permute2f128_ps(x, x, 1);
+	const __m256 one = s == 1   ? _mm256_setr_ps(1, -1, 1, -1, 1, -1, 1, -1)
+			   : s == 2 ? _mm256_setr_ps(1, 1, -1, -1, 1, 1, -1, -1)
+				    : _mm256_setr_ps(1, 1, 1, 1, -1, -1, -1, -1);
+	return _mm256_fmadd_ps(x, one, other);
+}
+
+LATHE_INLINE vf
+vf_butterfly(vf x, const int s)
+{
+	if (s == 8)
+		return (vf){_mm256_add_ps(x.a, x.b), _mm256_sub_ps(x.a, x.b)};
+	return (vf){vf_butterfly_half(x.a, s), vf_butterfly_half(x.b, s)};
+}

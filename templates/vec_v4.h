@@ -326,3 +326,17 @@ vf_from_int(vi a)
 {
 	return _mm512_cvtepi32_ps(a);
 }
+
+/* x[i] + x[i ^ s] where i & s is 0, else x[i ^ s] - x[i]: s is 1, 2, 4 or 8, a literal. The product
+ * with 1 or -1 is exact, so the fma rounds once, as an addition does. */
+LATHE_INLINE vf
+vf_butterfly(vf x, const int s)
+{
+	const __m512 other = s == 1   ? _mm512_permute_ps(x, 0xb1)
+			     : s == 2 ? _mm512_permute_ps(x, 0x4e)
+			     : s == 4 ? _mm512_shuffle_f32x4(x, x, 0xb1)
+				      : _mm512_shuffle_f32x4(x, x, 0x4e);
+	const __mmask16 odd = s == 1 ? 0xaaaa : s == 2 ? 0xcccc : s == 4 ? 0xf0f0 : 0xff00;
+	const __m512 one = _mm512_mask_blend_ps(odd, _mm512_set1_ps(1.0f), _mm512_set1_ps(-1.0f));
+	return _mm512_fmadd_ps(x, one, other);
+}
