@@ -14,7 +14,8 @@ typedef struct ArtefactOptions {
 	const char *ar;		 /* "ar" */
 	bool sources_only;	 /* --emit=c */
 	int jobs;
-	int n_golden;		   /* tokens of the golden vector; 0: chosen by the model's size */
+	int n_golden;		   /* tokens of the golden vector, cut to the model's context; 0:
+				      chosen by the model's size */
 	const char *const *inputs; /* files that the artefact depends on, for the depfile */
 	int n_inputs;
 	void (*progress)(void *arg, const char *step); /* may be null */
@@ -54,7 +55,8 @@ typedef struct Build {
 	const char *const *flags; /* of the C compiler, all files */
 } Build;
 
-/* Golden vectors of the runner (templates/runner_golden.h) by the contract interpreter. */
+/* Golden vectors of the runner (templates/runner_golden.h) by the contract interpreter: n_tokens as
+ * ArtefactOptions.n_golden, memory from run. */
 void golden_emit(Text *t, Arena *run, const Graph *g, int n_tokens, int jobs);
 /* manifest.json, NAME.spdx.json, NAME.pc, NAME.d, the CMake package, the text report. */
 void manifest_write(Build *b);

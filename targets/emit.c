@@ -85,10 +85,12 @@ emit_template(Text *t, const Artefact *x, const char *template_name)
 	while (i < size) {
 		const char *at = memchr(s + i, '@', size - i);
 		const char *end = at ? memchr(at + 1, '@', size - (size_t)(at + 1 - s)) : NULL;
-		if (!end || end - at > KEY_MAX) {
+		if (!at) {
 			text_add(t, s + i, size - i);
 			return;
 		}
+		if (!end || end - at > KEY_MAX)
+			BUG("template %s: an @ that begins no hole", template_name);
 		char key[KEY_MAX + 1] = {0};
 		memcpy(key, at + 1, (size_t)(end - at - 1));
 		const char *value = hole_value(t->arena, x, key);
@@ -144,8 +146,6 @@ emit_sizes(Text *t, const Artefact *x)
 		{"SCRATCH_BYTES",
 		 g->arena_bytes_per_token + round_up(emit_scratch_floats(x) * 4, 64),
 		 "a worker's own: buffers of one token, then rows inside kernels"},
-		{"ROPE_COS", x->layout->rope_cos, "in the weights: [N_CTX][HEAD_DIM / 2] f32"},
-		{"ROPE_SIN", x->layout->rope_sin, ""},
 	};
 	text_line(t, "enum {");
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -155,6 +155,9 @@ emit_sizes(Text *t, const Artefact *x)
 			  sizes[i].what[0] ? " */" : "");
 	}
 	text_line(t, "};");
+	text_line(t, "/* Rotations, in the weights: [N_CTX][HEAD_DIM / 2] f32 each. */");
+	text_line(t, "#define ROPE_COS UINT64_C(%llu)", (unsigned long long)x->layout->rope_cos);
+	text_line(t, "#define ROPE_SIN UINT64_C(%llu)", (unsigned long long)x->layout->rope_sin);
 	text_line(t, "#define WEIGHTS_BYTES UINT64_C(%llu)", (unsigned long long)x->layout->bytes);
 }
 
@@ -264,8 +267,10 @@ emit_stages(Text *t, const Artefact *x, const Target *target)
 	for (int f = 0; f < g->count; f++) {
 		const Unit *u = layout_unit(x->layout, f);
 		const int layer = g->funcs[f].layer < 0 ? 0 : g->funcs[f].layer;
-		text_line(t, "{%s_phases, (int)(sizeof %s_phases / sizeof *%s_phases), %d, %d},",
-			  u->ident, u->ident, u->ident, layer, f == g->count - 1);
+		text_line(t,
+			  "{%s_phases, (int)(sizeof %s_phases / sizeof *%s_phases), %d, %d}, /* %s "
+			  "*/",
+			  u->ident, u->ident, u->ident, layer, f == g->count - 1, g->funcs[f].name);
 	}
 	text_line(t, "};");
 	text_blank(t);

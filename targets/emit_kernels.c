@@ -1,9 +1,11 @@
 /*
  * Kernels as C functions. A rows kernel is a loop over tokens with one line an op; a linear kernel
- * calls a specialised function per matrix; a phase is the kernels between two barriers.
+ * calls a specialised function per matrix; a phase is the kernels between two barriers. Buffers
+ * are named constants (buffer_name), values are numbered as in the IR of report.txt.
  */
 #include "emit.h"
 
+#include <ctype.h>
 #include <string.h>
 
 typedef struct Emit {
@@ -40,6 +42,32 @@ buffer_offset(const Emit *e, const Value *v)
 {
 	INVARIANT(v->buffer >= 0);
 	return e->f->buffers[v->buffer].offset;
+}
+
+/* Whether a value has a place in the arena (the logits are the caller's memory). */
+static bool
+has_place(const Emit *e, const Value *v)
+{
+	return v->op != OP_OUTPUT && v->buffer >= 0 && !e->f->buffers[v->buffer].caller;
+}
+
+/* What a value is called: its tensor, else its op. */
+static const char *
+value_word(const Value *v)
+{
+	return v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op);
+}
+
+/* "LAYER0_V4_Q": the constant that is the offset of a value's buffer. */
+static const char *
+buffer_name(const Emit *e, const Value *v)
+{
+	INVARIANT(has_place(e, v));
+	char *s = arena_printf(e->t->arena, "%s_v%d_%s", e->u->ident, value_index(e, v),
+			       value_word(v));
+	for (char *c = s; *c; c++)
+		*c = (char)toupper((unsigned char)*c);
+	return s;
 }
 
 static bool
@@ -82,7 +110,7 @@ kernel_name(const Emit *e, const Kernel *k)
 	text_printf(t, "%s_%d", e->u->ident, (int)(k - e->f->kernels));
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = kernel_value(e, k, i);
-		text_printf(t, "_%s", v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op));
+		text_printf(t, "_%s", value_word(v));
 	}
 	return t->text;
 }
@@ -152,7 +180,7 @@ kernel_epilogue(const Emit *e, const Kernel *k)
 }
 
 static void
-emit_linear(Text *t, const Artefact *x, Format w, const Value *act, Epilogue epilogue)
+emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 {
 	const RowLayout row = row_layout(act);
 	const char *fn = linear_name(t->arena, w, act);
@@ -164,6 +192,8 @@ emit_linear(Text *t, const Artefact *x, Format w, const Value *act, Epilogue epi
 	format_print(words, a);
 	text_printf(words, " activations, %d columns", k);
 	const uint32_t sums = act->sums ? act->sums : (uint32_t)k;
+	/* The name says all that the specification depends on. */
+	INVARIANT(act->sums == linear_sums(w, a, act->width));
 	const char *const fields[] = {"is_float", "bits",   "scale_bits", "minimum", "group",
 				      "k",	  "planes", "act_group",  "sums",    "split"};
 	const int values[] = {format_is_float(w),
@@ -191,7 +221,6 @@ emit_linear(Text *t, const Artefact *x, Format w, const Value *act, Epilogue epi
 		  epilogues[epilogue].name, epilogues[epilogue].arguments);
 	text_line(t, "}");
 	text_blank(t);
-	(void)x;
 }
 
 void
@@ -222,7 +251,7 @@ emit_linears(Text *t, const Artefact *x)
 				continue;
 			INVARIANT(n_done < 4096);
 			done[n_done++] = name;
-			emit_linear(t, x, w, act, epilogue);
+			emit_linear(t, w, act, epilogue);
 		}
 	}
 }
@@ -234,28 +263,30 @@ static void
 emit_tiles(const Emit *e, const Value *v)
 {
 	const RowLayout row = row_layout(v);
-	const unsigned long long at = buffer_offset(e, v);
-	Text *words = text_new(e->t->arena);
-	format_print(words, v->format);
-	text_line(e->t, "/* %%%d: %s[%u], %u partial sums */", value_index(e, v), words->text,
-		  v->width, row.n_sums);
+	const char *at = buffer_name(e, v);
+	text_line(e->t, "/* The arrays of %%%d, %u partial sum%s a token. */", value_index(e, v),
+		  row.n_sums, row.n_sums == 1 ? "" : "s");
 	text_line(e->t, "static Parts");
 	text_line(e->t, "%s_v%d(Rows r)", e->u->ident, value_index(e, v));
 	text_line(e->t, "{");
 	text_line(e->t, "Parts a = {0};");
-	if (row.planes) {
-		text_line(e->t, "a.hi = part_at(r, %llu);", at + row.hi);
-		if (row.planes == 2)
-			text_line(e->t, "a.lo = part_at(r, %llu);", at + row.lo);
-		text_line(e->t, "a.sum_hi = part_at(r, %llu);", at + row.sum_hi);
-		if (row.planes == 2)
-			text_line(e->t, "a.sum_lo = part_at(r, %llu);", at + row.sum_lo);
-		text_line(e->t, "a.scale = part_at(r, %llu);", at + row.scale);
-	} else {
-		text_line(e->t, "a.x = part_at(r, %llu);", at + row.x);
-		if (row.n_sums)
-			text_line(e->t, "a.xsum = part_at(r, %llu);", at + row.xsum);
-	}
+	const struct {
+		const char *name;
+		bool there;
+		uint64_t offset;
+	} parts[] = {
+		{"hi", row.planes > 0, row.hi},
+		{"lo", row.planes == 2, row.lo},
+		{"sum_hi", row.planes > 0, row.sum_hi},
+		{"sum_lo", row.planes == 2, row.sum_lo},
+		{"scale", row.planes > 0, row.scale},
+		{"x", row.planes == 0, row.x},
+		{"xsum", row.planes == 0 && row.n_sums, row.xsum},
+	};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		if (parts[i].there)
+			text_line(e->t, "a.%s = part_at(r, %s + %llu);", parts[i].name, at,
+				  (unsigned long long)parts[i].offset);
 	text_line(e->t, "return a;");
 	text_line(e->t, "}");
 	text_blank(e->t);
@@ -274,8 +305,8 @@ row_expression(const Emit *e, const Kernel *k, const Value *v)
 	const Kernel *from = kernel_of(e, v);
 	const bool own = from && phase_repeats(e, from->phase);
 	INVARIANT(!own);
-	return arena_printf(a, "row_at(shared_rows(m), %llu, %u, %s)", buffer_offset(e, v) + row.x,
-			    row.padded, index);
+	return arena_printf(a, "row_at(shared_rows(m), %s, %u, %s)", buffer_name(e, v), row.padded,
+			    index);
 }
 
 static const char *
@@ -316,7 +347,9 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 			row.n_sums ? arena_printf(t->arena, "a.xsum + p.first * %u + p.column",
 						  row.n_sums)
 				   : "NULL";
-		text_line(t, "tile_row(%u, %d, p.width, %s, a.x + p.first * %u + p.column, %s);",
+		text_line(t,
+			  "tile_whole_row(%u, %d, p.width, %s, a.x + p.first * %u + p.column, "
+			  "%s);",
 			  v->width, row.n_sums ? sums : 0, x, row.padded, xsum);
 	}
 	text_line(t, "}");
@@ -416,8 +449,8 @@ emit_rows_kernel(const Emit *e, const Kernel *k)
 		if (is_activation(v))
 			continue;
 		if (v->buffer >= 0) {
-			text_line(t, "float *const v%d = row_at(to, %llu, %u, t);",
-				  value_index(e, v), buffer_offset(e, v) + row.x, row.padded);
+			text_line(t, "float *const v%d = row_at(to, %s, %u, t);", value_index(e, v),
+				  buffer_name(e, v), row.padded);
 		} else {
 			text_line(t, "float *const v%d = scratch + %llu;", value_index(e, v),
 				  (unsigned long long)scratch);
@@ -471,9 +504,8 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 	}
 	const Value *r = linear_result(e, k, v, epilogue);
 	const RowLayout row = row_layout(r);
-	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %llu, %u, 0), %u);", fn,
-		  epilogues[epilogue].name, w, range, buffer_offset(e, r) + row.x, row.padded,
-		  row.padded);
+	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u);", fn,
+		  epilogues[epilogue].name, w, range, buffer_name(e, r), row.padded, row.padded);
 }
 
 /* The residual of an add is summed in place: copy it first where the result lies elsewhere. */
@@ -491,11 +523,11 @@ emit_residual(const Emit *e, const Kernel *k)
 			continue;
 		const RowLayout row = row_layout(v);
 		text_line(e->t,
-			  "copy_columns(row_at(shared_rows(m), %llu, %u, %s), "
-			  "row_at(shared_rows(m), %llu, %u, 0), %u, j->rows, blocks);",
-			  buffer_offset(e, residual) + row.x, row.padded,
-			  residual->op == OP_INPUT ? "j->row0" : "0", buffer_offset(e, v) + row.x,
-			  row.padded, row.padded);
+			  "copy_columns(row_at(shared_rows(m), %s, %u, %s), "
+			  "row_at(shared_rows(m), %s, %u, 0), %u, j->rows, blocks);",
+			  buffer_name(e, residual), row.padded,
+			  residual->op == OP_INPUT ? "j->row0" : "0", buffer_name(e, v), row.padded,
+			  row.padded);
 	}
 }
 
@@ -571,8 +603,8 @@ emit_kv_kernel(const Emit *e, const Kernel *k)
 		const RowLayout row = row_layout(q);
 		text_line(t, "const float *query = %s + h * %u;",
 			  row_expression(e, k, value(e, q->operands[0])), group * d);
-		text_line(t, "float *rotated = row_at(shared_rows(m), %llu, %u, t) + h * %u;",
-			  buffer_offset(e, q) + row.x, row.padded, group * d);
+		text_line(t, "float *rotated = row_at(shared_rows(m), %s, %u, t) + h * %u;",
+			  buffer_name(e, q), row.padded, group * d);
 		text_line(t,
 			  "rope_row(%u, %u, query, rope_cos(m, j, t), rope_sin(m, j, t), rotated);",
 			  group, d);
@@ -609,11 +641,10 @@ emit_attention_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "{");
 	text_line(t, "attention_rows(%u, %u, %u, %u, %s,", e->g->kv.bits, m->head_dim, v->heads,
 		  v->kv_heads, float_literal(t->arena, (float)(1.0 / root)));
-	text_line(t, "\tm, j, row_at(shared_rows(m), %llu, %u, %s), %u,",
-		  buffer_offset(e, q) + in.x, in.padded, q->op == OP_INPUT ? "j->row0" : "0",
-		  in.padded);
-	text_line(t, "\trow_at(shared_rows(m), %llu, %u, 0), %u, tid, n_threads, scratch);",
-		  buffer_offset(e, v) + out.x, out.padded, out.padded);
+	text_line(t, "\tm, j, row_at(shared_rows(m), %s, %u, %s), %u,", buffer_name(e, q),
+		  in.padded, q->op == OP_INPUT ? "j->row0" : "0", in.padded);
+	text_line(t, "\trow_at(shared_rows(m), %s, %u, 0), %u, tid, n_threads, scratch);",
+		  buffer_name(e, v), out.padded, out.padded);
 	text_line(t, "}");
 	text_blank(t);
 }
@@ -637,8 +668,7 @@ emit_kernel_call(const Emit *e, const Kernel *k)
 		const Kernel *from = kernel_of(e, value(e, v->operands[0]));
 		const bool own = from && phase_repeats(e, from->phase);
 		text_line(t, "%s(m, j, %s, tid, n_threads);", name,
-			  own ? "j->rows == 1 ? own_rows(m, tid) : shared_rows(m)"
-			      : "shared_rows(m)");
+			  own ? "repeated_rows(m, j, tid)" : "shared_rows(m)");
 		break;
 	}
 	default:
@@ -657,6 +687,9 @@ emit_phase(const Emit *e, int phase)
 {
 	Text *t = e->t;
 	const bool repeats = phase > 0 && phase_repeats(e, phase - 1);
+	if (phase_repeats(e, phase))
+		text_line(t,
+			  "/* Skipped where the batch is one row: then the next phase does it. */");
 	text_line(t, "static void");
 	text_line(t, "%s_phase%d(%s *m, const %s_job *j, int tid, int n_threads)", e->u->ident,
 		  phase, e->x->ident, e->x->ident);
@@ -675,6 +708,48 @@ emit_phase(const Emit *e, int phase)
 	text_blank(t);
 }
 
+/* "layer.0 to layer.4", "head": the functions that run this code. */
+static const char *
+functions_words(const Artefact *x, const Unit *u)
+{
+	const Graph *g = x->graph;
+	Text *t = text_new(g->arena);
+	const char *last = NULL;
+	int n = 0;
+	for (int f = 0; f < g->count; f++) {
+		if (layout_unit(x->layout, f) != u)
+			continue;
+		if (!n++)
+			text_printf(t, "%s", g->funcs[f].name);
+		last = g->funcs[f].name;
+	}
+	if (n > 1)
+		text_printf(t, " to %s, %d functions", last, n);
+	return t->text;
+}
+
+/* The buffers of a unit, by the values that they hold in turn. */
+static void
+emit_buffers(const Emit *e)
+{
+	Text *t = e->t;
+	text_line(t,
+		  "/* Where rows lie: bytes per token of the arena (phase.h). What is never needed "
+		  "together shares memory. */");
+	text_line(t, "enum {");
+	for (int i = 0; i < e->f->count; i++) {
+		const Value *v = value(e, i);
+		Text *words = text_new(t->arena);
+		if (!has_place(e, v))
+			continue;
+		format_print(words, v->format);
+		text_line(t, "%s = %llu, /* %%%d: %s[%u] */", buffer_name(e, v),
+			  buffer_offset(e, v), i, words->text, v->width);
+	}
+	text_line(t, "};");
+	text_blank(t);
+}
+
 void
 emit_unit(Text *t, const Artefact *x, const Unit *u)
 {
@@ -685,8 +760,9 @@ emit_unit(Text *t, const Artefact *x, const Unit *u)
 		[KERNEL_KV] = emit_kv_kernel,
 		[KERNEL_ATTENTION] = emit_attention_kernel,
 	};
-	text_line(t, "/* ---- %s ---- */", u->ident);
+	text_line(t, "/* ---- %s: %s ---- */", u->ident, functions_words(x, u));
 	text_blank(t);
+	emit_buffers(&e);
 	for (int k = 0; k < e.f->n_kernels; k++)
 		emit_kernel[e.f->kernels[k].kind](&e, &e.f->kernels[k]);
 	for (int p = 0; p < phase_count(e.f); p++)

@@ -14,8 +14,7 @@ golden_tokens(const Model *m)
 		(double)m->hidden * (2.0 * m->q_width + 2.0 * m->kv_width + 3.0 * m->inter);
 	const double weights = matrix * m->n_layer + (double)m->n_vocab * m->hidden;
 	double n = 1e9 / weights;
-	n = n < GOLDEN_LEAST ? GOLDEN_LEAST : n > GOLDEN_MOST ? GOLDEN_MOST : n;
-	return n < m->n_ctx ? (int)n : (int)m->n_ctx;
+	return n < GOLDEN_LEAST ? GOLDEN_LEAST : n > GOLDEN_MOST ? GOLDEN_MOST : (int)n;
 }
 
 /* FNV-1a over the bytes of n floats, low byte first. */
@@ -59,7 +58,8 @@ void
 golden_emit(Text *t, Arena *run, const Graph *g, int n_tokens, int jobs)
 {
 	const Model *m = g->model;
-	const int n = n_tokens > 0 ? n_tokens : golden_tokens(m);
+	const int wanted = n_tokens > 0 ? n_tokens : golden_tokens(m);
+	const int n = (uint32_t)wanted < m->n_ctx ? wanted : (int)m->n_ctx;
 	int32_t *tokens = ARENA_ARRAY(run, int32_t, n);
 	float *logits = ARENA_ARRAY(run, float, (size_t)n * m->n_vocab);
 	uint32_t state = 1;

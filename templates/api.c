@@ -28,7 +28,7 @@ xgetbv0(void)
 static Cpu
 cpu_detect(void)
 {
-	/* leaf 1 ecx: fma, movbe, osxsave, avx, f16c */
+	/* leaf 1 ecx: fma, osxsave, avx, f16c */
 	const unsigned c1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29;
 	/* leaf 7 ebx: bmi1, avx2, bmi2; then avx512 f, dq, bw, vl; ecx: vbmi, vnni */
 	const unsigned b7 = 1u << 3 | 1u << 5 | 1u << 8;
@@ -432,7 +432,7 @@ int
 	m->activations = (unsigned char *)arena + p.activations;
 	m->scratch = (unsigned char *)arena + p.scratch;
 	m->kv = (unsigned char *)arena + p.kv;
-	/* Padding columns are read as zeros and never written. */
+	/* No result depends on what the memory held, and no read finds it as it was. */
 	memset(m->activations, 0, p.kv - p.activations);
 	*out = m;
 	return @name@_OK;
@@ -446,7 +446,7 @@ typedef struct StateHeader {
 	unsigned char build[32];
 } StateHeader;
 
-/* The cache is runs of whole heads, [layer][head]: K, then V. Only n_past positions are kept. */
+/* An image is the cache of each head, [layer][head]: K, then V. What lies behind n_past is zero. */
 static size_t
 state_head_bytes(int n_past)
 {
@@ -457,6 +457,23 @@ size_t
 @name@_state_size(const @name@ *m)
 {
 	return sizeof(StateHeader) + N_KV_HEADS * state_head_bytes(m->n_past);
+}
+
+/* Zeros in the keys (or the values) of a head's image behind position n_past; layouts: rows.h. */
+static void
+state_forget(unsigned char *image, int n_past, int values)
+{
+	const size_t from = (size_t)n_past, end = align_up(from, POSITIONS);
+	const size_t element = K_BYTES / HEAD_DIM, lanes = 16;
+	if (values) {
+		memset(image + from * V_BYTES, 0, (end - from) * V_BYTES);
+		return;
+	}
+	for (size_t p = from; p < end; p++)
+		for (size_t i = 0; i < HEAD_DIM; i++)
+			memset(image + (p / lanes * lanes * HEAD_DIM + i * lanes + p % lanes) *
+					       element,
+			       0, element);
 }
 
 /* Copies every head's used part between the cache and a dense image. */
@@ -470,10 +487,12 @@ state_copy(@name@ *m, unsigned char *image, int n_past, int save)
 			unsigned char *cache = m->kv +
 					       (size_t)h * KV_HEAD_BYTES * (size_t)m->n_ctx_padded +
 					       (part ? K_BYTES * (size_t)m->n_ctx_padded : 0);
-			if (save)
+			if (save) {
 				memcpy(image, cache, used * row);
-			else
+				state_forget(image, n_past, part);
+			} else {
 				memcpy(cache, image, used * row);
+			}
 			image += used * row;
 		}
 }

@@ -1,10 +1,10 @@
 /*
  * @NAME@: a language model compiled by Lathe. Plain C99, no malloc, no globals, no I/O.
  *
- *   size_t bytes = @name@_arena_size(1024, 32, 1);
+ *   size_t bytes = @name@_arena_size(@name@_N_CTX, 32, 1);
  *   void *arena = aligned_alloc(64, bytes);
  *   @name@ *m;
- *   int e = @name@_init(&m, arena, bytes, NULL, 0, 1024, 32, NULL);
+ *   int e = @name@_init(&m, arena, bytes, NULL, 0, @name@_N_CTX, 32, NULL);
  *   if (!e)
  *           e = @name@_eval(m, tokens, n, logits, 0);
  *
@@ -48,7 +48,8 @@ typedef struct @name@_options {
 	 * returned. Null: one thread. With `park` null each parallel phase is one call of run and no
 	 * worker waits for another; with park and wake one call of run does a whole evaluation and
 	 * workers meet at barriers: they spin briefly, then park(user, word, value) sleeps while
-	 * *word == value and wake(user, word) wakes all sleepers of word.
+	 * *word == value (it may return early) and wake(user, word) wakes all sleepers of word.
+	 * n is always n_threads. Results do not depend on any of this.
 	 */
 	void (*run)(void *user, void (*fn)(void *arg, int i, int n), void *arg, int n);
 	void (*park)(void *user, uint32_t *word, uint32_t value);
@@ -56,32 +57,41 @@ typedef struct @name@_options {
 	void *user;
 	int n_threads;   /* 0 means 1 */
 	const char *isa; /* null: the best that this CPU has; else a name of @name@_isa_name */
-	int check_weights; /* 1: verify the digest of given weights (reads them all once) */
+	int check_weights; /* 1: verify the checksum of the weights (reads them all once) */
 } @name@_options;
 
-/* Bytes that init needs for n_ctx positions, n_batch tokens at once and n_threads workers; 0 when an
- * argument is out of range. */
+/* Bytes that init needs for n_ctx positions (at most N_CTX), n_batch tokens at once (at most 4096) and
+ * n_threads workers (at most 256), a multiple of 64; 0 when an argument is out of range. */
 size_t @name@_arena_size(int n_ctx, int n_batch, int n_threads);
 
 /*
- * Makes a context in arena (64-byte aligned, bytes long; the caller frees it). weights: the contents
- * of @NAME@.weights, 64-byte aligned, kept while the context lives; null means the linked ones.
+ * Makes a context of no tokens in arena (64-byte aligned, bytes long, whatever it holds). The caller
+ * keeps the arena, and what options points to, while the context lives, and frees it: there is
+ * nothing else to end. weights: the contents of @NAME@.weights, 64-byte aligned, kept likewise and only
+ * read; null means the linked ones. n_ctx, n_batch and the options' n_threads are those of
+ * @name@_arena_size. *m is set on success alone.
  */
 int @name@_init(@name@ **m, void *arena, size_t bytes, const void *weights, size_t weights_bytes,
 		int n_ctx, int n_batch, const @name@_options *options);
 
 /*
  * Appends n tokens to the context. logits: [@name@_N_VOCAB] of the last token, or
- * [n][@name@_N_VOCAB] of all when all != 0; null computes none. n may exceed n_batch. On an error
- * nothing is appended.
+ * [n][@name@_N_VOCAB] of all when all != 0; null computes none. n may exceed n_batch. The same tokens
+ * give the same bits however they are split into calls. On an error nothing is appended.
  */
 int @name@_eval(@name@ *m, const int32_t *tokens, int n, float *logits, int all);
 
 /* Forgets all but the first n_past tokens. */
 int @name@_truncate(@name@ *m, int n_past);
+/* Tokens in the context. */
 int @name@_n_past(const @name@ *m);
 
-/* The tokens of a context with their keys and values, to continue later, in any ISA level. */
+/*
+ * The keys and values of a context's tokens, to continue later: with any ISA level, n_ctx that holds
+ * them, n_batch and threads, on a machine of the same byte order. The same tokens give the same
+ * bytes; the ids are not in it. save wants state_size bytes or more, load exactly those that were
+ * saved, and replaces what the context held (not on an error).
+ */
 size_t @name@_state_size(const @name@ *m);
 int @name@_state_save(const @name@ *m, void *state, size_t bytes);
 int @name@_state_load(@name@ *m, const void *state, size_t bytes);

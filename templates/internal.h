@@ -11,20 +11,30 @@
 
 #include <string.h>
 
-/* One pass of a phase over the rows of a batch. Rows 0.. of every buffer but the residual stream
- * belong to tokens row0.. of the batch: the head looks at the last token alone. */
+/* Each sum has an order and each product is rounded: that is the interface's promise of equal bits. */
+#if defined(__FAST_MATH__)
+#error "compile without -ffast-math"
+#endif
+
+/*
+ * One pass of a phase over `rows` rows of a batch, tokens row0.. of it: row t of a buffer belongs to
+ * token row0 + t. The residual stream alone has a row for each token of the batch. row0 is 0 but in
+ * the head, which may look at the last token alone.
+ */
 typedef struct @name@_job {
 	int layer, row0, rows;
 } @name@_job;
 
 typedef struct @name@_phase {
 	void (*fn)(@name@ *m, const @name@_job *j, int tid, int n_threads);
-	int skip_at_one; /* with one row every reader computes this phase for itself */
+	int skip_at_one; /* with one row the next phase computes this one, each worker for itself */
 } @name@_phase;
 
 typedef struct @name@_stage {
 	const @name@_phase *phases;
-	int n_phases, layer, head;
+	int n_phases;
+	int layer; /* row of the stage's table of constants */
+	int head;  /* the stage that makes logits: it works on the rows that were asked for */
 } @name@_stage;
 
 /* One ISA level of the library. */
@@ -34,17 +44,21 @@ typedef struct @name@_level {
 	int n_stages;
 } @name@_level;
 
+/* A context: the start of the caller's arena; its other parts follow in the order of the fields. */
 struct @name@ {
-	const unsigned char *weights;
+	const unsigned char *weights; /* the payload: constants lie at offsets from here */
 	const @name@_level *level;
 	@name@_options options;
-	int n_ctx, n_ctx_padded, n_batch, n_threads;
+	int n_ctx, n_ctx_padded; /* positions; rounded up to 64, as the cache has them */
+	int n_batch, n_threads;
 	int n_past;             /* positions in the cache */
 	int n_tokens;           /* of the batch at work, at positions n_past.. */
 	const int32_t *tokens;  /* of the batch */
 	float *logits;          /* of the batch's rows that the head computes; null: no head */
 	int head_row0;          /* first row that the head computes */
-	unsigned char *activations, *scratch, *kv;
+	unsigned char *activations; /* n_batch * ACTIVATION_BYTES: the workers' shared buffers */
+	unsigned char *scratch; /* n_threads * SCRATCH_BYTES: a worker's buffers, then its rows */
+	unsigned char *kv;      /* n_ctx_padded * KV_BYTES: [layer][kv head], keys, then values */
 	uint32_t barrier_arrived, barrier_generation, barrier_sleepers;
 };
 

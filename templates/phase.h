@@ -1,7 +1,19 @@
-/* ---- between kernels and memory ----------------------------------------------------------- */
+/*
+ * Between kernels and memory.
+ *
+ * A buffer is a place in an arena of activations, known by its byte offset per token: with room for
+ * n tokens the buffer at offset B starts at byte n * B. Buffers that are never needed at the same
+ * time share memory, so a row holds nothing but what its writer has written since.
+ *
+ * Two arenas have this layout: the one that all workers share, for a batch of tokens, and a small
+ * one of each worker, for one token. Where the batch is one token, a kernel that only linears read
+ * (the norm and quantization in front of q, k, v, say) is cheaper than a barrier: the phase of its
+ * own is skipped, and in the next phase each worker computes it for itself into its own arena.
+ */
 
-/* An activation arena of `capacity` tokens: the part of a row at byte B per token is an array that
- * starts at base + capacity * B. */
+/* ---- rows and shares ---------------------------------------------------------------------- */
+
+/* An arena of activations with room for `capacity` tokens. */
 typedef struct Rows {
 	unsigned char *base;
 	int capacity;
@@ -11,7 +23,8 @@ typedef struct Range {
 	int first, end;
 } Range;
 
-/* The arrays of a value in tile order, as its writer sees them. */
+/* The arrays of a value in tile order (codes: hi to scale; floats: x, xsum), null where the value
+ * has none. */
 typedef struct Parts {
 	int8_t *hi, *lo;
 	int32_t *sum_hi, *sum_lo;
@@ -23,7 +36,7 @@ typedef struct Place {
 	int first, column, width;
 } Place;
 
-/* Share of worker tid in [0, n). */
+/* Share of worker tid in [0, n): equal runs, in order of the workers. */
 LATHE_INLINE Range
 range_of(int n, int tid, int n_threads)
 {
@@ -59,7 +72,7 @@ place_of(int row, int rows, int tile)
 	return p;
 }
 
-/* Start of a part. */
+/* The array at a byte offset per token. */
 LATHE_INLINE void *
 part_at(Rows r, size_t offset)
 {
@@ -107,14 +120,31 @@ own_rows(const @name@ *m, int tid)
 	return r;
 }
 
-/* A worker's memory inside a kernel. */
+/* Where a kernel that workers repeat at one row leaves its result, and linears look for it. */
+LATHE_INLINE Rows
+repeated_rows(const @name@ *m, const @name@_job *j, int tid)
+{
+	return j->rows == 1 ? own_rows(m, tid) : shared_rows(m);
+}
+
+/* A worker's memory inside a kernel: SCRATCH_BYTES - ACTIVATION_BYTES bytes. */
 LATHE_INLINE float *
 own_scratch(const @name@ *m, int tid)
 {
 	return (float *)(m->scratch + (size_t)tid * SCRATCH_BYTES + ACTIVATION_BYTES);
 }
 
-/* Keys and values of one head of one layer. */
+/* tile_row, then zeros up to a multiple of 16 columns: linears read whole sets of columns. */
+LATHE_INLINE void
+tile_whole_row(int n, int sum_group, int width, const float *x, float *out, float *xsum)
+{
+	tile_row(n, sum_group, width, x, out, xsum);
+	for (int k = n; k < LATHE_PAD(n, 16); k++)
+		out[k * width] = 0.0f;
+}
+
+/* Keys and values of one head of one layer: [layer][head], each all keys, then all values
+ * (layouts: rows.h). */
 LATHE_INLINE unsigned char *
 cache_k(const @name@ *m, int layer, int head)
 {
@@ -127,7 +157,7 @@ cache_v(const @name@ *m, int layer, int head)
 	return cache_k(m, layer, head) + (size_t)K_BYTES * (size_t)m->n_ctx_padded;
 }
 
-/* The rotation of the position of row t. */
+/* The rotation of row t's position: [HEAD_DIM / 2]. */
 LATHE_INLINE const float *
 rope_cos(const @name@ *m, const @name@_job *j, int t)
 {
@@ -181,6 +211,14 @@ attention_one(int kv_bits, int d, int heads, int kv_heads, float scale, const @n
 			       cache_v(m, j->layer, h / group), out + h * d, scratch);
 }
 
+/* Zeros in columns [n, ld) of rows [first, end) of x, which a kernel that writes n columns leaves. */
+LATHE_INLINE void
+zero_tail(float *x, int n, int ld, int first, int end)
+{
+	for (int t = first; t < end && n < ld; t++)
+		memset(x + (size_t)t * (size_t)ld + n, 0, sizeof(float) * (size_t)(ld - n));
+}
+
 /* Rows q and out of ld floats each. Later rows see more: work is dealt in turns. */
 LATHE_INLINE void
 attention_rows(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
@@ -189,6 +227,8 @@ attention_rows(int kv_bits, int d, int heads, int kv_heads, float scale, const @
 {
 	const int group = heads / kv_heads;
 	const int tiles = (j->rows + ATTENTION_TOKENS - 1) / ATTENTION_TOKENS;
+	const Range tails = range_of(j->rows, tid, n_threads);
+	zero_tail(out, heads * d, out_ld, tails.first, tails.end);
 	if (j->rows == 1) {
 		attention_one(kv_bits, d, heads, kv_heads, scale, m, j, q, out, tid, n_threads,
 			      scratch);
