@@ -2,31 +2,24 @@
  * Messages: `file:line:col: error: text [E0101]`, the line and a caret for text files, a byte
  * offset for binary ones. User errors are counted; the environment's and our own end the program.
  */
-#include "support.h"
+#include "diag_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 64, ERRORS_MAX = 20, EXCERPT_MAX = 160 };
+enum { ERRORS_MAX = 20, EXCERPT_MAX = 160, EXCERPT_BEFORE = 80 };
 
-typedef struct DiagFile {
-	const char *name, *text;
-	size_t size;
-} DiagFile;
+const char *const severity_names[] = {"error", "warning", "note", "hint"};
 
-struct Diag {
-	FILE *out;
-	DiagFile files[FILES_MAX];
-	uint32_t n_files;
-	int errors, limit;
+const char *const diag_ids[DIAG_COUNT] = {
+#define DIAGNOSTIC(name, id, meaning) id,
+#include "diagnostics.def"
 };
 
-static const char *const severity_names[] = {"error", "warning", "note", "hint"};
-
-static const char *const diag_ids[] = {
-#define DIAGNOSTIC(name, id, meaning) id,
+const char *const diag_meanings[DIAG_COUNT] = {
+#define DIAGNOSTIC(name, id, meaning) meaning,
 #include "diagnostics.def"
 };
 
@@ -34,6 +27,7 @@ Diag *
 diag_new(Arena *run, FILE *out)
 {
 	Diag *d = ARENA_NEW(run, Diag);
+	d->arena = run;
 	d->out = out;
 	d->limit = ERRORS_MAX;
 	return d;
@@ -42,8 +36,8 @@ diag_new(Arena *run, FILE *out)
 uint32_t
 diag_file(Diag *d, const char *name, const char *text, size_t size)
 {
-	if (d->n_files == FILES_MAX)
-		fatal_environment("more than %d input files", FILES_MAX);
+	if (d->n_files == DIAG_FILES_MAX)
+		fatal_environment("more than %d input files", DIAG_FILES_MAX);
 	d->files[d->n_files] = (DiagFile){name, text, size};
 	return ++d->n_files;
 }
@@ -75,9 +69,35 @@ line_start(const DiagFile *f, size_t at, int *line, int *column)
 	return start;
 }
 
-static void
-print_excerpt(FILE *out, const DiagFile *f, size_t start, int column)
+DiagPlace
+diag_place(const Diag *d, Loc loc)
 {
+	DiagPlace p = {0};
+	if (!loc.file || loc.file > d->n_files)
+		return p;
+	p.file = &d->files[loc.file - 1];
+	if (p.file->text) {
+		size_t at = loc.offset < p.file->size ? (size_t)loc.offset : p.file->size;
+		p.start = line_start(p.file, at, &p.line, &p.column);
+	}
+	return p;
+}
+
+/* The line with a caret below the place; of a long line what is around it. */
+static void
+print_excerpt(FILE *out, DiagPlace p)
+{
+	const DiagFile *f = p.file;
+	size_t start = p.start, column = (size_t)p.column;
+	if (column > EXCERPT_MAX) {
+		start += column - EXCERPT_BEFORE;
+		column = EXCERPT_BEFORE;
+		/* whole characters, from the first byte of one */
+		while (column > 1 && ((unsigned char)f->text[start] & 0xc0) == 0x80) {
+			start++;
+			column--;
+		}
+	}
 	size_t end = start;
 	while (end < f->size && f->text[end] != '\n' && end - start < EXCERPT_MAX)
 		end++;
@@ -85,40 +105,36 @@ print_excerpt(FILE *out, const DiagFile *f, size_t start, int column)
 	for (size_t i = start; i < end; i++)
 		fputc((unsigned char)f->text[i] < 32 ? ' ' : f->text[i], out);
 	fputs("\n  ", out);
-	for (int i = 1; i < column && i <= EXCERPT_MAX; i++)
+	for (size_t i = 1; i < column; i++)
 		fputc(' ', out);
 	fputs("^\n", out);
 }
 
 static void
-diag_print(Diag *d, Loc loc, Severity severity, const char *id, const char *format, va_list args)
+diag_print(Diag *d, Loc loc, Severity severity, int id, const char *format, va_list args)
 {
-	const DiagFile *f = loc.file && loc.file <= d->n_files ? &d->files[loc.file - 1] : NULL;
 	if (!d->out)
 		return;
-	if (!f) {
+	if (d->mode != DIAG_TEXT) {
+		diag_keep(d, loc, severity, id, format, args);
+		return;
+	}
+	const DiagPlace p = diag_place(d, loc);
+	if (!p.file)
 		fputs("lathe: ", d->out);
-	} else if (!f->text) {
-		if (loc.offset)
-			fprintf(d->out, "%s: at byte %llu: ", f->name,
-				(unsigned long long)loc.offset);
-		else
-			fprintf(d->out, "%s: ", f->name);
-	}
-	int line = 0, column = 0;
-	size_t start = 0;
-	if (f && f->text) {
-		size_t at = loc.offset < f->size ? (size_t)loc.offset : f->size;
-		start = line_start(f, at, &line, &column);
-		fprintf(d->out, "%s:%d:%d: ", f->name, line, column);
-	}
+	else if (p.file->text)
+		fprintf(d->out, "%s:%d:%d: ", p.file->name, p.line, p.column);
+	else if (loc.offset)
+		fprintf(d->out, "%s: at byte %llu: ", p.file->name, (unsigned long long)loc.offset);
+	else
+		fprintf(d->out, "%s: ", p.file->name);
 	fprintf(d->out, "%s: ", severity_names[severity]);
 	vfprintf(d->out, format, args);
-	if (id)
-		fprintf(d->out, " [%s]", id);
+	if (id >= 0)
+		fprintf(d->out, " [%s]", diag_ids[id]);
 	fputc('\n', d->out);
-	if (f && f->text)
-		print_excerpt(d->out, f, start, column);
+	if (p.file && p.file->text)
+		print_excerpt(d->out, p);
 }
 
 void
@@ -126,11 +142,13 @@ diag_error(Diag *d, Loc loc, DiagId id, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	diag_print(d, loc, SEVERITY_ERROR, diag_ids[id], format, args);
+	diag_print(d, loc, SEVERITY_ERROR, (int)id, format, args);
 	va_end(args);
 	if (++d->errors == d->limit) {
 		ending_begin();
-		if (d->out)
+		d->truncated = true;
+		diag_finish(d);
+		if (d->out && d->mode == DIAG_TEXT)
 			fprintf(d->out, "lathe: error: %d errors, the rest is not shown\n",
 				d->limit);
 		cleanup_run();
@@ -143,7 +161,7 @@ diag_warning(Diag *d, Loc loc, DiagId id, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	diag_print(d, loc, SEVERITY_WARNING, diag_ids[id], format, args);
+	diag_print(d, loc, SEVERITY_WARNING, (int)id, format, args);
 	va_end(args);
 }
 
@@ -152,7 +170,7 @@ diag_note(Diag *d, Loc loc, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	diag_print(d, loc, SEVERITY_NOTE, NULL, format, args);
+	diag_print(d, loc, SEVERITY_NOTE, -1, format, args);
 	va_end(args);
 }
 
@@ -163,9 +181,13 @@ diag_hint(Diag *d, const char *format, ...)
 	if (!d->out)
 		return;
 	va_start(args, format);
-	fputs("  hint: ", d->out);
-	vfprintf(d->out, format, args);
-	fputc('\n', d->out);
+	if (d->mode != DIAG_TEXT) {
+		diag_keep(d, (Loc){0}, SEVERITY_HINT, -1, format, args);
+	} else {
+		fputs("  hint: ", d->out);
+		vfprintf(d->out, format, args);
+		fputc('\n', d->out);
+	}
 	va_end(args);
 }
 
