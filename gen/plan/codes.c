@@ -183,6 +183,17 @@ read_coded(Coded *c, PlanCodes *out)
 		*out = (PlanCodes){c->parts[CODES]->data, scales, zeros, c->parts[CODES]->loc};
 }
 
+/* Codes of one name of a tied tensor are those of both. */
+static void
+share_tied(const Model *m, Plan *p)
+{
+	PlanCodes *embed = p->codes[ROLE_EMBED], *head = p->codes[ROLE_HEAD];
+	if (m->tied && embed->codes && !head->codes)
+		*head = *embed;
+	if (m->tied && head->codes && !embed->codes)
+		*embed = *head;
+}
+
 /* What nothing has asked for: a misspelt name of codes is an error, other data is left alone. */
 static void
 report_unused(PlanReader *r)
@@ -226,5 +237,6 @@ read_codes(PlanReader *r)
 				   .groups = (uint32_t)format_groups(f->format, (int)t->columns)};
 			read_coded(&c, &r->plan->codes[role][l]);
 		}
+	share_tied(m, r->plan);
 	report_unused(r);
 }

@@ -276,13 +276,23 @@ safetensor_describe(Arena *a, const SafeTensor *t)
 /* ---- writing ------------------------------------------------------------------------------ */
 
 void
-safetensors_begin(SafetensorsWriter *w, Arena *a)
+safetensors_begin(SafetensorsWriter *w, Arena *a, const char *const *metadata)
 {
 	w->header = text_new(a);
 	w->data = text_new(a);
 	/* room for the length */
 	text_add(w->header, "\0\0\0\0\0\0\0", LENGTH_BYTES);
 	text_printf(w->header, "{");
+	if (!*metadata)
+		return;
+	text_printf(w->header, "\"__metadata__\":{");
+	for (const char *const *s = metadata; *s; s += 2) {
+		text_printf(w->header, "%s", s == metadata ? "" : ",");
+		text_json_string(w->header, s[0], strlen(s[0]));
+		text_printf(w->header, ":");
+		text_json_string(w->header, s[1], strlen(s[1]));
+	}
+	text_printf(w->header, "}");
 }
 
 void
@@ -290,7 +300,7 @@ safetensors_add(SafetensorsWriter *w, const char *name, DataType type, const uin
 		uint32_t rank, const void *data, size_t bytes)
 {
 	Text *h = w->header;
-	text_printf(h, h->size > LENGTH_BYTES + 1 ? "," : "");
+	text_printf(h, "%s", h->size > LENGTH_BYTES + 1 ? "," : "");
 	text_json_string(h, name, strlen(name));
 	text_printf(h, ":{\"dtype\":\"%s\",\"shape\":[", data_types[type].name);
 	for (uint32_t i = 0; i < rank; i++)

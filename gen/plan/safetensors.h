@@ -62,7 +62,8 @@ const char *safetensor_describe(Arena *a, const SafeTensor *t);
 typedef struct SafetensorsWriter {
 	Text *header, *data;
 } SafetensorsWriter;
-void safetensors_begin(SafetensorsWriter *w, Arena *a);
+/* metadata: key, value, key, value, null. */
+void safetensors_begin(SafetensorsWriter *w, Arena *a, const char *const *metadata);
 void safetensors_add(SafetensorsWriter *w, const char *name, DataType type, const uint64_t *shape,
 		     uint32_t rank, const void *data, size_t bytes);
 /* The finished file: length, header, data. */
