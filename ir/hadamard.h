@@ -5,7 +5,7 @@
 #ifndef LATHE_IR_HADAMARD_H
 #define LATHE_IR_HADAMARD_H
 
-#include "support.h"
+#include "codelet.h"
 
 typedef enum Construction {
 	BASE_ONE,	 /* order 1: a pure Sylvester transform */
@@ -24,6 +24,7 @@ typedef struct Base {
 	bool symmetric;
 	uint8_t sha256[32]; /* of entries */
 } Base;
+enum { BASE_ORDER_MAX = CODELET_ORDER_MAX };
 
 /*
  * The base of a construction; null (with *why a sentence) where there is none. H H^T = K I is
@@ -39,5 +40,17 @@ const Base *base_data(Arena *a, uint32_t order, const int8_t *entries, const cha
  */
 bool base_choose(uint32_t n, Construction *c, uint32_t *parameter, uint32_t *order);
 const char *construction_name(Construction c);
+/* The same matrix, whatever it was made from. */
+bool base_equal(const Base *a, const Base *b);
+
+/* The program of the base or of its transpose; null for order 1, which needs none. */
+const Codelet *base_program(Arena *a, const Base *b, bool transposed);
+
+/*
+ * rows [count][n] become H row each, n = K 2^k, by the base's program (null: K = 1): butterflies in
+ * ascending strides, then the program on the view [K][2^k], then one multiplication by 1/sqrt(n).
+ */
+void hadamard_run_float(const Codelet *program, uint32_t n, float *rows, size_t count);
+void hadamard_run_double(const Codelet *program, uint32_t n, double *rows, size_t count);
 
 #endif
