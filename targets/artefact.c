@@ -406,36 +406,53 @@ make_parents(Arena *run, const char *path)
 	}
 }
 
+enum { READ_BYTES = 1 << 16 };
+
+/* A piece of a file; what is read is not mapped: the memory of a compile stays that of the model.
+ */
+static size_t
+read_piece(FILE *f, uint8_t *piece, const char *path)
+{
+	const size_t n = fread(piece, 1, READ_BYTES, f);
+	if (ferror(f))
+		fatal_environment("cannot read %s: %s", path, strerror(errno));
+	return n;
+}
+
 static void
 digest_files(Build *b)
 {
 	for (int i = 0; i < b->n_files; i++) {
-		Mapped m;
+		const char *path = staged(b, b->files[i].name);
+		FILE *f = fopen(path, "rb");
+		uint8_t piece[READ_BYTES];
 		Sha256 s;
-		const char *error;
-		if (!file_map(staged(b, b->files[i].name), &m, &error))
-			fatal_environment("cannot read %s: %s", b->files[i].name, error);
-		b->files[i].bytes = m.size;
+		if (!f)
+			fatal_environment("cannot read %s: %s", path, strerror(errno));
 		sha256_init(&s);
-		sha256_update(&s, m.data, m.size);
+		for (size_t n; (n = read_piece(f, piece, path)) > 0;) {
+			sha256_update(&s, piece, n);
+			b->files[i].bytes += n;
+		}
 		sha256_final(&s, b->files[i].sha256);
-		file_unmap(&m);
+		fclose(f);
 	}
 }
 
 static bool
 file_same(const char *a, const char *b)
 {
-	Mapped x, y;
-	const char *error;
-	if (!file_map(a, &x, &error))
-		return false;
-	bool same = file_map(b, &y, &error);
-	if (same) {
-		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
-		file_unmap(&y);
+	FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+	uint8_t of_x[READ_BYTES], of_y[READ_BYTES];
+	bool same = x && y;
+	for (size_t n = 1; same && n > 0;) {
+		n = read_piece(x, of_x, a);
+		same = read_piece(y, of_y, b) == n && !memcmp(of_x, of_y, n);
 	}
-	file_unmap(&x);
+	if (x)
+		fclose(x);
+	if (y)
+		fclose(y);
 	return same;
 }
 

@@ -427,6 +427,21 @@ rows_kernel_scratch(const Emit *e, const Kernel *k)
 	return floats;
 }
 
+/* Whether a rows kernel looks at the job: for the batch's first row, its rows or the layer. */
+static bool
+kernel_uses_job(const Emit *e, const Kernel *k)
+{
+	for (int i = 0; i < k->count; i++) {
+		const Value *v = kernel_value(e, k, i);
+		if (is_activation(v) || v->role >= 0 || v->op == OP_ROPE)
+			return true;
+		for (int o = 0; o < op_operands(v->op); o++)
+			if (value(e, v->operands[o])->op == OP_INPUT)
+				return true;
+	}
+	return false;
+}
+
 static void
 emit_rows_kernel(const Emit *e, const Kernel *k)
 {
@@ -440,6 +455,8 @@ emit_rows_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "%s(const %s *m, const %s_job *j, Rows to, Range rows, float *scratch)",
 		  kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
+	if (!kernel_uses_job(e, k))
+		text_line(t, "(void)j;");
 	if (!rows_kernel_scratch(e, k))
 		text_line(t, "(void)scratch;");
 	text_line(t, "for (int t = rows.first; t < rows.end; t++) {");
