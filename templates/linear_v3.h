@@ -1,7 +1,7 @@
 /*
  * Linear kernels of AVX2, FMA and F16C: one block of 32 rows, a tile of tokens. A line set is four
- * quarters of 8 rows. Products of unsigned 4-bit halves of the codes with signed activations are
- * summed in 16 bits as long as they cannot saturate, then widened.
+ * quarters of 8 rows. Products of 4-bit codes are summed in 16 bits as long as they cannot
+ * saturate, then widened; 8-bit codes and their activations are widened first.
  */
 
 /* Tokens in a tile: what fits 16 registers. */
@@ -9,7 +9,7 @@
 #define LATHE_TILE_A16 2
 #define LATHE_TILE_F32 2
 
-enum { LINEAR_SET = 128, LINEAR_TOKENS = 16, LINEAR_QUARTERS = 4 };
+enum { LINEAR_SET = 128, LINEAR_TOKENS = 16, LINEAR_QUARTERS = 4, LINEAR_STRETCH = 16 };
 
 LATHE_INLINE __m256i
 linear_quarter(const uint8_t *w)
@@ -58,7 +58,8 @@ linear_sets(const Linear s, const int width)
 	return (width + columns - 1) / columns;
 }
 
-/* ---- integer activations ------------------------------------------------------------------ */
+/* ---- 4-bit codes: 8-bit products
+ * ------------------------------------------------------------------ */
 
 /*
  * What a pass over a quarter's sets multiplies with: mt codes planes, a token's two planes of
@@ -111,75 +112,121 @@ linear_sets4(const Linear s, const int mt, const int n, const uint8_t *w, const 
 	}
 }
 
-/* The same of n <= 8 sets of 8-bit codes: both halves of a code meet the same activations. */
+/* Any number of sets of one quarter, 4-bit codes. */
 LATHE_INLINE void
-linear_sets8(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
-	     const int8_t *lo, __m256i *sum)
+linear_dot4(const Linear s, const int mt, const int sets, const uint8_t *w, const int8_t *hi,
+	    const int8_t *lo, __m256i *sum)
 {
-	const int vectors = s.planes * mt;
-	__m256i t[LINEAR_TOKENS], u[LINEAR_TOKENS];
+	LATHE_UNROLL(1)
+	for (int i = 0; i < sets / 4; i++) {
+		linear_sets4(s, mt, 4, w, hi, lo, sum);
+		w += LINEAR_SET * 4;
+		hi += 32 * mt;
+		if (s.planes == 2)
+			lo += 32 * mt;
+	}
+	if (sets % 4)
+		linear_sets4(s, mt, sets % 4, w, hi, lo, sum);
+}
 
-	LATHE_UNROLL(8)
-	for (int v = 0; v < vectors; v++)
-		t[v] = u[v] = _mm256_setzero_si256();
-	LATHE_UNROLL(8)
-	for (int j = 0; j < n; j++) {
+/* ---- 8-bit codes: 16-bit products --------------------------------------------------------- */
+
+/* Codes of a stretch of sets as 16-bit numbers: of each slot columns 0 and 2, and 1 and 3. */
+typedef struct LinearPairs {
+	int32_t even[LINEAR_STRETCH * LINEAR_TOKENS], odd[LINEAR_STRETCH * LINEAR_TOKENS];
+} LinearPairs;
+
+/* Whether the two planes of a unit may be one number: the sum of products fits 32 bits, and each
+ * plane's is exact as a float, so that the contract's fma of the two gives the same bits. */
+LATHE_INLINE int
+linear_joins(const Linear s, const int width)
+{
+	const int most = s.minimum ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
+
+	return s.bits == 8 && s.planes == 2 && width <= INT32_MAX / 32639 / most;
+}
+
+/* Fills p from the codes of n dwords, n rounded up to 4; lo: the low plane where it joins. */
+LATHE_INLINE void
+linear_pairs(const int n, const int8_t *hi, const int8_t *lo, const int joins, LinearPairs *p)
+{
+	for (int i = 0; i < n; i += 4) {
+		const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(hi + 4 * i));
+		__m128i even = _mm_slli_epi16(h, 8), odd;
+
+		if (joins) {
+			const __m128i l =
+				_mm_loadu_si128((const __m128i *)(const void *)(lo + 4 * i));
+
+			odd = _mm_and_si128(h, _mm_set1_epi16(-256));
+			even = _mm_add_epi16(even, _mm_srai_epi16(_mm_slli_epi16(l, 8), 8));
+			odd = _mm_add_epi16(odd, _mm_srai_epi16(l, 8));
+		} else {
+			odd = _mm_srai_epi16(h, 8);
+			even = _mm_srai_epi16(even, 8);
+		}
+		_mm_storeu_si128((__m128i *)(void *)(p->even + i), even);
+		_mm_storeu_si128((__m128i *)(void *)(p->odd + i), odd);
+	}
+}
+
+/* sum[m] += sums of products over `sets` sets of 8-bit codes, 8 rows, one plane. */
+LATHE_INLINE void
+linear_dot8(const int mt, const int sets, const uint8_t *w, const LinearPairs *p, __m256i *sum)
+{
+	LATHE_UNROLL(4)
+	for (int j = 0; j < sets; j++) {
 		const __m256i x = linear_quarter(w + LINEAR_SET * j);
-		const __m256i low = linear_mask(x);
-		const __m256i high = linear_mask(_mm256_srli_epi16(x, 4));
+		const __m256i even = _mm256_and_si256(x, _mm256_set1_epi16(255));
+		const __m256i odd = _mm256_srli_epi16(x, 8);
 
 		LATHE_UNROLL(8)
-		for (int v = 0; v < vectors; v++) {
-			const __m256i a = linear_codes(s, mt, hi, lo, j, v);
+		for (int m = 0; m < mt; m++) {
+			const __m256i a = _mm256_set1_epi32(p->even[j * mt + m]);
+			const __m256i b = _mm256_set1_epi32(p->odd[j * mt + m]);
 
-			t[v] = _mm256_add_epi16(t[v], _mm256_maddubs_epi16(low, a));
-			u[v] = _mm256_add_epi16(u[v], _mm256_maddubs_epi16(high, a));
+			sum[m] = _mm256_add_epi32(sum[m],
+						  _mm256_add_epi32(_mm256_madd_epi16(even, a),
+								   _mm256_madd_epi16(odd, b)));
 		}
 	}
-	LATHE_UNROLL(8)
-	for (int v = 0; v < vectors; v++) {
-		t[v] = _mm256_madd_epi16(t[v], _mm256_set1_epi16(1));
-		u[v] = _mm256_madd_epi16(u[v], _mm256_set1_epi16(16));
-		sum[v] = _mm256_add_epi32(sum[v], _mm256_add_epi32(t[v], u[v]));
-	}
 }
 
-/* Any number of sets of one quarter. */
+/* A stretch of sets, all quarters: sum[quarter]. */
 LATHE_INLINE void
-linear_dot(const Linear s, const int mt, const int sets, const uint8_t *w, const int8_t *hi,
-	   const int8_t *lo, __m256i *sum)
+linear_stretch8(const Linear s, const int mt, const int joins, const int sets, const uint8_t *w,
+		const int8_t *hi, const int8_t *lo, __m256i (*sum)[LINEAR_TOKENS])
 {
-	const int most = s.bits == 4 ? 4 : 8, step = 4 * mt * (8 / s.bits) * most;
+	LinearPairs p, low;
 
+	linear_pairs(sets * mt, hi, lo, joins, &p);
+	if (s.planes == 2 && !joins)
+		linear_pairs(sets * mt, lo, lo, 0, &low);
 	LATHE_UNROLL(1)
-	for (int i = 0; i < sets / most; i++) {
-		if (s.bits == 4)
-			linear_sets4(s, mt, most, w, hi, lo, sum);
-		else
-			linear_sets8(s, mt, most, w, hi, lo, sum);
-		w += LINEAR_SET * most;
-		hi += step;
-		if (s.planes == 2)
-			lo += step;
-	}
-	if (sets % most) {
-		if (s.bits == 4)
-			linear_sets4(s, mt, sets % most, w, hi, lo, sum);
-		else
-			linear_sets8(s, mt, sets % most, w, hi, lo, sum);
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		linear_dot8(mt, sets, w + 32 * q, &p, sum[q]);
+		if (s.planes == 2 && !joins)
+			linear_dot8(mt, sets, w + 32 * q, &low, sum[q] + mt);
 	}
 }
+
+/* ---- a unit ------------------------------------------------------------------------------- */
 
 /* Start of the sums of (u - z) c over a unit: -z * (sum of c). */
 LATHE_INLINE void
-linear_start(const Linear s, const int mt, const Act *a, ptrdiff_t at, __m256i *sum)
+linear_start(const Linear s, const int mt, const int joins, const Act *a, ptrdiff_t at,
+	     __m256i *sum)
 {
 	const int offset = s.minimum ? 0 : -(1 << (s.bits - 1));
 
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
-		sum[m] = _mm256_set1_epi32(offset ? offset * a->sum_hi[at + m] : 0);
-		if (s.planes == 2)
+		int32_t codes = offset ? a->sum_hi[at + m] : 0;
+
+		if (offset && joins)
+			codes = 256 * codes + a->sum_lo[at + m];
+		sum[m] = _mm256_set1_epi32(offset * codes);
+		if (s.planes == 2 && !joins)
 			sum[mt + m] = _mm256_set1_epi32(offset ? offset * a->sum_lo[at + m] : 0);
 	}
 }
@@ -207,7 +254,7 @@ linear_merge(const Linear s, const Act *a, ptrdiff_t at, __m256 t, __m256 e, __m
 
 /* Adds the sums of quarter q to acc. */
 LATHE_INLINE void
-linear_merge_quarter(const Linear s, const int mt, const Act *a, ptrdiff_t at,
+linear_merge_quarter(const Linear s, const int mt, const int joins, const Act *a, ptrdiff_t at,
 		     const uint8_t *scales, const int q, const __m256i *sum, float *acc)
 {
 	const __m256 e = linear_scales(s, scales, q);
@@ -218,51 +265,72 @@ linear_merge_quarter(const Linear s, const int mt, const Act *a, ptrdiff_t at,
 		float *to = acc + 32 * m + 8 * q;
 		__m256 t = _mm256_cvtepi32_ps(sum[m]);
 
-		if (s.planes == 2)
+		if (s.planes == 2 && !joins)
 			t = _mm256_fmadd_ps(t, _mm256_set1_ps(256),
 					    _mm256_cvtepi32_ps(sum[mt + m]));
 		_mm256_storeu_ps(to, linear_merge(s, a, at + m, t, e, f, _mm256_loadu_ps(to)));
 	}
 }
 
+/* Units of 4-bit codes that the first cache level holds for four passes: a quarter at a time. */
+LATHE_INLINE void
+linear_unit_short(const Linear s, const int mt, const int sets, const uint8_t *w, const Act *a,
+		  ptrdiff_t at, const int8_t *hi, const int8_t *lo, const uint8_t *scales,
+		  float *acc)
+{
+	__m256i sum[LINEAR_TOKENS];
+
+	LATHE_UNROLL(1)
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		linear_start(s, mt, 0, a, at, sum);
+		linear_dot4(s, mt, sets, w + 32 * q, hi, lo, sum);
+		linear_merge_quarter(s, mt, 0, a, at, scales, q, sum, acc);
+	}
+}
+
+LATHE_INLINE void
+linear_stretch(const Linear s, const int mt, const int joins, const int sets, const uint8_t *w,
+	       const int8_t *hi, const int8_t *lo, __m256i (*sum)[LINEAR_TOKENS])
+{
+	if (s.bits == 8) {
+		linear_stretch8(s, mt, joins, sets, w, hi, lo, sum);
+		return;
+	}
+	LATHE_UNROLL(1)
+	for (int q = 0; q < LINEAR_QUARTERS; q++)
+		linear_dot4(s, mt, sets, w + 32 * q, hi, lo, sum[q]);
+}
+
 LATHE_INLINE void
 linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		int k, int unit, const uint8_t *scales, float *acc)
 {
-	enum { STRETCH = 16 }; /* sets that stay in the first cache level for four passes */
-	const int sets = linear_sets(s, width), step = STRETCH * (32 / s.bits) * mt;
+	const int sets = linear_sets(s, width), joins = linear_joins(s, width);
+	const int step = LINEAR_STRETCH * (32 / s.bits) * mt;
 	const ptrdiff_t at = (ptrdiff_t)unit * mt;
 	const int8_t *hi = a->hi + (ptrdiff_t)k * mt;
 	const int8_t *lo = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : hi;
 	__m256i sum[LINEAR_QUARTERS][LINEAR_TOKENS];
 
-	if (sets <= STRETCH) {
-		LATHE_UNROLL(1)
-		for (int q = 0; q < LINEAR_QUARTERS; q++) {
-			linear_start(s, mt, a, at, sum[0]);
-			linear_dot(s, mt, sets, w + 32 * q, hi, lo, sum[0]);
-			linear_merge_quarter(s, mt, a, at, scales, q, sum[0], acc);
-		}
+	if (s.bits == 4 && sets <= LINEAR_STRETCH) {
+		linear_unit_short(s, mt, sets, w, a, at, hi, lo, scales, acc);
 		return;
 	}
 	for (int q = 0; q < LINEAR_QUARTERS; q++)
-		linear_start(s, mt, a, at, sum[q]);
+		linear_start(s, mt, joins, a, at, sum[q]);
 	LATHE_UNROLL(1)
-	for (int i = 0; i < sets / STRETCH; i++) {
-		LATHE_UNROLL(1)
-		for (int q = 0; q < LINEAR_QUARTERS; q++)
-			linear_dot(s, mt, STRETCH, w + 32 * q, hi, lo, sum[q]);
-		w += LINEAR_SET * STRETCH;
+	for (int i = 0; i < sets / LINEAR_STRETCH; i++) {
+		linear_stretch(s, mt, joins, LINEAR_STRETCH, w, hi, lo, sum);
+		w += LINEAR_SET * LINEAR_STRETCH;
 		hi += step;
 		if (s.planes == 2)
 			lo += step;
 	}
+	if (sets % LINEAR_STRETCH)
+		linear_stretch(s, mt, joins, sets % LINEAR_STRETCH, w, hi, lo, sum);
 	LATHE_UNROLL(1)
-	for (int q = 0; q < LINEAR_QUARTERS; q++) {
-		if (sets % STRETCH)
-			linear_dot(s, mt, sets % STRETCH, w + 32 * q, hi, lo, sum[q]);
-		linear_merge_quarter(s, mt, a, at, scales, q, sum[q], acc);
-	}
+	for (int q = 0; q < LINEAR_QUARTERS; q++)
+		linear_merge_quarter(s, mt, joins, a, at, scales, q, sum[q], acc);
 }
 
 /* ---- float activations -------------------------------------------------------------------- */
