@@ -36,7 +36,7 @@ general_name(PlanReader *r, const Places *places, int i)
 static void
 hint_nearest(PlanReader *r, const Places *places, const char *wrong)
 {
-	const char *names[NAMES_MAX];
+	const char *names[NAMES_MAX] = {0};
 	size_t n = 0;
 	for (int i = 0; i < places->count && n < NAMES_MAX; i++)
 		if (places->name(r, i))
@@ -164,10 +164,9 @@ rules_apply(PlanReader *r, const Json *map, const Places *places,
 			continue;
 		const uint32_t layers = places->layered(i) ? r->model->n_layer : 1;
 		for (uint32_t l = 0; l < layers; l++) {
-			const Rule *rule =
-				rule_find(r, rules, map->count, place_name(r, places, i, l));
-			if (rule)
-				set(r, rule->value, i, l);
+			Rule *rule = rule_find(r, rules, map->count, place_name(r, places, i, l));
+			if (rule && !rule->refused)
+				rule->refused = !set(r, rule->value, i, l);
 		}
 	}
 	for (uint32_t i = 0; i < map->count; i++)

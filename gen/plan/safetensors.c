@@ -208,7 +208,7 @@ const char *
 safetensors_nearest(const Safetensors *s, const char *name)
 {
 	enum { LOOKED_AT = 1024 };
-	const char *names[LOOKED_AT];
+	const char *names[LOOKED_AT] = {0};
 	uint32_t n = 0;
 	for (; n < s->count && n < LOOKED_AT; n++)
 		names[n] = s->tensors[n].name;

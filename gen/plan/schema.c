@@ -104,7 +104,7 @@ choice_holds(const char *words, const Json *v)
 static const char *
 choice_near(Arena *a, const char *words, const char *wrong)
 {
-	const char *names[NAMES_MAX], *word;
+	const char *names[NAMES_MAX] = {0}, *word;
 	size_t n, count = 0;
 	while (count < NAMES_MAX && next_word(&words, &word, &n))
 		names[count++] = arena_strndup(a, word, n);
@@ -309,7 +309,7 @@ schema_check(Arena *a, Diag *d, const Json *v, SchemaObject object)
 			ok = types[k->type].check(a, d, k, m) && ok;
 			continue;
 		}
-		const char *names[NAMES_MAX];
+		const char *names[NAMES_MAX] = {0};
 		size_t n = 0;
 		for (int i = 0; i < N_KEYS && n < NAMES_MAX; i++)
 			if (keys[i].object == object)
@@ -353,7 +353,7 @@ schema_form(const Json *v)
 bool
 schema_check_transform(Arena *a, Diag *d, const Json *v)
 {
-	const char *names[SCHEMA_OBJECTS];
+	const char *names[SCHEMA_OBJECTS] = {0};
 	size_t n = 0;
 	if (v->kind == JSON_STRING && *v->string)
 		return true;

@@ -431,9 +431,10 @@ read_named(PlanReader *r, const Json *map)
 		};
 }
 
-/* What nothing applies is checked all the same, where it needs no layer. */
+/* What nothing applies is checked all the same, where it needs no layer. Behind errors (there were
+ * quiet_after) it is not said: a misspelt name may be why. */
 static void
-check_unused(PlanReader *r)
+check_unused(PlanReader *r, int quiet_after)
 {
 	for (uint32_t i = 0; i < r->n_named; i++) {
 		NamedTransform *t = &r->named[i];
@@ -442,8 +443,9 @@ check_unused(PlanReader *r)
 		Building b = {r, NO_LAYER, 0, 0, 0};
 		if (t->used)
 			continue;
-		diag_warning(r->d, t->json->key_loc, E_PLAN_NAME,
-			     "transform '%s' is applied nowhere", t->name);
+		if (quiet_after == diag_errors(r->d))
+			diag_warning(r->d, t->json->key_loc, E_PLAN_NAME,
+				     "transform '%s' is applied nowhere", t->name);
 		if (!t->broken && !is_bound(r, &reference, 0))
 			build(&b, &reference);
 	}
@@ -455,9 +457,10 @@ read_transforms(PlanReader *r)
 	static const Places places = {"site", SITE_COUNT, site_name, site_layered};
 	const Json *transforms = json_get(r->json, "transforms");
 	const Json *apply = json_get(r->json, "apply");
+	const int before = diag_errors(r->d);
 	if (transforms)
 		read_named(r, transforms);
 	if (apply)
 		rules_apply(r, apply, &places, schema_check_applied, apply_site);
-	check_unused(r);
+	check_unused(r, before);
 }

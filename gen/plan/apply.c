@@ -1,0 +1,79 @@
+#include "gen/plan/apply.h"
+
+static bool
+refused(Diag *d, Loc loc, const char *what)
+{
+	diag_error(d, loc, E_LEGAL, "%s cannot be compiled by this version", what);
+	return false;
+}
+
+static bool
+apply_weights(Diag *d, Graph *g, const Plan *p, Role role, uint32_t layer)
+{
+	const PlanFormat *f = &p->weights[role][layer];
+	if (p->codes[role][layer].codes)
+		return refused(d, p->codes[role][layer].loc, "a tensor with ready codes");
+	if (!plan_says(f->loc))
+		return true;
+	if (f->zero || f->ternary || f->per_tensor || f->signed_scale || f->bf16)
+		return refused(d, f->loc, "this format of weights");
+	g->formats[role][layer] = f->format;
+	return true;
+}
+
+/* All sites that say something must say the same: a graph has one format of activations. */
+static bool
+apply_activations(Diag *d, Graph *g, const Plan *p)
+{
+	const PlanFormat *first = NULL;
+	for (int s = 0; s < SITE_COUNT; s++)
+		for (uint32_t l = 0; l < (site_table[s].layered ? g->model->n_layer : 1); l++) {
+			const PlanFormat *f = &p->activations[s][l];
+			if (!plan_says(f->loc))
+				continue;
+			if (f->zero || (f->clip != 1.0F && !format_is_float(f->format)))
+				return refused(d, f->loc, "this format of activations");
+			if (first && !format_equal(first->format, f->format))
+				return refused(d, f->loc, "a second format of activations");
+			first = f;
+		}
+	if (first)
+		g->activations = first->format;
+	return true;
+}
+
+static bool
+apply_kv(Diag *d, Graph *g, const Plan *p)
+{
+	const PlanFormat *f = &p->kv[0];
+	for (uint32_t l = 0; l < g->model->n_layer; l++) {
+		if (plan_says(p->kv[l].loc) != plan_says(f->loc) ||
+		    !format_equal(p->kv[l].format, f->format))
+			return refused(d, plan_says(p->kv[l].loc) ? p->kv[l].loc : f->loc,
+				       "a cache that differs between layers");
+		if (plan_says(f->loc) && !format_is_float(f->format))
+			return refused(d, f->loc, "an integer cache");
+	}
+	if (plan_says(f->loc))
+		graph_set_kv(g, f->format);
+	return true;
+}
+
+bool
+plan_apply(Diag *d, Graph *g, const Plan *p)
+{
+	const int before = diag_errors(d);
+	for (int s = 0; s < SITE_COUNT; s++)
+		for (uint32_t l = 0; l < (site_table[s].layered ? g->model->n_layer : 1); l++)
+			if (p->transforms[s][l].transform || p->transforms[s][l].keep_gain) {
+				refused(d, p->transforms[s][l].loc, "what is applied here");
+				break;
+			}
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++)
+			if (!apply_weights(d, g, p, (Role)role, l))
+				break;
+	apply_activations(d, g, p);
+	apply_kv(d, g, p);
+	return diag_errors(d) == before;
+}
