@@ -12,5 +12,7 @@ int targets_main(int argc, char **argv);
 int passes_main(int argc, char **argv);
 int opt_main(int argc, char **argv);
 int reference_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
+int schema_main(int argc, char **argv);
 
 #endif
