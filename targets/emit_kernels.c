@@ -191,7 +191,8 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 	text_printf(words, " weights, ");
 	format_print(words, a);
 	text_printf(words, " activations, %d columns", k);
-	const uint32_t sums = act->sums ? act->sums : (uint32_t)k;
+	const int group = w.group ? (int)w.group : k;
+	const int sums = act->sums ? (int)act->sums : group;
 	/* The name says all that the specification depends on. */
 	INVARIANT(act->sums == linear_sums(w, a, act->width));
 	const char *const fields[] = {"is_float", "bits",   "scale_bits", "minimum", "group",
@@ -200,11 +201,11 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 			      w.bits,
 			      format_is_float(w) ? 32 : w.scale_bits,
 			      w.minimum,
-			      w.group ? (int)w.group : k,
+			      group,
 			      k,
 			      (int)row.planes,
 			      row.planes ? (int)a.group : 0,
-			      (int)sums,
+			      sums,
 			      contract_split(k, w, a)};
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
