@@ -5,10 +5,10 @@
 #include "gen/options.h"
 
 /* A row for a command's option table; the field is a const char *. */
-#define DIAGNOSTICS_OPTION(offset)                                                                 \
-	{                                                                                          \
-		"--diagnostics", "FORM", OPTION_STRING, (offset),                                  \
-			"text (default), json or sarif: the form of messages, on standard error"   \
+#define DIAGNOSTICS_OPTION(offset)                                                               \
+	{                                                                                        \
+		"--diagnostics", "FORM", OPTION_STRING, (offset),                                \
+			"text (default), json or sarif: the form of messages, on standard error" \
 	}
 
 /* Sets the mode from the command line before it is parsed, so that its own errors come in it too;

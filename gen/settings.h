@@ -15,7 +15,7 @@ typedef struct Settings {
 /* Rows for a command's option table; S is the offset of its Settings. */
 #define SETTINGS_OPTIONS(S)                                                                        \
 	{"--activations", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, activations),          \
-	 "8:32, 8:token, 16 (default), 16:32 or f32: what integer weights meet"},                         \
+	 "8:32, 8:token, 16 (default), 16:32 or f32: what integer weights meet"},                  \
 		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                    \
 		 "f16 (default) or f32: keys and values"},                                         \
 	{                                                                                          \

@@ -2,20 +2,23 @@
 
 #include <string.h>
 
-bool format_equal(Format a, Format b)
+bool
+format_equal(Format a, Format b)
 {
 	return a.kind == b.kind && a.bits == b.bits && a.scale_bits == b.scale_bits &&
 	       a.minimum == b.minimum && a.group == b.group;
 }
 
-int format_offset(Format f)
+int
+format_offset(Format f)
 {
 	if (format_is_float(f) || f.minimum)
 		return 0;
 	return 1 << (f.bits - 1);
 }
 
-int format_qmax(Format f)
+int
+format_qmax(Format f)
 {
 	/* 127 * 256 + 127: both bytes of a 16-bit code stay within [-127, 127] at the ends. */
 	if (f.bits == 16)
@@ -23,14 +26,16 @@ int format_qmax(Format f)
 	return (1 << (f.bits - 1)) - 1;
 }
 
-int format_groups(Format f, int k)
+int
+format_groups(Format f, int k)
 {
 	if (format_is_float(f) || f.group == 0 || k <= 0)
 		return 1;
 	return (int)(((uint32_t)k - 1) / f.group + 1);
 }
 
-int format_group_width(Format f, int k, int g)
+int
+format_group_width(Format f, int k, int g)
 {
 	int64_t left;
 
@@ -40,7 +45,8 @@ int format_group_width(Format f, int k, int g)
 	return left < (int64_t)f.group ? (int)left : (int)f.group;
 }
 
-void format_print(Text *t, Format f)
+void
+format_print(Text *t, Format f)
 {
 	if (format_is_float(f)) {
 		text_printf(t, "f%u", f.bits);
@@ -56,7 +62,8 @@ void format_print(Text *t, Format f)
 
 /* ---- parsing ------------------------------------------------------------------------------ */
 
-static bool parse_word(const char **s, const char *word)
+static bool
+parse_word(const char **s, const char *word)
 {
 	size_t n = strlen(word);
 
@@ -67,7 +74,8 @@ static bool parse_word(const char **s, const char *word)
 }
 
 /* A decimal number in [low, high]; false leaves *s at its first byte. */
-static bool parse_number(const char **s, uint32_t low, uint32_t high, uint32_t *value)
+static bool
+parse_number(const char **s, uint32_t low, uint32_t high, uint32_t *value)
 {
 	const char *p = *s;
 	uint64_t v = 0;
@@ -87,7 +95,8 @@ static bool parse_number(const char **s, uint32_t low, uint32_t high, uint32_t *
 }
 
 /* The 32 or 16 behind an `f`; false leaves *s at the number. */
-static bool parse_float_bits(const char **s, uint8_t *bits)
+static bool
+parse_float_bits(const char **s, uint8_t *bits)
 {
 	const char *p = *s;
 	uint32_t v;
@@ -99,7 +108,8 @@ static bool parse_float_bits(const char **s, uint8_t *bits)
 	return true;
 }
 
-static bool parse_int(const char **s, Format *f)
+static bool
+parse_int(const char **s, Format *f)
 {
 	const char *p = *s;
 	uint32_t v;
@@ -123,7 +133,8 @@ static bool parse_int(const char **s, Format *f)
 	return parse_word(s, ")");
 }
 
-bool format_parse(const char **s, Format *f)
+bool
+format_parse(const char **s, Format *f)
 {
 	*f = (Format){.kind = NUMBER_FLOAT};
 	if (parse_word(s, "int"))
@@ -133,7 +144,8 @@ bool format_parse(const char **s, Format *f)
 
 /* ---- contract ----------------------------------------------------------------------------- */
 
-int contract_split(int k, Format weight, Format activation)
+int
+contract_split(int k, Format weight, Format activation)
 {
 	enum { MOST_RUNS = 8, LEAST_COLUMNS = 128, FLOAT_UNIT = 32 };
 	uint32_t columns = (uint32_t)k, unit = 0, units;
@@ -157,7 +169,8 @@ int contract_split(int k, Format weight, Format activation)
 
 /* ---- f16 ---------------------------------------------------------------------------------- */
 
-float f16_to_f32(uint16_t h)
+float
+f16_to_f32(uint16_t h)
 {
 	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31;
 	uint32_t fraction = h & 0x3ff, bits;
@@ -180,7 +193,8 @@ float f16_to_f32(uint16_t h)
 	return f;
 }
 
-uint16_t f32_to_f16(float f)
+uint16_t
+f32_to_f16(float f)
 {
 	uint32_t bits, sign, magnitude, kept, dropped, half;
 	int shift = 13;

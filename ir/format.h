@@ -23,7 +23,8 @@ typedef struct Format {
 #define FORMAT_F32 ((Format){.kind = NUMBER_FLOAT, .bits = 32})
 #define FORMAT_F16 ((Format){.kind = NUMBER_FLOAT, .bits = 16})
 
-static inline bool format_is_float(Format f)
+static inline bool
+format_is_float(Format f)
 {
 	return f.kind == NUMBER_FLOAT;
 }

@@ -49,7 +49,8 @@ char *arena_printf(Arena *a, const char *format, ...) LATHE_PRINTF(2, 3);
 bool checked_add(uint64_t a, uint64_t b, uint64_t *r);
 bool checked_mul(uint64_t a, uint64_t b, uint64_t *r);
 
-static inline uint64_t round_up(uint64_t n, uint64_t to)
+static inline uint64_t
+round_up(uint64_t n, uint64_t to)
 {
 	return (n + to - 1) / to * to;
 }

@@ -1,10 +1,10 @@
 /* ---- activations as linears read them: one tile of MT tokens, MT a literal of the reader ---- */
 
 typedef struct Act {
-	const int8_t *hi, *lo;               /* codes [K/4][MT][4]; lo null for 8 bits */
-	const int32_t *sum_hi, *sum_lo;      /* sums of codes by group [groups][MT] */
-	const float *scale;                  /* [MT] per token, [groups][MT] per group */
-	const float *x, *xsum;               /* float activations [K][MT], sums by group [groups][MT] */
+	const int8_t *hi, *lo;		/* codes [K/4][MT][4]; lo null for 8 bits */
+	const int32_t *sum_hi, *sum_lo; /* sums of codes by group [groups][MT] */
+	const float *scale;		/* [MT] per token, [groups][MT] per group */
+	const float *x, *xsum;		/* float activations [K][MT], sums by group [groups][MT] */
 } Act;
 
 /*
@@ -12,14 +12,14 @@ typedef struct Act {
  * Int weights have bits 4 or 8; float weights bits 16 or 32 with is_float set.
  */
 typedef struct Linear {
-	int is_float;   /* weights are floats */
-	int bits;       /* of a weight code or float */
+	int is_float;	/* weights are floats */
+	int bits;	/* of a weight code or float */
 	int scale_bits; /* 16 or 32, of scales and minima */
-	int minimum;    /* weights have minima; else the offset 2^(bits-1) */
-	int group;      /* weight columns a scale, = k for row scales */
-	int k;          /* columns */
-	int planes;     /* of activations: 0 float, 1 int8, 2 int16 */
-	int act_group;  /* activation columns a scale; 0: one a token */
-	int sums;       /* columns per entry of sum_hi/sum_lo/xsum: act_group where grouped, else group */
-	int split;      /* runs of the K split */
+	int minimum;	/* weights have minima; else the offset 2^(bits-1) */
+	int group;	/* weight columns a scale, = k for row scales */
+	int k;		/* columns */
+	int planes;	/* of activations: 0 float, 1 int8, 2 int16 */
+	int act_group;	/* activation columns a scale; 0: one a token */
+	int sums; /* columns per entry of sum_hi/sum_lo/xsum: act_group where grouped, else group */
+	int split; /* runs of the K split */
 } Linear;

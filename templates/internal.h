@@ -11,15 +11,16 @@
 
 #include <string.h>
 
-/* Each sum has an order and each product is rounded: that is the interface's promise of equal bits. */
+/* Each sum has an order and each product is rounded: that is the interface's promise of equal bits.
+ */
 #if defined(__FAST_MATH__)
 #error "compile without -ffast-math"
 #endif
 
 /*
- * One pass of a phase over `rows` rows of a batch, tokens row0.. of it: row t of a buffer belongs to
- * token row0 + t. The residual stream alone has a row for each token of the batch. row0 is 0 but in
- * the head, which may look at the last token alone.
+ * One pass of a phase over `rows` rows of a batch, tokens row0.. of it: row t of a buffer belongs
+ * to token row0 + t. The residual stream alone has a row for each token of the batch. row0 is 0 but
+ * in the head, which may look at the last token alone.
  */
 typedef struct @name@_job {
 	int layer, row0, rows;
@@ -51,14 +52,14 @@ struct @name@ {
 	@name@_options options;
 	int n_ctx, n_ctx_padded; /* positions; rounded up to 64, as the cache has them */
 	int n_batch, n_threads;
-	int n_past;             /* positions in the cache */
-	int n_tokens;           /* of the batch at work, at positions n_past.. */
-	const int32_t *tokens;  /* of the batch */
-	float *logits;          /* of the batch's rows that the head computes; null: no head */
-	int head_row0;          /* first row that the head computes */
+	int n_past;		    /* positions in the cache */
+	int n_tokens;		    /* of the batch at work, at positions n_past.. */
+	const int32_t *tokens;	    /* of the batch */
+	float *logits;		    /* of the batch's rows that the head computes; null: no head */
+	int head_row0;		    /* first row that the head computes */
 	unsigned char *activations; /* n_batch * ACTIVATION_BYTES: the workers' shared buffers */
 	unsigned char *scratch; /* n_threads * SCRATCH_BYTES: a worker's buffers, then its rows */
-	unsigned char *kv;      /* n_ctx_padded * KV_BYTES: [layer][kv head], keys, then values */
+	unsigned char *kv;	/* n_ctx_padded * KV_BYTES: [layer][kv head], keys, then values */
 	uint32_t barrier_arrived, barrier_generation, barrier_sleepers;
 };
 

@@ -187,16 +187,18 @@ copy_columns(const float *from, float *to, int ld, int n, Range blocks)
 enum { ATTENTION_TOKENS = 16 }; /* of one kv head that share a pass over the cache */
 
 /* The generator's figure for scratch must hold what attention takes. */
-typedef char lathe_attention_scratch_fits
-	[LATHE_ATTENTION_SCRATCH(HEAD_DIM, ATTENTION_TOKENS *N_HEAD / N_KV_HEAD) * sizeof(float) <=
-			 SCRATCH_BYTES - ACTIVATION_BYTES
-		 ? 1
-		 : -1];
+typedef char lathe_attention_scratch_fits[LATHE_ATTENTION_SCRATCH(
+						  HEAD_DIM, ATTENTION_TOKENS *N_HEAD / N_KV_HEAD) *
+								  sizeof(float) <=
+							  SCRATCH_BYTES - ACTIVATION_BYTES
+						  ? 1
+						  : -1];
 
 /* One row: a kv head with its queries at a time, or, where that leaves workers idle, one query. */
 LATHE_INLINE void
 attention_one(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
-	      const @name@_job *j, const float *q, float *out, int tid, int n_threads, float *scratch)
+	      const @name@_job *j, const float *q, float *out, int tid, int n_threads,
+	      float *scratch)
 {
 	const int group = heads / kv_heads, seen = m->n_past + j->row0 + 1;
 	if (kv_heads % n_threads == 0) {
@@ -211,7 +213,8 @@ attention_one(int kv_bits, int d, int heads, int kv_heads, float scale, const @n
 			       cache_v(m, j->layer, h / group), out + h * d, scratch);
 }
 
-/* Zeros in columns [n, ld) of rows [first, end) of x, which a kernel that writes n columns leaves. */
+/* Zeros in columns [n, ld) of rows [first, end) of x, which a kernel that writes n columns leaves.
+ */
 LATHE_INLINE void
 zero_tail(float *x, int n, int ld, int first, int end)
 {
@@ -237,10 +240,11 @@ attention_rows(int kv_bits, int d, int heads, int kv_heads, float scale, const @
 	for (int i = tid; i < tiles * kv_heads; i += n_threads) {
 		const int first = i / kv_heads * ATTENTION_TOKENS, h = i % kv_heads;
 		const int left = j->rows - first;
-		attention_heads(kv_bits, d, group, left < ATTENTION_TOKENS ? left : ATTENTION_TOKENS,
+		attention_heads(kv_bits, d, group,
+				left < ATTENTION_TOKENS ? left : ATTENTION_TOKENS,
 				m->n_past + j->row0 + first,
-				q + (size_t)first * (size_t)q_ld + h * group * d, (size_t)q_ld, scale,
-				cache_k(m, j->layer, h), cache_v(m, j->layer, h),
+				q + (size_t)first * (size_t)q_ld + h * group * d, (size_t)q_ld,
+				scale, cache_k(m, j->layer, h), cache_v(m, j->layer, h),
 				out + (size_t)first * (size_t)out_ld + h * group * d,
 				(size_t)out_ld, scratch);
 	}

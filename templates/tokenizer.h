@@ -19,8 +19,8 @@ int @name@_eos(void);
 /* 1 if the model wants BOS in front of a text. */
 int @name@_add_bos(void);
 
-/* Bytes of scratch, of any alignment, that encoding n bytes of text needs; SIZE_MAX where n is above
- * 2^29. */
+/* Bytes of scratch, of any alignment, that encoding n bytes of text needs; SIZE_MAX where n is
+ * above 2^29. */
 size_t @name@_encode_scratch(size_t n);
 /*
  * Encodes n bytes of text (any bytes) into ids[capacity]; control tokens are not recognised unless

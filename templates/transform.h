@@ -11,15 +11,15 @@
 #define LATHE_BUTTERFLY_VECTORS 4
 #endif
 
-#define BUTTERFLY_STAGE(h)                                                                         \
-	if (vectors > (h)) {                                                                       \
-		LATHE_UNROLL(16)                                                                   \
-		for (int i = 0; i < vectors; i++)                                                  \
-			if (!(i & (h))) {                                                          \
-				const vf a = v[i], b = v[i | (h)];                                 \
-				v[i] = vf_add(a, b);                                               \
-				v[i | (h)] = vf_sub(a, b);                                         \
-			}                                                                          \
+#define BUTTERFLY_STAGE(h)                                         \
+	if (vectors > (h)) {                                       \
+		LATHE_UNROLL(16)                                   \
+		for (int i = 0; i < vectors; i++)                  \
+			if (!(i & (h))) {                          \
+				const vf a = v[i], b = v[i | (h)]; \
+				v[i] = vf_add(a, b);               \
+				v[i | (h)] = vf_sub(a, b);         \
+			}                                          \
 	}
 
 /* Strides 1 .. 8 * vectors of 16 * vectors elements; vectors is a literal power of two <= 16. */
