@@ -373,6 +373,13 @@ extern const unsigned char @name@_weights_data[] __attribute__((weak));
 #define LINKED_WEIGHTS NULL
 #endif
 
+const void *
+@name@_linked_weights(size_t *bytes)
+{
+	*bytes = ALIGN + WEIGHTS_BYTES;
+	return LINKED_WEIGHTS;
+}
+
 /* Sets *payload, or returns an error. */
 static int
 weights_open(const void *weights, size_t bytes, int check, const unsigned char **payload)

@@ -102,6 +102,9 @@ int @name@_isa_usable(int i);
 /* The level that a context uses. */
 const char *@name@_isa(const @name@ *m);
 
+/* The linked weights, as init takes them, and their size (that of @NAME@.weights); null where none
+ * are linked. */
+const void *@name@_linked_weights(size_t *bytes);
 /* Bytes of weights and constants that one decoded token reads. */
 uint64_t @name@_bytes_per_token(void);
 const char *@name@_strerror(int error);

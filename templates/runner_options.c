@@ -3,14 +3,14 @@
 typedef struct Settings {
 	const char *positional; /* PROMPT or FILE; null: not given */
 	const char *prompt, *prompt_file, *ids, *ids_file;
-	const char *isa, *weights, *check_weights, *out, *logits;
+	const char *isa, *weights, *check_weights, *huge_pages, *out, *logits;
 	const char *stop[MAX_STOPS];
 	int n_stop;
 	int n, top_k, window, threads, ctx, batch, chunks, chunk, positions;
 	int prefill, decode, reps, depth;
 	double temperature, top_p, min_p, penalty;
 	uint64_t seed;
-	int json, special, all, ignore_eos, echo, huge_pages, help;
+	int json, special, all, ignore_eos, echo, help;
 } Settings;
 
 enum {
@@ -112,8 +112,8 @@ static const Option options[] = {
 	 "weights file instead of the linked weights"},
 	{"check-weights", 0, OPTION_TEXT, AT(check_weights), 0, 0, IN_EVALUATING, "yes|no",
 	 "verify the digest of a weights file (yes for --weights)"},
-	{"huge-pages", 0, OPTION_FLAG, AT(huge_pages), 0, 0, IN_EVALUATING, NULL,
-	 "copy the weights file into memory of huge pages"},
+	{"huge-pages", 0, OPTION_TEXT, AT(huge_pages), 0, 0, IN_EVALUATING, "auto|yes|no",
+	 "copy the weights into memory of huge pages (auto: from 16 MB on)"},
 	{"json", 0, OPTION_FLAG, AT(json), 0, 0, IN_ALL, NULL, "print one JSON object"},
 	{"help", 'h', OPTION_FLAG, AT(help), 0, 0, IN_ALL, NULL, "this text"},
 };

@@ -99,7 +99,7 @@ def test_weights():
         check(done.returncode == status, f"{name} weights: status {done.returncode}: {done.stderr.decode()}")
         check(status == 0 or (f"error: {path}: " in done.stderr.decode() and not done.stdout), f"{name}: {done.stderr}")
     one = run("generate", "Lily", "-n", 20)
-    check(run("generate", "Lily", "-n", 20, "--weights", f"{folder}/good.weights", "--huge-pages") == one, "--huge-pages")
+    check(run("generate", "Lily", "-n", 20, "--weights", f"{folder}/good.weights", "--huge-pages", "yes") == one, "--huge-pages")
 
 
 def test_bench():

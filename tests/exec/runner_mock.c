@@ -48,6 +48,19 @@ mock_isa(const mock *m)
 	return isa_names[m->isa];
 }
 
+const void *
+mock_linked_weights(size_t *bytes)
+{
+	static const char linked[WEIGHTS_BYTES] = "mock";
+
+	*bytes = sizeof linked;
+#ifdef MOCK_NO_WEIGHTS
+	return NULL;
+#else
+	return linked;
+#endif
+}
+
 uint64_t
 mock_bytes_per_token(void)
 {

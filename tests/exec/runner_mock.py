@@ -371,7 +371,7 @@ MESSAGES = [
     ("plain", "generate a --isa sse9"), ("plain", "generate a --isa imaginary"), ("plain", "generate a --weights none"),
     ("plain", "generate a --weights folder"), ("plain", "generate a --weights empty"), ("plain", "generate a --weights short.weights"),
     ("plain", "generate a --weights flipped.weights"), ("plain", "generate a --weights other.weights"),
-    ("plain", "generate a --check-weights maybe"), ("noweights", "generate a"), ("plain", "generate a --huge-pages"), ("ids", "generate a"), ("ids", "perplexity text.txt"),
+    ("plain", "generate a --check-weights maybe"), ("noweights", "generate a"), ("plain", "generate a --huge-pages perhaps"), ("ids", "generate a"), ("ids", "perplexity text.txt"),
     ("ids", "encode text.txt"), ("ids", "decode --ids 1"), ("plain", "perplexity"), ("plain", "perplexity none"),
     ("plain", "perplexity hello.txt"), ("plain", "perplexity long.txt --ctx 601"), ("plain", "perplexity long.txt --ctx 3"),
     ("plain", "perplexity long.txt --positions 5"), ("plain", "perplexity long.txt --logits x --positions 513"),
@@ -419,9 +419,10 @@ def test_weights():
     one = run_json("plain", "generate", "hello", "-n", 5)["ids"]
     check(run_json("plain", "generate", "hello", "-n", 5, "--weights", "good.weights")["ids"] == one, "--weights")
     run("plain", "generate", "hello", "-n", 5, "--weights", "flipped.weights", "--check-weights", "no")
-    check(call("plain", "generate", "hello", "--huge-pages").returncode == 2, "no file to copy")
-    check(run_json("plain", "generate", "hello", "-n", 5, "--weights", "good.weights", "--huge-pages")["ids"] == one,
-          "--huge-pages")
+    for pages in "auto", "yes", "no":
+        check(run_json("plain", "generate", "hello", "-n", 5, "--huge-pages", pages)["ids"] == one, f"--huge-pages {pages}, linked")
+        check(run_json("plain", "generate", "hello", "-n", 5, "--weights", "good.weights", "--huge-pages", pages)["ids"] == one,
+              f"--huge-pages {pages}, a file")
     os.link("good.weights", "noweights/mock.weights")
     check(run_json("noweights", "generate", "hello", "-n", 5)["ids"] == one, "weights beside the program")
     os.unlink("noweights/mock.weights")
