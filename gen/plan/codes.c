@@ -194,7 +194,8 @@ share_tied(const Model *m, Plan *p)
 		*embed = *head;
 }
 
-/* What nothing has asked for: a misspelt name of codes is an error, other data is left alone. */
+/* What nothing has asked for: a misspelt name of codes is an error, other data only
+ * noted. */
 static void
 report_unused(PlanReader *r)
 {
@@ -206,10 +207,10 @@ report_unused(PlanReader *r)
 			const size_t m = strlen(suffixes[k]);
 			codes = codes || (n > m && !strcmp(t->name + n - m, suffixes[k]));
 		}
-		if (codes)
+		if (codes && !r->data_used[i])
 			diag_error(r->d, t->loc, E_PLAN_DATA,
 				   "'%s' belongs to no matrix of the model", t->name);
-		else if (!r->data_used[i])
+		else if (!r->data_used[i] && diag_errors(r->d) == r->errors_before)
 			diag_warning(r->d, t->loc, E_PLAN_DATA, "nothing of the plan uses '%s'",
 				     t->name);
 	}

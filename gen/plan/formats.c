@@ -264,7 +264,7 @@ static void
 read_kv(PlanReader *r, const Json *kv)
 {
 	static const Places places = {"layer", 1, layer_name, always_layered};
-	if (!schema_is_single(kv, O_KV) && kv->count) {
+	if (!schema_is_single(kv)) {
 		rules_apply(r, kv, &places, check_kv, set_kv);
 		return;
 	}

@@ -87,8 +87,11 @@ Plan *
 plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t size,
 		 const uint8_t *data, size_t data_size, const Model *m)
 {
-	const int before = diag_errors(d);
-	PlanReader r = {.arena = run, .d = d, .model = m, .plan = plan_new(run, m)};
+	PlanReader r = {.arena = run,
+			.d = d,
+			.model = m,
+			.plan = plan_new(run, m),
+			.errors_before = diag_errors(d)};
 	const Loc loc = {diag_file(d, path, text, size), 0};
 	r.plan->file = path;
 	if (size > PLAN_BYTES_MAX) {
@@ -111,7 +114,7 @@ plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t
 	read_transforms(&r);
 	read_formats(&r);
 	read_codes(&r);
-	return diag_errors(d) == before ? r.plan : NULL;
+	return diag_errors(d) == r.errors_before ? r.plan : NULL;
 }
 
 Plan *

@@ -29,6 +29,7 @@ typedef struct PlanReader {
 	bool *data_used; /* [data->count] */
 	NamedTransform *named;
 	uint32_t n_named;
+	int errors_before; /* of the Diag, when reading began */
 } PlanReader;
 
 /* ---- rules: patterns and the places that they name (rules.c) ---------------------------- */

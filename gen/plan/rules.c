@@ -49,7 +49,7 @@ hint_nearest(PlanReader *r, const Places *places, const char *wrong)
 	Text *list = text_new(r->arena);
 	for (size_t i = 0; i < n; i++)
 		text_printf(list, "%s%s", i ? ", " : "", names[i]);
-	diag_hint(r->d, "%ss are %s", places->what, list->text);
+	diag_hint(r->d, "known are %s", list->text);
 }
 
 /* The part of an alternative behind "layers.X", without its dot; null: it is not of a layer. */

@@ -130,7 +130,6 @@ parse_tensors(Arena *a, Diag *d, const Json *header, Safetensors *s, uint64_t da
 	SafeTensor *tensors = ARENA_ARRAY(a, SafeTensor, header->count + 1);
 	const uint8_t *data = s->bytes + data_at;
 	const uint64_t size = s->size - data_at;
-	const int before = diag_errors(d);
 	for (const Json *entry = header->first; entry; entry = entry->next) {
 		if (!strcmp(entry->key, "__metadata__")) {
 			s->metadata = entry;
@@ -138,13 +137,16 @@ parse_tensors(Arena *a, Diag *d, const Json *header, Safetensors *s, uint64_t da
 		}
 		SafeTensor *t = &tensors[s->count];
 		*t = (SafeTensor){.name = entry->key, .loc = entry->key_loc};
-		if (entry->kind != JSON_OBJECT)
+		if (entry->kind != JSON_OBJECT) {
 			diag_error(d, entry->loc, E_SIDECAR, "tensor '%s' is no object", t->name);
-		else if (parse_type(d, entry, t) && parse_shape(d, entry, t) &&
-			 parse_offsets(d, entry, t, data, size))
-			s->count++;
+			return false;
+		}
+		if (!parse_type(d, entry, t) || !parse_shape(d, entry, t) ||
+		    !parse_offsets(d, entry, t, data, size))
+			return false;
+		s->count++;
 	}
-	if (diag_errors(d) != before || !check_places(d, s->loc, tensors, s->count, data, size))
+	if (!check_places(d, s->loc, tensors, s->count, data, size))
 		return false;
 	qsort(tensors, s->count, sizeof *tensors, compare_names);
 	s->tensors = tensors;

@@ -133,6 +133,8 @@ shown(Arena *a, const Json *v)
 		return arena_printf(a, "\"%s\"", v->string);
 	if (v->kind == JSON_BOOL)
 		return v->boolean ? "true" : "false";
+	if (v->kind == JSON_ARRAY && !v->count)
+		return "an empty one";
 	if (v->kind != JSON_NUMBER)
 		return json_kind_names[v->kind];
 	Text *t = text_new(a);
@@ -189,11 +191,12 @@ check_choice(Arena *a, Diag *d, const SchemaKey *k, const Json *v)
 	      group ? arena_printf(a, "a whole number from %.0f to %.0f, or one of %s", k->low,
 				   k->high, list)
 		    : arena_printf(a, "one of %s", list));
-	if (v->kind == JSON_STRING) {
-		const char *near = choice_near(a, k->argument, v->string);
-		if (near)
-			diag_hint(d, "did you mean \"%s\"?", near);
-	}
+	const char *near = v->kind == JSON_STRING ? choice_near(a, k->argument, v->string) : NULL;
+	if (near)
+		diag_hint(d,
+			  word_is_number(near) ? "did you mean the number %s?"
+					       : "did you mean \"%s\"?",
+			  near);
 	return false;
 }
 
@@ -391,10 +394,10 @@ schema_check_applied(Arena *a, Diag *d, const Json *v)
 }
 
 bool
-schema_is_single(const Json *v, SchemaObject object)
+schema_is_single(const Json *v)
 {
 	for (const Json *m = v->first; m; m = m->next)
-		if (key_find(object, m->key))
+		if (m->kind != JSON_OBJECT)
 			return true;
 	return false;
 }

@@ -29,8 +29,8 @@ bool schema_check_transform(Arena *a, Diag *d, const Json *v);
  * happens to the gain. */
 bool schema_is_entry(const Json *v);
 bool schema_check_applied(Arena *a, Diag *d, const Json *v);
-/* Whether v is one format and not a map of patterns. */
-bool schema_is_single(const Json *v, SchemaObject object);
+/* Whether v is one format and not a map of formats. */
+bool schema_is_single(const Json *v);
 
 /* The JSON Schema (draft 2020-12) of a plan. */
 void schema_print(Text *t);

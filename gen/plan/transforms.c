@@ -330,7 +330,9 @@ build(Building *b, const Json *v)
 		t = NULL;
 		why = "the transform is nested too deep or made of too many others";
 	}
-	if (!t && why)
+	if (!t && why && v->kind == JSON_OBJECT && holds_star(v->first))
+		diag_error(r->d, v->loc, E_PLAN_TRANSFORM, "layer %d: %s", b->layer, why);
+	else if (!t && why)
 		diag_error(r->d, v->loc, E_PLAN_TRANSFORM, "%s", why);
 	b->depth--;
 	b->height = b->height + 1 > tallest ? b->height + 1 : tallest;
@@ -431,10 +433,10 @@ read_named(PlanReader *r, const Json *map)
 		};
 }
 
-/* What nothing applies is checked all the same, where it needs no layer. Behind errors (there were
- * quiet_after) it is not said: a misspelt name may be why. */
+/* What nothing applies is checked all the same, where it needs no layer. Behind errors it is
+ * not said that it is unused: a misspelt name may be why. */
 static void
-check_unused(PlanReader *r, int quiet_after)
+check_unused(PlanReader *r)
 {
 	for (uint32_t i = 0; i < r->n_named; i++) {
 		NamedTransform *t = &r->named[i];
@@ -443,7 +445,7 @@ check_unused(PlanReader *r, int quiet_after)
 		Building b = {r, NO_LAYER, 0, 0, 0};
 		if (t->used)
 			continue;
-		if (quiet_after == diag_errors(r->d))
+		if (diag_errors(r->d) == r->errors_before)
 			diag_warning(r->d, t->json->key_loc, E_PLAN_NAME,
 				     "transform '%s' is applied nowhere", t->name);
 		if (!t->broken && !is_bound(r, &reference, 0))
@@ -457,10 +459,9 @@ read_transforms(PlanReader *r)
 	static const Places places = {"site", SITE_COUNT, site_name, site_layered};
 	const Json *transforms = json_get(r->json, "transforms");
 	const Json *apply = json_get(r->json, "apply");
-	const int before = diag_errors(r->d);
 	if (transforms)
 		read_named(r, transforms);
 	if (apply)
 		rules_apply(r, apply, &places, schema_check_applied, apply_site);
-	check_unused(r, before);
+	check_unused(r);
 }
