@@ -20,13 +20,13 @@ max_u32(uint32_t a, uint32_t b)
 
 /* Bytes of the rows of one value: any of double, float, or two planes of codes and scales. */
 static size_t
-value_bytes(const Value *v)
+value_bytes(const Value *v, size_t chunk)
 {
-	return INTERP_CHUNK * ((size_t)v->width * sizeof(double) + 4 * sizeof(double));
+	return chunk * ((size_t)v->width * sizeof(double) + 4 * sizeof(double));
 }
 
 static Extent
-graph_extent(const Graph *g)
+graph_extent(const Graph *g, size_t chunk)
 {
 	const Model *m = g->model;
 	Extent e = {.head_dim = m->head_dim, .heads = m->n_head};
@@ -36,7 +36,7 @@ graph_extent(const Graph *g)
 		size_t bytes = 0;
 		for (int k = 0; k < f->count; k++) {
 			const Value *v = func_value(f, k);
-			bytes += value_bytes(v);
+			bytes += value_bytes(v, chunk);
 			if (v->op == OP_OUTPUT && i < g->count - 1)
 				e.carry = max_u32(e.carry, v->width);
 		}
@@ -82,8 +82,10 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 {
 	INVARIANT(n_ctx > 0);
 	Interp *x = ARENA_NEW(run, Interp);
-	Extent e = graph_extent(g);
-	size_t pairs = (size_t)INTERP_CHUNK * (e.head_dim / 2 + 1);
+	x->chunk = n_ctx < INTERP_CHUNK ? n_ctx : INTERP_CHUNK;
+	const size_t chunk = (size_t)x->chunk;
+	Extent e = graph_extent(g, chunk);
+	size_t pairs = chunk * (e.head_dim / 2 + 1);
 	x->run = run;
 	x->graph = g;
 	x->arithmetic = a;
@@ -92,8 +94,8 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 	x->jobs = jobs < 1 ? 1 : jobs;
 	x->values = ARENA_ARRAY(run, Rows, e.values);
 	x->scratch = ARENA_ARRAY(run, uint8_t, e.func_bytes);
-	x->carry.d = ARENA_ARRAY(run, double, (size_t)INTERP_CHUNK *e.carry);
-	x->carry.f = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.carry);
+	x->carry.d = ARENA_ARRAY(run, double, chunk *e.carry);
+	x->carry.f = ARENA_ARRAY(run, float, chunk *e.carry);
 	x->cos_f = ARENA_ARRAY(run, float, pairs);
 	x->sin_f = ARENA_ARRAY(run, float, pairs);
 	x->cos_d = ARENA_ARRAY(run, double, pairs);
@@ -102,9 +104,9 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 	x->tasks = ARENA_ARRAY(run, TaskScratch, (size_t)x->n_tasks);
 	for (int i = 0; i < x->n_tasks; i++)
 		task_alloc(run, &x->tasks[i], e.columns);
-	x->transposed = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.columns);
-	x->code_sums = ARENA_ARRAY(run, int32_t, (size_t)INTERP_CHUNK * e.columns);
-	x->x_sums = ARENA_ARRAY(run, float, (size_t)INTERP_CHUNK *e.columns);
+	x->transposed = ARENA_ARRAY(run, float, chunk *e.columns);
+	x->code_sums = ARENA_ARRAY(run, int32_t, chunk * e.columns);
+	x->x_sums = ARENA_ARRAY(run, float, chunk *e.columns);
 	/* DOUBLE keeps a query's scores, CONTRACT two rows of a block's partial results. */
 	x->head_bytes = round_up(((size_t)n_ctx + 2 * e.head_dim) * sizeof(double), 64);
 	x->heads = ARENA_ARRAY(run, uint8_t, e.heads * x->head_bytes);
@@ -200,9 +202,9 @@ step_parallel_heads(Step *s, HeadFn fn)
 
 /* Points rows at `bytes` bytes of scratch in every view; a value uses the view of its format. */
 static void
-rows_place(Rows *r, const Value *v, uint8_t *at)
+rows_place(const Interp *x, Rows *r, const Value *v, uint8_t *at)
 {
-	size_t n = (size_t)INTERP_CHUNK * v->width;
+	size_t n = (size_t)x->chunk * v->width;
 	memset(r, 0, sizeof *r);
 	r->d = (double *)(void *)at;
 	r->f = (float *)(void *)at;
@@ -227,8 +229,8 @@ func_run(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
 			if (v->operands[k] >= 0)
 				s.in[k] = &x->values[v->operands[k]];
 		}
-		rows_place(s.out, v, at);
-		at += value_bytes(v);
+		rows_place(x, s.out, v, at);
+		at += value_bytes(v, (size_t)x->chunk);
 		if (v->op == OP_INPUT)
 			*s.out = x->carry;
 		else if (v->op == OP_OUTPUT)
@@ -321,7 +323,7 @@ interp_eval(Interp *x, const int32_t *tokens, int n, float *logits, double *logi
 	size_t n_vocab = x->graph->model->n_vocab;
 	size_t stored = 0;
 	while (n > 0) {
-		int c = n < INTERP_CHUNK ? n : INTERP_CHUNK;
+		int c = n < x->chunk ? n : x->chunk;
 		int wanted = all ? c : n == c;
 		const Rows *r = chunk_run(x, tokens, c, wanted);
 		size_t count = (size_t)wanted * n_vocab;

@@ -45,7 +45,8 @@ struct Interp {
 	uint8_t *scratch; /* backs `values` */
 	/* Per layer: [n_ctx][kv_width] of double or float. */
 	Rows *keys, *vals;
-	/* Of the chunk's positions: [INTERP_CHUNK][head_dim / 2]. */
+	int chunk; /* tokens at once: at most INTERP_CHUNK */
+	/* Of the chunk's positions: [chunk][head_dim / 2]. */
 	float *cos_f, *sin_f;
 	double *cos_d, *sin_d;
 	int n_tasks; /* of a linear */
