@@ -34,6 +34,12 @@ typedef struct TransformInfo {
 } TransformInfo;
 extern const TransformInfo transform_table[TRANSFORM_KINDS];
 
+enum {
+	TRANSFORM_ORDER_MAX = 1 << 24,
+	TRANSFORM_MATRIX_MAX = 8192, /* order of stored matrices */
+	TRANSFORM_DEPTH_MAX = 64,    /* of nested text */
+};
+
 typedef struct Transform Transform;
 struct Transform {
 	uint8_t kind; /* TransformKind */
@@ -41,15 +47,17 @@ struct Transform {
 	uint32_t n_out;
 	const Transform *const *children;
 	uint32_t n_children;
-	const Base *base;      /* HADAMARD */
-	const uint32_t *perm;  /* PERM [n] */
-	const double *vector;  /* SIGNS, DIAGONAL, HOUSEHOLDER [n]; SO2 [n/2] */
-	const double *matrix;  /* ORTHOGONAL, MATRIX [n][n] */
-	const double *inverse; /* MATRIX [n][n] */
-	uint32_t i, j;	       /* GIVENS */
-	double scalar;	       /* GIVENS: angle; SCALAR: c */
-	const char *name;      /* the plan's name for it, or null: how it is printed by reference */
-	double drift;	       /* ORTHOGONAL: largest |Q^T Q - I| of the data before projection */
+	const Base *base;	/* HADAMARD */
+	bool transposed;	/* HADAMARD: H^T, where H is not symmetric */
+	const Codelet *program; /* HADAMARD: of the base, or of its transpose; null for order 1 */
+	const uint32_t *perm;	/* PERM [n] */
+	const double *vector;	/* SIGNS, DIAGONAL, HOUSEHOLDER [n]; SO2 [n/2]: angles */
+	const double *matrix;	/* ORTHOGONAL, MATRIX [n][n] */
+	const double *inverse;	/* MATRIX [n][n] */
+	uint32_t i, j;		/* GIVENS */
+	double scalar;		/* GIVENS: angle; SCALAR: c */
+	const char *name; /* the plan's name for it, or null: how it is printed by reference */
+	double drift;	  /* ORTHOGONAL: largest |Q^T Q - I| of the data before projection */
 };
 
 /* ---- making ------------------------------------------------------------------------------- */
@@ -63,18 +71,24 @@ const Transform *transform_hadamard(Arena *a, uint32_t n, const Base *base, cons
 const Transform *transform_perm(Arena *a, uint32_t n, const uint32_t *perm, const char **why);
 const Transform *transform_vector(Arena *a, TransformKind kind, uint32_t n, const double *v,
 				  const char **why);
-/* ORTHOGONAL: refused where |Q^T Q - I| exceeds 1e-3, else projected (polar) in double. */
+/*
+ * ORTHOGONAL: refused where |Q^T Q - I| exceeds 1e-3, else projected (polar) in double. MATRIX:
+ * refused where the condition number exceeds 1e10.
+ */
 const Transform *transform_matrix(Arena *a, TransformKind kind, uint32_t n, const double *m,
 				  const char **why);
 const Transform *transform_givens(Arena *a, uint32_t n, uint32_t i, uint32_t j, double angle,
 				  const char **why);
 const Transform *transform_scalar(Arena *a, uint32_t n, double c, const char **why);
-/* PRODUCT, KRONECKER, SUM of count children. */
+/* PRODUCT, KRONECKER, SUM of count children; one child is itself. */
 const Transform *transform_compose(Arena *a, TransformKind kind, const Transform *const *children,
 				   uint32_t count, const char **why);
 const Transform *transform_block(Arena *a, const Transform *child, uint32_t n, const char **why);
 const Transform *transform_pad(Arena *a, uint32_t n, uint32_t n_out, const char **why);
-/* Pushed inwards at once, so INVERSE and TRANSPOSE never stay in a finished expression. */
+/*
+ * Pushed inwards at once, so INVERSE and TRANSPOSE never stay in a finished expression. Null where
+ * the expression pads (n_out > n): it has no inverse, and its transpose is no transform.
+ */
 const Transform *transform_inverse(Arena *a, const Transform *t);
 const Transform *transform_transpose(Arena *a, const Transform *t);
 
@@ -100,11 +114,11 @@ const Transform *transform_normalise(Arena *a, const Transform *t);
 
 /* row[n_out] = T row, in place, by the fast form; work: n_out doubles of scratch. */
 void transform_apply(const Transform *t, double *row, double *work);
-/* The dense matrix [n_out][n]: tests, and small cases. */
+/* The dense matrix m [n_out][n]: tests, and small cases. */
 void transform_dense(const Transform *t, double *m);
 /*
  * Folding: each row of w [rows][n] becomes row * T^-1 (a reader's weights), or each column of
- * w [n][columns] becomes T * column (a producer's weights).
+ * w [n][columns] becomes T * column (a producer's weights). T must be square (n == n_out).
  */
 void transform_fold_reader(Arena *scratch, const Transform *t, double *w, uint32_t rows);
 void transform_fold_producer(Arena *scratch, const Transform *t, double *w, uint32_t columns);

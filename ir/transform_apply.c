@@ -1,0 +1,245 @@
+/*
+ * Applying transforms to panels of rows. A kind gets `count` rows of its order, one behind the
+ * other, and as much scratch: a Kronecker product or a block hands its children more, shorter rows.
+ */
+#include <string.h>
+
+#include "dense.h"
+#include "real.h"
+#include "transform_impl.h"
+
+TRANSFORM_APPLY(identity)
+{
+	(void)t;
+	(void)rows;
+	(void)count;
+	(void)work;
+}
+
+TRANSFORM_APPLY(hadamard)
+{
+	(void)work;
+	hadamard_run_double(t->program, t->n, rows, count);
+}
+
+TRANSFORM_APPLY(perm)
+{
+	for (size_t r = 0; r < count; r++, rows += t->n) {
+		memcpy(work, rows, t->n * sizeof *rows);
+		for (uint32_t k = 0; k < t->n; k++)
+			rows[k] = work[t->perm[k]];
+	}
+}
+
+TRANSFORM_APPLY(diagonal)
+{
+	(void)work;
+	for (size_t r = 0; r < count; r++, rows += t->n)
+		for (uint32_t k = 0; k < t->n; k++)
+			rows[k] *= t->vector[k];
+}
+
+TRANSFORM_APPLY(matrix)
+{
+	const size_t n = t->n;
+	/* A few rows do not repay the packing of the matrix. */
+	if (count < 4) {
+		for (size_t r = 0; r < count; r++, rows += n) {
+			for (size_t i = 0; i < n; i++) {
+				double sum = 0.0;
+				for (size_t k = 0; k < n; k++)
+					sum += t->matrix[i * n + k] * rows[k];
+				work[i] = sum;
+			}
+			memcpy(rows, work, n * sizeof *rows);
+		}
+		return;
+	}
+	enum { PANEL = 1 << 16 };
+	for (size_t r = 0; r < count; r += PANEL) {
+		size_t some = count - r < PANEL ? count - r : PANEL;
+		dense_multiply((uint32_t)some, t->n, t->n, (Dense){rows + r * n, n, 1},
+			       (Dense){t->matrix, 1, n}, 1.0, 0.0, work, n);
+		memcpy(rows + r * n, work, some * n * sizeof *rows);
+	}
+}
+
+TRANSFORM_APPLY(householder)
+{
+	const double *v = t->vector;
+	double square = 0.0;
+	(void)work;
+	for (uint32_t k = 0; k < t->n; k++)
+		square += v[k] * v[k];
+	for (size_t r = 0; r < count; r++, rows += t->n) {
+		double dot = 0.0;
+		for (uint32_t k = 0; k < t->n; k++)
+			dot += v[k] * rows[k];
+		double f = 2.0 * dot / square;
+		for (uint32_t k = 0; k < t->n; k++)
+			rows[k] -= f * v[k];
+	}
+}
+
+/* Elements i and j of every row turned by an angle. */
+static void
+rotate(double *rows, size_t count, size_t n, uint32_t i, uint32_t j, double angle)
+{
+	double sine, cosine;
+	real_sincos(angle, &sine, &cosine);
+	for (size_t r = 0; r < count; r++, rows += n) {
+		double x = rows[i], y = rows[j];
+		rows[i] = x * cosine - y * sine;
+		rows[j] = x * sine + y * cosine;
+	}
+}
+
+TRANSFORM_APPLY(givens)
+{
+	(void)work;
+	rotate(rows, count, t->n, t->i, t->j, t->scalar);
+}
+
+TRANSFORM_APPLY(so2)
+{
+	(void)work;
+	for (uint32_t k = 0; k < t->n / 2; k++)
+		rotate(rows, count, t->n, k, k + t->n / 2, t->vector[k]);
+}
+
+TRANSFORM_APPLY(scalar)
+{
+	(void)work;
+	for (size_t i = 0; i < count * t->n; i++)
+		rows[i] *= t->scalar;
+}
+
+TRANSFORM_APPLY(product)
+{
+	for (uint32_t i = t->n_children; i-- > 0;)
+		transform_apply_rows(t->children[i], rows, count, work);
+}
+
+/* Each of count blocks [height][width] becomes its transpose. */
+static void
+blocks_transpose(const double *from, double *to, size_t count, size_t height, size_t width)
+{
+	for (size_t b = 0; b < count; b++, from += height * width, to += height * width)
+		for (size_t i = 0; i < height; i++)
+			for (size_t j = 0; j < width; j++)
+				to[j * height + i] = from[i * width + j];
+}
+
+/* With the row viewed as [left][order][right], each child acts on the middle. */
+TRANSFORM_APPLY(kronecker)
+{
+	size_t right = 1;
+	for (uint32_t i = t->n_children; i-- > 0;) {
+		const Transform *c = t->children[i];
+		size_t left = count * (t->n / right / c->n);
+		if (c->kind == T_IDENTITY) {
+			right *= c->n;
+			continue;
+		}
+		if (right == 1) {
+			transform_apply_rows(c, rows, left, work);
+		} else {
+			blocks_transpose(rows, work, left, c->n, right);
+			transform_apply_rows(c, work, left * right, rows);
+			blocks_transpose(work, rows, left, right, c->n);
+		}
+		right *= c->n;
+	}
+}
+
+TRANSFORM_APPLY(block)
+{
+	transform_apply_rows(t->children[0], rows, count * (t->n / t->children[0]->n), work);
+}
+
+TRANSFORM_APPLY(sum)
+{
+	for (size_t r = 0; r < count; r++)
+		for (uint32_t i = 0; i < t->n_children; i++) {
+			transform_apply_rows(t->children[i], rows, 1, work);
+			rows += t->children[i]->n;
+		}
+}
+
+TRANSFORM_APPLY(pad)
+{
+	(void)work;
+	INVARIANT(count == 1);
+	memset(rows + t->n, 0, (t->n_out - t->n) * sizeof *rows);
+}
+
+void
+transform_apply_rows(const Transform *t, double *rows, size_t count, double *work)
+{
+	transform_ops[t->kind].apply(t, rows, count, work);
+}
+
+void
+transform_apply(const Transform *t, double *row, double *work)
+{
+	transform_apply_rows(t, row, 1, work);
+}
+
+void
+transform_dense(const Transform *t, double *m)
+{
+	Arena *scratch = arena_new();
+	double *row = ARENA_ARRAY(scratch, double, t->n_out);
+	double *work = ARENA_ARRAY(scratch, double, t->n_out);
+	for (uint32_t j = 0; j < t->n; j++) {
+		memset(row, 0, t->n_out * sizeof *row);
+		row[j] = 1.0;
+		transform_apply(t, row, work);
+		for (uint32_t i = 0; i < t->n_out; i++)
+			m[(size_t)i * t->n + j] = row[i];
+	}
+	arena_free(scratch);
+}
+
+/* Rows that go through a transform together: enough for stored matrices, few enough for L2. */
+static uint32_t
+panel_rows(uint32_t n)
+{
+	enum { ELEMENTS = 1 << 17, LEAST = 16 };
+	return n >= ELEMENTS / LEAST ? LEAST : ELEMENTS / n;
+}
+
+void
+transform_fold_reader(Arena *scratch, const Transform *t, double *w, uint32_t rows)
+{
+	INVARIANT(t->n == t->n_out);
+	/* row T^-1 = T^-T row, which is T row for an orthogonal T. */
+	const Transform *u = t;
+	if (!transform_facts(t).orthogonal)
+		u = transform_transpose(scratch, transform_inverse(scratch, t));
+	uint32_t panel = panel_rows(t->n);
+	double *work = ARENA_ARRAY(scratch, double, (size_t)panel * t->n);
+	for (uint32_t r = 0; r < rows; r += panel)
+		transform_apply_rows(u, w + (size_t)r * t->n, rows - r < panel ? rows - r : panel,
+				     work);
+}
+
+void
+transform_fold_producer(Arena *scratch, const Transform *t, double *w, uint32_t columns)
+{
+	INVARIANT(t->n == t->n_out);
+	const size_t n = t->n;
+	uint32_t panel = panel_rows(t->n);
+	double *lines = ARENA_ARRAY(scratch, double, panel *n);
+	double *work = ARENA_ARRAY(scratch, double, panel *n);
+	for (uint32_t c = 0; c < columns; c += panel) {
+		uint32_t some = columns - c < panel ? columns - c : panel;
+		for (size_t i = 0; i < n; i++)
+			for (size_t k = 0; k < some; k++)
+				lines[k * n + i] = w[i * columns + c + k];
+		transform_apply_rows(t, lines, some, work);
+		for (size_t i = 0; i < n; i++)
+			for (size_t k = 0; k < some; k++)
+				w[i * columns + c + k] = lines[k * n + i];
+	}
+}
