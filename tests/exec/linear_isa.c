@@ -1,6 +1,6 @@
 /*
- * One ISA level's kernels behind pointers, specs literal. Compiled with -DISA_C, -DISA_V3 or
- * -DISA_V4 and the flags of that level.
+ * One ISA level's kernels behind pointers, specs literal. Compiled with -DISA_c, -DISA_v3 or
+ * -DISA_v4 and the flags of that level.
  */
 #include "linear_isa.h"
 
@@ -14,8 +14,6 @@ tiles_of(const TestTiles *t)
 	return r;
 }
 
-#define PASTE2(a, b) a##b
-#define PASTE(a, b) PASTE2(a, b)
 #define SPEC(f, bits, sb, min, group, k, planes, ag, sums, split)                                 \
 	static void PASTE(store_, __LINE__)(const uint8_t *w, int b0, int b1, const TestTiles *t, \
 					    int n, float *y, ptrdiff_t ld)                        \
@@ -79,31 +77,8 @@ epilogue_logits(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, flo
 	linear_logits(s, w, b0, b1, &tiles, n, y, ld, n_rows);
 }
 
-static int
-usable(void)
-{
-#if defined(ISA_V4)
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-	       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
-#elif defined(ISA_V3)
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-	return 1;
-#endif
-}
-
-#if defined(ISA_V4)
-#define ISA_NAME "v4"
-const LinearIsa linear_isa_v4 = {
-#elif defined(ISA_V3)
-#define ISA_NAME "v3"
-const LinearIsa linear_isa_v3 = {
-#else
-#define ISA_NAME "c"
-const LinearIsa linear_isa_c = {
-#endif
-	ISA_NAME,	 usable,       isa_tile,
+const LinearIsa ISA_SYMBOL(linear_isa_) = {
+	ISA_NAME,	 isa_usable,   isa_tile,
 	isa_block_bytes, kernels,      sizeof(kernels) / sizeof(kernels[0]),
 	EPILOGUE,	 epilogue_add, epilogue_silu_mul,
 	epilogue_logits,

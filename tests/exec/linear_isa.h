@@ -40,9 +40,14 @@ typedef struct LinearIsa {
 
 extern const LinearIsa linear_isa_c, linear_isa_v3, linear_isa_v4;
 
-/* linear_block with a spec known at run time only; mt in [1, tile]. */
-void linear_any_c(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
-void linear_any_v3(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
-void linear_any_v4(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
+/* linear_block with a spec known at run time only; mt: 1, 2, 3, 4, 6 or 8. */
+typedef struct LinearAny {
+	const char *name;
+	int (*usable)(void);
+	ptrdiff_t (*block_bytes)(Linear s);
+	void (*block)(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
+} LinearAny;
+
+extern const LinearAny linear_any_c, linear_any_v3, linear_any_v4;
 
 #endif

@@ -1,12 +1,11 @@
 /*
- * The linear kernels against a scalar reference written from ir/README.md's contract, by memcmp.
- *
- *   linear_check ISA [cases] [seed]      ISA: c, v3 or v4; exit 77 where this CPU lacks it
- *
- * Weights and activations end at an unreadable page, results are fenced: a kernel that reads or
- * writes a byte too many dies or is reported.
+ * The contract of linears (ir/README.md), one row and one token at a time, with random matrices and
+ * activations and their layouts. Weights and activations end at an unreadable page: a kernel that
+ * reads a byte too many dies. Include with _GNU_SOURCE defined (mmap).
  */
-#define _GNU_SOURCE
+#ifndef LATHE_TESTS_LINEAR_REFERENCE_H
+#define LATHE_TESTS_LINEAR_REFERENCE_H
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +18,7 @@ enum { MAX_TOKENS = 16, MAX_BLOCKS = 4, ROWS = 32, PAGE = 4096 };
 
 /* ---- random numbers ----------------------------------------------------------------------- */
 
-static uint64_t
+static inline uint64_t
 next(uint64_t *state)
 {
 	uint64_t z = *state += 0x9e3779b97f4a7c15u;
@@ -29,7 +28,7 @@ next(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-static int
+static inline int
 below(uint64_t *state, int n)
 {
 	return (int)(next(state) % (uint64_t)n);
@@ -48,19 +47,19 @@ typedef struct Case {
 	float *x;		/* [tokens][k] */
 } Case;
 
-static void *
+static inline void *
 grab(size_t count, size_t size)
 {
 	void *p = calloc(count + 1, size);
 
 	if (!p) {
-		fprintf(stderr, "linear_check: out of memory\n");
+		fprintf(stderr, "linear: out of memory\n");
 		exit(2);
 	}
 	return p;
 }
 
-static float
+static inline float
 from_bits(uint32_t u)
 {
 	float f;
@@ -70,7 +69,7 @@ from_bits(uint32_t u)
 }
 
 /* Exact value of a half, by its definition. */
-static float
+static inline float
 half_value(uint16_t h)
 {
 	int e = h >> 10 & 31, m = h & 1023;
@@ -80,7 +79,7 @@ half_value(uint16_t h)
 }
 
 /* A finite number that the stored type holds exactly: ordinary, tiny, signed, sometimes zero. */
-static float
+static inline float
 random_stored(uint64_t *r, int bits)
 {
 	int kind = below(r, 8);
@@ -95,7 +94,7 @@ random_stored(uint64_t *r, int bits)
 	return half_value((uint16_t)((next(r) & 0x83ff) | (uint64_t)(8 + below(r, 12)) << 10));
 }
 
-static uint16_t
+static inline uint16_t
 half_bits(float v)
 {
 	int e;
@@ -109,7 +108,7 @@ half_bits(float v)
 	return (uint16_t)(sign | (uint16_t)((e + 14) << 10) | ((uint16_t)ldexpf(m, 11) & 1023));
 }
 
-static int
+static inline int
 random_code(uint64_t *r, int mode, int planes)
 {
 	int hi, lo;
@@ -134,7 +133,7 @@ random_code(uint64_t *r, int mode, int planes)
 	return planes == 2 ? 256 * hi + lo : hi;
 }
 
-static void
+static inline void
 case_fill_weights(Case *c, uint64_t *r)
 {
 	const Linear s = c->s;
@@ -161,7 +160,7 @@ case_fill_weights(Case *c, uint64_t *r)
 	}
 }
 
-static void
+static inline void
 case_fill(Case *c, uint64_t *r)
 {
 	const Linear s = c->s;
@@ -181,7 +180,7 @@ case_fill(Case *c, uint64_t *r)
 					      : ldexpf(1.0f, -126);
 }
 
-static void
+static inline void
 case_free(Case *c)
 {
 	free(c->codes);
@@ -195,7 +194,7 @@ case_free(Case *c)
 
 /* ---- the contract, one row and one token -------------------------------------------------- */
 
-static float
+static inline float
 reference_int(const Case *c, size_t row, size_t token)
 {
 	const Linear s = c->s;
@@ -246,7 +245,7 @@ reference_int(const Case *c, size_t row, size_t token)
 	return s.act_group ? total : c->act_scale[token] * total;
 }
 
-static float
+static inline float
 reference_float(const Case *c, size_t row, size_t token)
 {
 	const Linear s = c->s;
@@ -279,7 +278,7 @@ reference_float(const Case *c, size_t row, size_t token)
 	return total;
 }
 
-static float
+static inline float
 reference(const Case *c, size_t row, size_t token)
 {
 	return c->s.planes ? reference_int(c, row, token) : reference_float(c, row, token);
@@ -293,7 +292,7 @@ typedef struct Fenced {
 	size_t mapped;
 } Fenced;
 
-static Fenced
+static inline Fenced
 fenced(size_t n)
 {
 	Fenced f;
@@ -308,13 +307,13 @@ fenced(size_t n)
 	return f;
 }
 
-static void
+static inline void
 fenced_free(Fenced *f)
 {
 	munmap(f->map, f->mapped);
 }
 
-static uint8_t *
+static inline uint8_t *
 put_number(uint8_t *at, float v, int bits)
 {
 	uint16_t h = bits == 16 ? half_bits(v) : 0;
@@ -326,7 +325,7 @@ put_number(uint8_t *at, float v, int bits)
 	return at + bits / 8;
 }
 
-static uint8_t *
+static inline uint8_t *
 pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 {
 	const Linear s = c->s;
@@ -352,7 +351,7 @@ pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 	return at;
 }
 
-static Fenced
+static inline Fenced
 pack(const Case *c, size_t block_bytes)
 {
 	const Linear s = c->s;
@@ -371,8 +370,8 @@ pack(const Case *c, size_t block_bytes)
 			for (int g = 0; g < c->groups; g++)
 				at = pack_group(c, b * ROWS, g, at);
 		if (at != f.data + block_bytes * (b + 1)) {
-			fprintf(stderr, "linear_check: a block of k=%d has %td bytes, not %zu\n",
-				s.k, at - f.data - (ptrdiff_t)(block_bytes * b), block_bytes);
+			fprintf(stderr, "linear: a block of k=%d has %td bytes, not %zu\n", s.k,
+				at - f.data - (ptrdiff_t)(block_bytes * b), block_bytes);
 			exit(1);
 		}
 	}
@@ -383,7 +382,7 @@ typedef struct Batch {
 	Fenced hi, lo, sum_hi, sum_lo, scale, x, xsum;
 } Batch;
 
-static void
+static inline void
 batch_sums(const Case *c, int token, int mt, int m, Batch *b)
 {
 	const Linear s = c->s;
@@ -406,7 +405,7 @@ batch_sums(const Case *c, int token, int mt, int m, Batch *b)
 	}
 }
 
-static void
+static inline void
 batch_token(const Case *c, int token, int mt, int m, Batch *b)
 {
 	const Linear s = c->s;
@@ -435,7 +434,7 @@ batch_token(const Case *c, int token, int mt, int m, Batch *b)
 		batch_sums(c, token, mt, m, b);
 }
 
-static Batch
+static inline Batch
 batch_new(const Case *c, int tile)
 {
 	size_t n = (size_t)c->tokens, padded = ((size_t)c->s.k + 15) / 16 * 16;
@@ -457,7 +456,7 @@ batch_new(const Case *c, int tile)
 	return b;
 }
 
-static void
+static inline void
 batch_free(Batch *b)
 {
 	fenced_free(&b->hi);
@@ -470,7 +469,7 @@ batch_free(Batch *b)
 }
 
 /* Parts that a kernel has no business with are null. */
-static TestTiles
+static inline TestTiles
 batch_tiles(const Case *c, const Batch *b)
 {
 	const Linear s = c->s;
@@ -498,7 +497,7 @@ typedef struct Count {
 	long cases, values, differ;
 } Count;
 
-static void
+static inline void
 print_spec(FILE *f, Linear s)
 {
 	fprintf(f, "%s%d scale f%d%s group %d k %d planes %d act_group %d sums %d split %d",
@@ -506,7 +505,7 @@ print_spec(FILE *f, Linear s)
 		s.k, s.planes, s.act_group, s.sums, s.split);
 }
 
-static void
+static inline void
 compare(const Case *c, const char *what, float got, float want, size_t row, size_t token,
 	Count *count)
 {
@@ -514,14 +513,14 @@ compare(const Case *c, const char *what, float got, float want, size_t row, size
 	if (memcmp(&got, &want, sizeof(got)) == 0)
 		return;
 	if (count->differ++ < 10) {
-		fprintf(stderr, "linear_check: %s row %zu token %zu of %d: %a, contract %a\n  ",
-			what, row, token, c->tokens, (double)got, (double)want);
+		fprintf(stderr, "linear: %s row %zu token %zu of %d: %a, contract %a\n  ", what,
+			row, token, c->tokens, (double)got, (double)want);
 		print_spec(stderr, c->s);
 		fprintf(stderr, "\n");
 	}
 }
 
-static Case
+static inline Case
 case_new(Linear s, int blocks, int tokens, uint64_t *r)
 {
 	Case c = {.s = s, .blocks = blocks, .tokens = tokens, .groups = 1, .units = 1};
@@ -534,235 +533,13 @@ case_new(Linear s, int blocks, int tokens, uint64_t *r)
 	return c;
 }
 
-typedef void AnyBlock(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
-
-/* One tile of a spec that is known at run time only. */
-static void
-check_any(const LinearIsa *isa, AnyBlock *block, Linear s, int mt, uint64_t *r, Count *count)
+/* Exit status after saying what a level did. */
+static inline int
+report(const char *program, const char *isa, const Count *count)
 {
-	Case c = case_new(s, 1, mt, r);
-	Batch b = batch_new(&c, mt);
-	Fenced w = pack(&c, (size_t)isa->block_bytes(s)), y = fenced((size_t)mt * ROWS * 4);
-	TestTiles t = batch_tiles(&c, &b);
-	Act a = {t.hi, t.lo, t.sum_hi, t.sum_lo, t.scale, t.x, t.xsum};
-	const float *got = (const float *)(const void *)y.data;
-
-	block(s, mt, w.data, &a, (float *)(void *)y.data);
-	for (size_t m = 0; m < (size_t)mt; m++)
-		for (size_t row = 0; row < ROWS; row++)
-			compare(&c, "block", got[m * ROWS + row], reference(&c, row, m), row, m,
-				count);
-	count->cases++;
-	fenced_free(&y);
-	fenced_free(&w);
-	batch_free(&b);
-	case_free(&c);
+	printf("%s %s: %ld cases, %ld values, %ld differ\n", program, isa, count->cases,
+	       count->values, count->differ);
+	return count->differ != 0;
 }
 
-/* A specialised kernel over several blocks and tokens. */
-static void
-check_store(const LinearIsa *isa, const LinearKernel *k, uint64_t *r, Count *count)
-{
-	int blocks = 1 + below(r, MAX_BLOCKS), first = below(r, blocks);
-	int tokens = 1 + below(r, MAX_TOKENS);
-	size_t ld = (size_t)blocks * ROWS + 16 * (size_t)below(r, 3);
-	Case c = case_new(k->spec, blocks, tokens, r);
-	Batch b = batch_new(&c, isa->tile(k->spec));
-	Fenced w = pack(&c, (size_t)isa->block_bytes(k->spec));
-	Fenced out = fenced(ld * (size_t)tokens * sizeof(float));
-	float *y = (float *)(void *)out.data;
-	TestTiles t = batch_tiles(&c, &b);
-	const float fence = -12345.0f;
-
-	for (size_t i = 0; i < ld * (size_t)tokens; i++)
-		y[i] = fence;
-	k->store(w.data, first, blocks, &t, tokens, y, (ptrdiff_t)ld);
-	for (size_t m = 0; m < (size_t)tokens; m++)
-		for (size_t row = 0; row < ld; row++) {
-			int mine = row >= (size_t)first * ROWS && row < (size_t)blocks * ROWS;
-
-			compare(&c, "store", y[m * ld + row], mine ? reference(&c, row, m) : fence,
-				row, m, count);
-		}
-	count->cases++;
-	fenced_free(&out);
-	fenced_free(&w);
-	batch_free(&b);
-	case_free(&c);
-}
-
-/* add and logits: what linear_store gives, added to what was there, or cut off at the last row. */
-static void
-check_epilogues(const LinearIsa *isa, uint64_t *r, Count *count)
-{
-	const Linear s = isa->epilogue;
-	int tokens = 1 + below(r, MAX_TOKENS), rows = 1 + below(r, MAX_BLOCKS * ROWS);
-	int blocks = (rows + ROWS - 1) / ROWS;
-	size_t ld = (size_t)blocks * ROWS, n = ld * (size_t)tokens;
-	Case c = case_new(s, blocks, tokens, r);
-	Batch b = batch_new(&c, isa->tile(s));
-	Fenced w = pack(&c, (size_t)isa->block_bytes(s)), out = fenced(n * sizeof(float));
-	size_t odd = (size_t)rows * (size_t)tokens;
-	Fenced cut = fenced(odd * sizeof(float));
-	float *x = (float *)(void *)out.data, *y = (float *)(void *)cut.data;
-	TestTiles t = batch_tiles(&c, &b);
-
-	for (size_t i = 0; i < n; i++)
-		x[i] = (float)(i % 7) * 0.37f;
-	isa->add(w.data, 0, blocks, &t, tokens, x, (ptrdiff_t)ld);
-	isa->logits(w.data, 0, blocks, &t, tokens, y, rows, rows);
-	for (size_t m = 0; m < (size_t)tokens; m++)
-		for (size_t row = 0; row < ld; row++) {
-			float v = reference(&c, row, m);
-			float before = (float)((m * ld + row) % 7) * 0.37f;
-
-			compare(&c, "add", x[m * ld + row], before + v, row, m, count);
-			if (row < (size_t)rows)
-				compare(&c, "logits", y[m * (size_t)rows + row], v, row, m, count);
-		}
-	count->cases++;
-	fenced_free(&cut);
-	fenced_free(&out);
-	fenced_free(&w);
-	batch_free(&b);
-	case_free(&c);
-}
-
-/* The bits of silu are checked elsewhere; here it must be near, and the product exact for up = 0.
- */
-static void
-check_silu_mul(const LinearIsa *isa, uint64_t *r, Count *count)
-{
-	const Linear s = isa->epilogue;
-	int tokens = 1 + below(r, MAX_TOKENS), pairs = 1 + below(r, MAX_BLOCKS / 2);
-	size_t ld = (size_t)pairs * ROWS, n = ld * (size_t)tokens;
-	Case c = case_new(s, 2 * pairs, tokens, r);
-	Batch b = batch_new(&c, isa->tile(s));
-	Fenced w = pack(&c, (size_t)isa->block_bytes(s)), out = fenced(n * sizeof(float));
-	float *y = (float *)(void *)out.data;
-	TestTiles t = batch_tiles(&c, &b);
-
-	isa->silu_mul(w.data, 0, pairs, &t, tokens, y, (ptrdiff_t)ld);
-	for (size_t m = 0; m < (size_t)tokens; m++)
-		for (size_t row = 0; row < ld; row++) {
-			size_t at = row / ROWS * 2 * ROWS + row % ROWS;
-			double gate = (double)reference(&c, at, m);
-			double up = (double)reference(&c, at + ROWS, m);
-			double want = gate / (1 + exp(-gate)) * up, got = (double)y[m * ld + row];
-
-			count->values++;
-			if (fabs(got - want) > 4e-7 * fabs(want) + 1e-36 && count->differ++ < 10)
-				fprintf(stderr, "linear_check: silu_mul: %a, near %a\n", got, want);
-		}
-	count->cases++;
-	fenced_free(&out);
-	fenced_free(&w);
-	batch_free(&b);
-	case_free(&c);
-}
-
-/* ---- random specs ------------------------------------------------------------------------- */
-
-static int
-pick(uint64_t *r, const int *from, int n)
-{
-	return from[below(r, n)];
-}
-
-static Linear
-random_spec(uint64_t *r)
-{
-	static const int ks[] = {16,  44,  64,	96,  128, 160,	172,
-				 256, 320, 576, 768, 960, 1536, 4864};
-	static const int groups[] = {32, 32, 64, 64, 96, 128, 256, 0};
-	Linear s = {.k = pick(r, ks, below(r, 8) ? 11 : 14), .split = 1};
-	int unit;
-
-	if (below(r, 8) == 0) {
-		s.is_float = 1;
-		s.bits = below(r, 2) ? 16 : 32;
-		unit = 32;
-	} else {
-		s.bits = below(r, 2) ? 8 : 4;
-		s.scale_bits = below(r, 2) ? 16 : 32;
-		s.minimum = below(r, 2);
-		s.group = pick(r, groups, 8);
-		unit = s.group;
-		if (s.group == 0)
-			s.group = s.k;
-		s.planes = below(r, 3);
-		s.sums = s.group;
-		if (s.planes && below(r, 3) == 0 && s.group % 32 == 0) {
-			int parts = s.group / 32;
-
-			do
-				s.act_group = 32 * (1 + below(r, parts));
-			while (s.group % s.act_group);
-			s.sums = s.act_group;
-			unit = unit ? unit : s.act_group;
-		}
-	}
-	if (unit && s.k % unit == 0)
-		do
-			s.split = 1 + below(r, 8);
-		while (s.k / unit % s.split);
-	return s;
-}
-
-int
-main(int argc, char **argv)
-{
-	static const LinearIsa *const isas[] = {
-#ifdef WITH_C
-		&linear_isa_c,
 #endif
-#ifdef WITH_V3
-		&linear_isa_v3,
-#endif
-#ifdef WITH_V4
-		&linear_isa_v4,
-#endif
-	};
-	static AnyBlock *const any[] = {
-#ifdef WITH_C
-		linear_any_c,
-#endif
-#ifdef WITH_V3
-		linear_any_v3,
-#endif
-#ifdef WITH_V4
-		linear_any_v4,
-#endif
-	};
-	static const int tiles[] = {1, 2, 3, 4, 6, 8};
-	long cases = argc > 1 ? atol(argv[1]) : 2000;
-	uint64_t seed = argc > 2 ? (uint64_t)atol(argv[2]) : 1;
-	int status = 0;
-
-	for (size_t i = 0; i < sizeof(isas) / sizeof(isas[0]); i++) {
-		const LinearIsa *isa = isas[i];
-		uint64_t r = seed;
-		Count count = {0};
-
-		if (!isa->usable()) {
-			printf("linear %s: SKIPPED, this CPU lacks it\n", isa->name);
-			continue;
-		}
-		for (long n = 0; n < cases; n++) {
-			Linear s = random_spec(&r);
-
-			check_any(isa, any[i], s, pick(&r, tiles, 6), &r, &count);
-		}
-		for (int k = 0; k < isa->n_kernels; k++)
-			for (int n = 0; n < 6; n++)
-				check_store(isa, &isa->kernels[k], &r, &count);
-		for (int n = 0; n < 10; n++) {
-			check_epilogues(isa, &r, &count);
-			check_silu_mul(isa, &r, &count);
-		}
-		printf("linear %s: %ld cases, %ld values, %ld differ\n", isa->name, count.cases,
-		       count.values, count.differ);
-		status |= count.differ != 0;
-	}
-	return status;
-}
