@@ -290,6 +290,9 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 	const ptrdiff_t at = (ptrdiff_t)unit * mt, code = (ptrdiff_t)k * mt;
 	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
 
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++)
+		lo[m][0] = lo[m][1] = _mm512_setzero_si512();
 	linear_start_tile(s, mt, a->sum_hi + at, hi);
 	linear_plane_tile(s, mt, sets, w, a->hi + code, hi);
 	LATHE_UNROLL(8)
