@@ -295,17 +295,7 @@ pages(size_t n)
 int
 main(int argc, char **argv)
 {
-	static const LinearIsa *const isas[] = {
-#ifdef WITH_V4
-		&linear_isa_v4,
-#endif
-#ifdef WITH_V3
-		&linear_isa_v3,
-#endif
-#ifdef WITH_C
-		&linear_isa_c,
-#endif
-	};
+	static const LinearIsa *const isas[] = {&linear_isa_v4, &linear_isa_v3, &linear_isa_c};
 	const size_t act = (size_t)TOKENS * 8192;
 	int rounds = argc > 1 ? atoi(argv[1]) : 7;
 	Bench b = {.bytes = (size_t)(argc > 2 ? atoi(argv[2]) : 256) << 20};
