@@ -135,7 +135,64 @@ func_replace(Graph *g, Func *f, const int *by)
 	f->count = count;
 }
 
+typedef struct Sort {
+	const Func *f;
+	Func *to;
+	Graph *g;
+	int *moved; /* new index + 1, 0: not yet */
+} Sort;
+
+/* Depth is that of the expression: at most the values of the function. */
+static void
+sort_visit(Sort *s, int i)
+{
+	Value v = s->f->values[i];
+	if (s->moved[i])
+		return;
+	for (int k = 0; k < op_operands(v.op); k++) {
+		sort_visit(s, v.operands[k]);
+		v.operands[k] = s->moved[v.operands[k]] - 1;
+	}
+	s->moved[i] = func_add(s->g, s->to, v) + 1;
+}
+
+static void
+mark_live(const Func *f, bool *live, int i)
+{
+	if (live[i])
+		return;
+	live[i] = true;
+	for (int k = 0; k < op_operands(f->values[i].op); k++)
+		mark_live(f, live, f->values[i].operands[k]);
+}
+
+void
+func_sort(Graph *g, Func *f)
+{
+	Func old = *f;
+	Sort s = {.f = &old, .to = f, .g = g};
+	bool *live = ARENA_ARRAY(g->arena, bool, (size_t)old.count + 1);
+	int output = -1;
+	s.moved = ARENA_ARRAY(g->arena, int, (size_t)old.count + 1);
+	for (int i = 0; i < old.count; i++)
+		if (old.values[i].op == OP_OUTPUT)
+			mark_live(&old, live, output = i);
+	INVARIANT(output >= 0);
+	f->values = NULL;
+	f->count = f->capacity = 0;
+	for (int i = 0; i < old.count; i++)
+		if (live[i] && i != output)
+			sort_visit(&s, i);
+	sort_visit(&s, output);
+}
+
 /* ---- equality ----------------------------------------------------------------------------- */
+
+static bool
+transforms_equal(const Transform *a, const Transform *b)
+{
+	return a == b || (a && b && transform_equal(a, b));
+}
 
 static bool
 value_equal_tensors(const Graph *g, const Func *a, const Func *b, int role)
@@ -144,18 +201,27 @@ value_equal_tensors(const Graph *g, const Func *a, const Func *b, int role)
 					graph_weight_format(g, role, b->layer));
 }
 
-bool
-value_equal(const Value *a, const Value *b)
+/* The same code: what value_equal compares, constants apart. */
+static bool
+value_same_code(const Value *a, const Value *b)
 {
 	if (a->op != b->op || a->role != b->role || a->width != b->width ||
-	    !format_equal(a->format, b->format) ||
-	    strcmp(a->basis.expression, b->basis.expression) != 0)
+	    !format_equal(a->format, b->format))
 		return false;
 	for (int k = 0; k < VALUE_OPERANDS; k++)
 		if (a->operands[k] != b->operands[k])
 			return false;
 	return a->eps == b->eps && a->heads == b->heads && a->kv_heads == b->kv_heads &&
-	       a->sums == b->sums;
+	       a->sums == b->sums && transforms_equal(a->transform, b->transform);
+}
+
+bool
+value_equal(const Value *a, const Value *b)
+{
+	return value_same_code(a, b) && a->pinned == b->pinned &&
+	       strcmp(a->basis.expression, b->basis.expression) == 0 &&
+	       transforms_equal(a->fold_in, b->fold_in) &&
+	       transforms_equal(a->fold_out, b->fold_out);
 }
 
 bool
@@ -165,7 +231,7 @@ func_equal(const Graph *g, const Func *a, const Func *b)
 	    func_is_last(g, a) != func_is_last(g, b))
 		return false;
 	for (int i = 0; i < a->count; i++)
-		if (!value_equal(&a->values[i], &b->values[i]) ||
+		if (!value_same_code(&a->values[i], &b->values[i]) ||
 		    a->values[i].kernel != b->values[i].kernel ||
 		    !value_equal_tensors(g, a, b, a->values[i].role))
 			return false;

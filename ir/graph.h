@@ -6,6 +6,7 @@
 #define LATHE_IR_GRAPH_H
 
 #include "model.h"
+#include "transform.h"
 
 typedef enum Op {
 #define OP(e, text, operands, result, tensor, attributes, width, kernel, meaning) e,
@@ -64,13 +65,15 @@ const Attribute *attribute_find(char letter);
 enum { VALUE_OPERANDS = 2 };
 
 /*
- * The basis of a stored row: the product of the transforms it has been through, as an expression
- * of the algebra of design section 3. Until plans exist every value is in basis `I`.
+ * The basis of a stored row: the product of the transforms it has been through, so that the row is
+ * `transform` times what the unplanned graph computes there (gains that moved into readers apart).
+ * The text is for readers and may be abridged; graph_derive_bases writes both.
  */
 typedef struct Basis {
-	const char *expression; /* "I" */
+	const char *expression;	    /* "I" */
+	const Transform *transform; /* null: I, or parsed from a text */
 } Basis;
-#define BASIS_IDENTITY ((Basis){"I"})
+#define BASIS_IDENTITY ((Basis){"I", NULL})
 
 typedef struct Value {
 	Op op;
@@ -79,7 +82,14 @@ typedef struct Value {
 	uint32_t width;		      /* elements of the row; OP_KV_APPEND: of k and v together */
 	Format format;
 	Basis basis;
-	Loc loc;	   /* of what asked for it: the tensor, or a line of a plan */
+	Loc loc;		    /* of what asked for it: the tensor, or a line of a plan */
+	const Transform *transform; /* OP_TRANSFORM */
+	/* OP_LINEAR: its weights are fold_out * W * fold_in; OP_EMBED: its rows are fold_out * row.
+	 * null: none. */
+	const Transform *fold_in, *fold_out;
+	/* OP_TRANSFORM: the row is wanted in this basis, so its inverse behind it does not cancel
+	 * it. OP_GAIN: the plan keeps it, it does not become part of its readers. */
+	bool pinned;
 	float eps;	   /* OP_RMSNORM */
 	uint32_t heads;	   /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
@@ -141,8 +151,10 @@ typedef struct Graph {
 	int count;
 	/* Format each tensor is compiled to: formats[role][layer], as Model.tensors. */
 	Format *formats[ROLE_COUNT];
-	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
-	Format kv;	    /* f32 or f16 */
+	Format activations;	 /* that `quantize` gives linears with integer weights; f32: none */
+	Format kv;		 /* f32 or f16 */
+	const struct Plan *plan; /* that graph_apply_plan took; null: none */
+	const Transform *residual;	/* basis of the rows between functions; null: I */
 	uint64_t arena_bytes_per_token; /* arena pass */
 	unsigned facts;			/* pass.h */
 } Graph;
@@ -193,6 +205,11 @@ void func_insert(Graph *g, Func *f, bool (*make)(const Graph *g, const Func *f, 
 void func_replace(Graph *g, Func *f, const int *by);
 /* How often each value is an operand: uses[f->count]. */
 int *func_uses(Arena *a, const Func *f);
+/* Puts values that a rewrite left in any order behind their operands and drops those that nothing
+ * reads. A function in order keeps it. */
+void func_sort(Graph *g, Func *f);
+/* Writes every value's basis from the transforms and folds of the graph. */
+void graph_derive_bases(Graph *g);
 
 /* The graph of a model in its files' own formats, activations and KV f32; no pass has run. The
  * caller then sets formats and activations, and the KV format by graph_set_kv. */
@@ -215,8 +232,9 @@ void graph_set_kv(Graph *g, Format kv);
  *
  * kernel and buffer lines are there after schedule and arena. A header names the model's constants,
  * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one) and the
- * facts, so that a file parses without the model; `#` starts a comment. A basis other than I is
- * printed as `basis="..."`; positions (Loc) are not printed.
+ * facts, so that a file parses without the model; `#` starts a comment. Behind the width stand what
+ * a plan brings: `transform="..."`, `fold_in="..."`, `fold_out="..."`, `pinned=1`, and a basis
+ * other than I as `basis="..."`. Positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
 void graph_print_func(Text *t, const Graph *g, const Func *f);
@@ -232,9 +250,10 @@ void graph_print_dot(Text *t, const Graph *g);
 enum { CHECK_REPORTS = 10 };
 int graph_check(const Graph *g, Diag *d);
 
-/* The same computation: op, role, operands, width, format, basis, attributes. */
+/* The same computation: op, role, operands, width, format, basis, attributes, transforms, folds. */
 bool value_equal(const Value *a, const Value *b);
-/* Equal up to constants: op, operands, formats, attributes, and the formats of named tensors. */
+/* Equal up to constants: op, operands, formats, attributes, transforms, and the formats of named
+ * tensors. Folds and bases are constants. */
 bool func_equal(const Graph *g, const Func *a, const Func *b);
 
 #endif

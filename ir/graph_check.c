@@ -214,6 +214,39 @@ check_formats(Check *c, int i, Format weight, Format activation)
 			     INTEGER_COLUMNS_MOST);
 }
 
+/* What a plan brings has the orders of the row, or of the tensor's sides. */
+static void
+check_transforms(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	uint32_t rows = 0, columns = 0;
+	bool out = v->op == OP_LINEAR || v->op == OP_EMBED;
+	if (out)
+		graph_tensor_shape(c->g, v, &rows, &columns);
+	const struct {
+		const char *name;
+		const Transform *x;
+		bool may, must;
+		uint32_t order;
+	} fields[] = {
+		{"transform", v->transform, v->op == OP_TRANSFORM, v->op == OP_TRANSFORM, v->width},
+		{"fold_in", v->fold_in, v->op == OP_LINEAR, false, columns},
+		{"fold_out", v->fold_out, out, false, v->width},
+	};
+	for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
+		const Transform *x = fields[k].x;
+		if (x && !fields[k].may)
+			check_report(c, i, "has no %s", fields[k].name);
+		else if (!x && fields[k].must)
+			check_report(c, i, "has no %s, which it needs", fields[k].name);
+		else if (x && (x->n != fields[k].order || x->n_out != x->n))
+			check_report(c, i, "%s is of order %u, must be %u", fields[k].name, x->n,
+				     fields[k].order);
+	}
+	if (v->pinned && v->op != OP_TRANSFORM && v->op != OP_GAIN)
+		check_report(c, i, "cannot be pinned");
+}
+
 static void
 check_linear(Check *c, int i)
 {
@@ -314,7 +347,8 @@ static void
 check_func(Check *c, int n)
 {
 	static void (*const value_rules[])(Check *, int) = {
-		check_operands, check_tensor, check_result, check_attributes, check_linear,
+		check_operands,	  check_tensor,	    check_result,
+		check_attributes, check_transforms, check_linear,
 	};
 	enum { N_VALUE_RULES = sizeof value_rules / sizeof *value_rules };
 	static const struct {

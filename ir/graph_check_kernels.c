@@ -93,7 +93,8 @@ check_kernel(Check *c, int first)
 		own += op_table[v->op].kernel == kind;
 		if (op_table[v->op].kernel == KERNEL_NONE)
 			check_report(c, i, "belongs in no kernel");
-		else if (kind == KERNEL_KV && op_table[v->op].kernel != kind && v->op != OP_ROPE)
+		else if (kind == KERNEL_KV && op_table[v->op].kernel != kind && v->op != OP_ROPE &&
+			 v->op != OP_TRANSFORM)
 			check_report(c, i, "cannot join a kv_append");
 	}
 	if (kind == KERNEL_LINEAR)

@@ -367,24 +367,82 @@ parse_basis(Parser *s, Value *v)
 	return true;
 }
 
-/* What stands behind the width: basis, kernel, buffer. */
+static bool
+parse_transform(Parser *s, const Transform **x)
+{
+	const char *why = NULL;
+	if (!expect(s, '"'))
+		return false;
+	*x = transform_parse(s->arena, &s->p, NULL, NULL, &why);
+	return *x ? expect(s, '"') : fail(s, s->p, why);
+}
+
+static bool
+parse_pinned(Parser *s, Value *v)
+{
+	uint64_t n;
+	bool ok = number(s, 1, &n);
+	v->pinned = n == 1;
+	return ok;
+}
+
+static bool
+parse_kernel_of(Parser *s, Value *v)
+{
+	return small_number(s, &v->kernel);
+}
+
+static bool
+parse_buffer_of(Parser *s, Value *v)
+{
+	return small_number(s, &v->buffer);
+}
+
+static bool
+parse_transform_of(Parser *s, Value *v)
+{
+	return parse_transform(s, &v->transform);
+}
+
+static bool
+parse_fold_in(Parser *s, Value *v)
+{
+	return parse_transform(s, &v->fold_in);
+}
+
+static bool
+parse_fold_out(Parser *s, Value *v)
+{
+	return parse_transform(s, &v->fold_out);
+}
+
+/* What stands behind the width. */
+static const struct {
+	const char *name;
+	bool (*parse)(Parser *s, Value *v);
+} places[] = {
+	{"basis", parse_basis},
+	{"kernel", parse_kernel_of},
+	{"buffer", parse_buffer_of},
+	{"pinned", parse_pinned},
+	{"transform", parse_transform_of},
+	{"fold_in", parse_fold_in},
+	{"fold_out", parse_fold_out},
+};
+enum { PLACES = sizeof places / sizeof *places };
+
 static bool
 parse_places(Parser *s, Value *v)
 {
-	static const char *const names[] = {"basis", "kernel", "buffer"};
+	const char *names[PLACES];
+	for (int i = 0; i < PLACES; i++)
+		names[i] = places[i].name;
 	while (!line_ends(s)) {
 		const char *at = s->p, *name = word(s);
 		int i;
-		bool ok;
-		if (!index_of(name, names, 3, &i))
-			return fail_name(s, at, "field", name, names, 3);
-		if (!expect(s, '='))
-			return false;
-		if (i == 0)
-			ok = parse_basis(s, v);
-		else
-			ok = small_number(s, i == 1 ? &v->kernel : &v->buffer);
-		if (!ok)
+		if (!index_of(name, names, PLACES, &i))
+			return fail_name(s, at, "field", name, names, PLACES);
+		if (!expect(s, '=') || !places[i].parse(s, v))
 			return false;
 	}
 	return true;

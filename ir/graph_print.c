@@ -52,6 +52,16 @@ print_formats(Text *t, const Graph *g)
 }
 
 static void
+print_transform(Text *t, const char *field, const Transform *x)
+{
+	if (!x)
+		return;
+	text_printf(t, " %s=\"", field);
+	transform_print(t, x, false);
+	text_printf(t, "\"");
+}
+
+static void
 print_value(Text *t, const Func *f, int i)
 {
 	const Value *v = &f->values[i];
@@ -77,6 +87,11 @@ print_value(Text *t, const Func *f, int i)
 	text_printf(t, " : ");
 	format_print(t, v->format);
 	text_printf(t, "[%u]", v->width);
+	print_transform(t, "transform", v->transform);
+	print_transform(t, "fold_in", v->fold_in);
+	print_transform(t, "fold_out", v->fold_out);
+	if (v->pinned)
+		text_printf(t, " pinned=1");
 	if (strcmp(v->basis.expression, BASIS_IDENTITY.expression) != 0)
 		text_printf(t, " basis=\"%s\"", v->basis.expression);
 	if (v->kernel >= 0)

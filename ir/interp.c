@@ -54,6 +54,7 @@ task_alloc(Arena *a, TaskScratch *t, uint32_t columns)
 	t->row.scales = ARENA_ARRAY(a, float, columns);
 	t->row.minima = ARENA_ARRAY(a, float, columns);
 	t->row.row_f32 = ARENA_ARRAY(a, float, columns);
+	t->row.exact = ARENA_ARRAY(a, double, 2 * (size_t)columns);
 	t->codes = ARENA_ARRAY(a, int16_t, columns);
 	t->weights = ARENA_ARRAY(a, double, columns);
 	t->partial = ARENA_ARRAY(a, float, 3 * INTERP_CHUNK);
@@ -114,21 +115,19 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 	return x;
 }
 
+void
+interp_use_exact_weights(Interp *x)
+{
+	INVARIANT(x->arithmetic == ARITHMETIC_DOUBLE);
+	x->exact = true;
+}
+
 /* ---- what a step asks for ------------------------------------------------------------------- */
 
 static uint32_t
 step_layer(const Step *s)
 {
 	return s->func->layer < 0 ? 0 : (uint32_t)s->func->layer;
-}
-
-const Tensor *
-step_tensor(const Step *s)
-{
-	const Tensor *t =
-		model_tensor(s->interp->graph->model, (Role)s->value->role, step_layer(s));
-	INVARIANT(t != NULL);
-	return t;
 }
 
 Format
@@ -174,7 +173,7 @@ rows_task(void *arg, int i)
 void
 step_parallel_rows(Step *s, RowsFn fn)
 {
-	RowsWork w = {s, fn, step_tensor(s)->rows, s->interp->n_tasks};
+	RowsWork w = {s, fn, s->source.rows, s->interp->n_tasks};
 	parallel_for(s->interp->jobs, w.tasks, rows_task, &w);
 }
 
@@ -216,14 +215,20 @@ rows_place(const Interp *x, Rows *r, const Value *v, uint8_t *at)
 	r->n_scales = format_groups(v->format, (int)v->width);
 }
 
-static int
-func_run(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
+int
+interp_run_func(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
 {
 	uint8_t *at = x->scratch;
 	int output = -1;
 	for (int i = 0; i < f->count; i++) {
 		const Value *v = func_value(f, i);
-		Step s = {x, f, v, tokens, n, past, {NULL}, &x->values[i]};
+		Step s = {.interp = x,
+			  .func = f,
+			  .value = v,
+			  .tokens = tokens,
+			  .n = n,
+			  .past = past,
+			  .out = &x->values[i]};
 		for (int k = 0; k < VALUE_OPERANDS; k++) {
 			INVARIANT(v->operands[k] < i);
 			if (v->operands[k] >= 0)
@@ -231,12 +236,15 @@ func_run(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
 		}
 		rows_place(x, s.out, v, at);
 		at += value_bytes(v, (size_t)x->chunk);
+		if (v->role >= 0)
+			weight_source_open(&s.source, x->graph, f, v, x->jobs, x->fault);
 		if (v->op == OP_INPUT)
 			*s.out = x->carry;
 		else if (v->op == OP_OUTPUT)
 			output = v->operands[0];
 		else
 			x->ops[v->op](&s);
+		weight_source_close(&s.source);
 	}
 	INVARIANT(output >= 0);
 	return output;
@@ -251,8 +259,8 @@ carry_last(Interp *x, uint32_t width, int n)
 	memmove(x->carry.f, x->carry.f + from, width * sizeof(float));
 }
 
-static void
-rope_rows(Interp *x, int n)
+void
+interp_run_rope(Interp *x, int n)
 {
 	const Model *m = x->graph->model;
 	uint32_t half = m->head_dim / 2;
@@ -278,7 +286,7 @@ chunk_run(Interp *x, const int32_t *tokens, int n, int wanted)
 {
 	const Graph *g = x->graph;
 	const Rows *result = NULL;
-	rope_rows(x, n);
+	interp_run_rope(x, n);
 	for (int i = 0; i < g->count; i++) {
 		const Func *f = &g->funcs[i];
 		bool head = i == g->count - 1;
@@ -288,7 +296,7 @@ chunk_run(Interp *x, const int32_t *tokens, int n, int wanted)
 			carry_last(x, g->model->hidden, n);
 			n = wanted;
 		}
-		int output = func_run(x, f, tokens, n, x->n_past);
+		int output = interp_run_func(x, f, tokens, n, x->n_past);
 		result = &x->values[output];
 		if (head)
 			break;

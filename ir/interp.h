@@ -16,6 +16,8 @@ typedef enum Arithmetic { ARITHMETIC_DOUBLE, ARITHMETIC_CONTRACT } Arithmetic;
  * linears and heads (results do not depend on it). All memory from `run`.
  */
 Interp *interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs);
+/* DOUBLE: weights as they are before rounding to the compiled formats. */
+void interp_use_exact_weights(Interp *i);
 /*
  * Appends n tokens. logits: [n][n_vocab] when all, else [n_vocab] of the last. DOUBLE fills
  * logits_double (same shape) instead when it is not null; CONTRACT fills logits.
@@ -44,8 +46,11 @@ typedef struct WeightRow {
 	uint8_t *codes;
 	float *scales, *minima;
 	float *row_f32;
+	double *exact; /* [2 * columns]: a row before rounding, and scratch (weight_source.h) */
 } WeightRow;
 void weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f);
 void weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w);
+/* The same from w->row_f32, which floats of 16 bits are rounded in. */
+void weight_row_round(int columns, Format f, WeightRow *w);
 
 #endif

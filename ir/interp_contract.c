@@ -59,10 +59,11 @@ itself(float x)
 
 /* One row of the tensor as floats: integer codes become fma or a product, as embed says. */
 static void
-weights_float(const Tensor *t, uint32_t row, Format f, WeightRow *w, float *dst)
+weights_float(const Step *s, uint32_t row, WeightRow *w, float *dst)
 {
-	int k = (int)t->columns;
-	weight_row_load(t, row, f, w);
+	const Format f = step_weight_format(s);
+	int k = (int)s->source.columns;
+	weight_source_row(&s->source, row, f, w);
 	if (format_is_float(f)) {
 		memcpy(dst, w->row_f32, (size_t)k * sizeof *dst);
 		return;
@@ -83,10 +84,9 @@ weights_float(const Tensor *t, uint32_t row, Format f, WeightRow *w, float *dst)
 static void
 contract_embed(Step *s)
 {
-	const Tensor *t = step_tensor(s);
 	for (int m = 0; m < s->n; m++)
-		weights_float(t, (uint32_t)s->tokens[m], step_weight_format(s),
-			      &s->interp->tasks[0].row, s->out->f + (size_t)m * t->columns);
+		weights_float(s, (uint32_t)s->tokens[m], &s->interp->tasks[0].row,
+			      s->out->f + (size_t)m * s->source.columns);
 }
 
 static void
@@ -108,7 +108,7 @@ contract_gain(Step *s)
 {
 	size_t width = s->value->width;
 	float *gain = s->interp->transposed;
-	weights_float(step_tensor(s), 0, step_weight_format(s), &s->interp->tasks[0].row, gain);
+	weights_float(s, 0, &s->interp->tasks[0].row, gain);
 	for (int m = 0; m < s->n; m++)
 		for (size_t i = 0; i < width; i++)
 			s->out->f[(size_t)m * width + i] =
@@ -293,6 +293,7 @@ const StepFn interp_contract_ops[OP_COUNT] = {
 	[OP_EMBED] = contract_embed,
 	[OP_RMSNORM] = contract_rmsnorm,
 	[OP_GAIN] = contract_gain,
+	[OP_TRANSFORM] = interp_contract_transform,
 	[OP_QUANTIZE] = contract_quantize,
 	[OP_TILE] = step_same,
 	[OP_LINEAR] = interp_contract_linear,

@@ -10,10 +10,16 @@
 
 /* A weight row in double, exact: a code of at most 8 bits times a float fits. */
 static void
-weights_double(const Tensor *t, uint32_t row, Format f, TaskScratch *s)
+weights_double(const Step *step, uint32_t row, TaskScratch *s)
 {
-	int k = (int)t->columns;
-	weight_row_load(t, row, f, &s->row);
+	const Format f = step_weight_format(step);
+	int k = (int)step->source.columns;
+	if (step->interp->exact) {
+		weight_source_row_exact(&step->source, row, &s->row);
+		memcpy(s->weights, s->row.exact, (size_t)k * sizeof *s->weights);
+		return;
+	}
+	weight_source_row(&step->source, row, f, &s->row);
 	if (format_is_float(f)) {
 		for (int i = 0; i < k; i++)
 			s->weights[i] = (double)s->row.row_f32[i];
@@ -47,12 +53,11 @@ dot(const double *a, const double *b, size_t n)
 static void
 double_embed(Step *s)
 {
-	const Tensor *t = step_tensor(s);
 	TaskScratch *scratch = &s->interp->tasks[0];
+	const size_t columns = s->source.columns;
 	for (int m = 0; m < s->n; m++) {
-		weights_double(t, (uint32_t)s->tokens[m], step_weight_format(s), scratch);
-		memcpy(s->out->d + (size_t)m * t->columns, scratch->weights,
-		       t->columns * sizeof(double));
+		weights_double(s, (uint32_t)s->tokens[m], scratch);
+		memcpy(s->out->d + (size_t)m * columns, scratch->weights, columns * sizeof(double));
 	}
 }
 
@@ -74,7 +79,7 @@ double_gain(Step *s)
 {
 	size_t width = s->value->width;
 	TaskScratch *scratch = &s->interp->tasks[0];
-	weights_double(step_tensor(s), 0, step_weight_format(s), scratch);
+	weights_double(s, 0, scratch);
 	for (int m = 0; m < s->n; m++)
 		for (size_t i = 0; i < width; i++)
 			s->out->d[(size_t)m * width + i] =
@@ -82,15 +87,24 @@ double_gain(Step *s)
 }
 
 static void
+double_transform(Step *s)
+{
+	const Transform *t = s->value->transform;
+	size_t width = s->value->width;
+	double *work = s->interp->tasks[0].weights;
+	memcpy(s->out->d, s->in[0]->d, (size_t)s->n * width * sizeof(double));
+	for (int m = 0; m < s->n; m++)
+		transform_apply(t, s->out->d + (size_t)m * width, work);
+}
+
+static void
 linear_rows(Step *s, TaskScratch *scratch, uint32_t first, uint32_t end)
 {
-	const Tensor *t = step_tensor(s);
-	Format f = step_weight_format(s);
-	size_t k = t->columns;
+	size_t k = s->source.columns;
 	for (uint32_t row = first; row < end; row++) {
-		weights_double(t, row, f, scratch);
+		weights_double(s, row, scratch);
 		for (int m = 0; m < s->n; m++)
-			s->out->d[(size_t)m * t->rows + row] =
+			s->out->d[(size_t)m * s->source.rows + row] =
 				dot(scratch->weights, s->in[0]->d + (size_t)m * k, k);
 	}
 }
@@ -188,15 +202,8 @@ double_add(Step *s)
 }
 
 const StepFn interp_double_ops[OP_COUNT] = {
-	[OP_EMBED] = double_embed,
-	[OP_RMSNORM] = double_rmsnorm,
-	[OP_GAIN] = double_gain,
-	[OP_QUANTIZE] = step_same,
-	[OP_TILE] = step_same,
-	[OP_KV_APPEND] = double_kv_append,
-	[OP_LINEAR] = double_linear,
-	[OP_ROPE] = double_rope,
-	[OP_ATTENTION] = double_attention,
-	[OP_SILU_MUL] = double_silu_mul,
-	[OP_ADD] = double_add,
+	[OP_EMBED] = double_embed,	   [OP_RMSNORM] = double_rmsnorm,   [OP_GAIN] = double_gain,
+	[OP_TRANSFORM] = double_transform, [OP_QUANTIZE] = step_same,	    [OP_TILE] = step_same,
+	[OP_KV_APPEND] = double_kv_append, [OP_LINEAR] = double_linear,	    [OP_ROPE] = double_rope,
+	[OP_ATTENTION] = double_attention, [OP_SILU_MUL] = double_silu_mul, [OP_ADD] = double_add,
 };

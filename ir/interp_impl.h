@@ -5,7 +5,7 @@
 #ifndef LATHE_IR_INTERP_IMPL_H
 #define LATHE_IR_INTERP_IMPL_H
 
-#include "interp.h"
+#include "weight_source.h"
 
 /* Tokens that go through the graph together; longer calls are cut. Results do not depend on it. */
 enum { INTERP_CHUNK = 64 };
@@ -40,9 +40,12 @@ struct Interp {
 	Arithmetic arithmetic;
 	const StepFn *ops; /* [OP_COUNT] */
 	int n_ctx, jobs, n_past;
-	Rows carry;	  /* rows that leave one function and enter the next */
-	Rows *values;	  /* of the function at work */
-	uint8_t *scratch; /* backs `values` */
+	/* DOUBLE: weights as they are before rounding to the compiled formats. */
+	bool exact;
+	const WeightFault *fault; /* null: none */
+	Rows carry;		  /* rows that leave one function and enter the next */
+	Rows *values;		  /* of the function at work */
+	uint8_t *scratch;	  /* backs `values` */
 	/* Per layer: [n_ctx][kv_width] of double or float. */
 	Rows *keys, *vals;
 	int chunk; /* tokens at once: at most INTERP_CHUNK */
@@ -67,15 +70,24 @@ struct Step {
 	int n, past;
 	const Rows *in[VALUE_OPERANDS]; /* null: no operand */
 	Rows *out;
+	WeightSource source; /* of the tensor that the value names */
 };
 
 extern const StepFn interp_double_ops[OP_COUNT];
 extern const StepFn interp_contract_ops[OP_COUNT];
-/* OP_LINEAR of the contract (interp_linear.c). */
+/* OP_LINEAR of the contract (interp_linear.c), OP_TRANSFORM (interp_transform.c). */
 void interp_contract_linear(Step *s);
+void interp_contract_transform(Step *s);
 
-/* The tensor that the value names, its compiled format, and the cache of the function's layer. */
-const Tensor *step_tensor(const Step *s);
+/*
+ * Runs one function for n <= INTERP_CHUNK tokens behind `past` others; its input is x->carry, the
+ * rows of value i are left in x->values[i]. Returns the value that is the output.
+ */
+int interp_run_func(Interp *x, const Func *f, const int32_t *tokens, int n, int past);
+/* Rope of the n tokens at x->n_past and behind. */
+void interp_run_rope(Interp *x, int n);
+
+/* The compiled format of the tensor that the value names, and the cache of the function's layer. */
 Format step_weight_format(const Step *s);
 Rows *step_keys(const Step *s);
 Rows *step_vals(const Step *s);

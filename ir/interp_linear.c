@@ -36,8 +36,7 @@ group_columns(Format f, int k)
 static Sum
 sum_of(const Step *s)
 {
-	const Tensor *t = step_tensor(s);
-	int k = (int)t->columns;
+	int k = (int)s->source.columns;
 	Sum u = {.weight = step_weight_format(s), .columns = k, .tokens = s->n, .in = s->in[0]};
 	u.activation = func_value(s->func, s->value->operands[0])->format;
 	u.weight_group = group_columns(u.weight, k);
@@ -127,15 +126,14 @@ row_codes(const Sum *u, const TaskScratch *w, const int32_t *sums, int m)
 static void
 rows_codes(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 {
-	const Tensor *t = step_tensor(s);
 	Sum u = sum_of(s);
 	int offset = format_offset(u.weight);
 	for (uint32_t row = first; row < end; row++) {
-		weight_row_load(t, row, u.weight, &w->row);
+		weight_source_row(&s->source, row, u.weight, &w->row);
 		for (int k = 0; k < u.columns; k++)
 			w->codes[k] = (int16_t)(w->row.codes[k] - offset);
 		for (int m = 0; m < u.tokens; m++)
-			s->out->f[(size_t)m * t->rows + row] =
+			s->out->f[(size_t)m * s->source.rows + row] =
 				row_codes(&u, w, s->interp->code_sums, m);
 	}
 }
@@ -201,7 +199,6 @@ run_float(const Sum *u, const TaskScratch *w, const Interp *x, int from, int end
 static void
 rows_float(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 {
-	const Tensor *t = step_tensor(s);
 	Sum u = sum_of(s);
 	size_t bytes = (size_t)u.tokens * sizeof(float);
 	bool is_float = format_is_float(u.weight);
@@ -209,7 +206,7 @@ rows_float(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 	float *total = w->partial;
 	float *acc = w->partial + INTERP_CHUNK;
 	for (uint32_t row = first; row < end; row++) {
-		weight_row_load(t, row, u.weight, &w->row);
+		weight_source_row(&s->source, row, u.weight, &w->row);
 		for (int k = 0; k < u.columns && !is_float; k++)
 			w->codes[k] = (int16_t)(w->row.codes[k] - offset);
 		for (int r = 0; r < u.runs; r++) {
@@ -222,7 +219,7 @@ rows_float(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 				total[m] = r ? total[m] + acc[m] : acc[m];
 		}
 		for (int m = 0; m < u.tokens; m++)
-			s->out->f[(size_t)m * t->rows + row] = total[m];
+			s->out->f[(size_t)m * s->source.rows + row] = total[m];
 	}
 }
 

@@ -6,8 +6,8 @@
  *   linear + add           the linear has no other reader
  *   linear + linear + silu_mul   two of one activation and equal shape and format, no other readers
  *   linears                of one activation and one format: they do not depend on each other
- *   rope k, rope q + kv_append   the ropes have no other reader but the attention
- *   rmsnorm, gain, quantize, tile   with the rows kernel that makes their operand
+ *   rope, transform of k and of q + kv_append   they have no other reader but the attention
+ *   rmsnorm, gain, transform, quantize, tile   with the rows kernel that makes their operand
  */
 #include "passes.h"
 
@@ -73,21 +73,22 @@ fuse_linear(Fuse *s, int i)
 	}
 }
 
-/* The ropes in front of an append and of the attention that reads it. */
+/* The ropes and transforms in front of an append and of the attention that reads it. */
 static void
 fuse_attention(Fuse *s, const Value *attention)
 {
-	Value *append = operand(s, attention, 1), *ropes[2];
-	ropes[0] = operand(s, append, 0);
-	ropes[1] = operand(s, attention, 0);
+	Value *append = operand(s, attention, 1);
+	const int rows[2] = {append->operands[0], attention->operands[0]};
 	if (append->kernel >= 0)
 		return;
 	append->kernel = s->kernels++;
-	for (int k = 0; k < 2; k++) {
-		int i = (int)(ropes[k] - s->f->values);
-		if (ropes[k]->op == OP_ROPE && s->uses[i] == 1)
-			ropes[k]->kernel = append->kernel;
-	}
+	for (int k = 0; k < 2; k++)
+		for (int i = rows[k]; s->uses[i] == 1; i = s->f->values[i].operands[0]) {
+			Value *v = &s->f->values[i];
+			if (v->op != OP_ROPE && v->op != OP_TRANSFORM)
+				break;
+			v->kernel = append->kernel;
+		}
 }
 
 /* One operand, so the kernel of its producer is the only way in. */
@@ -95,7 +96,8 @@ static void
 fuse_rows(Fuse *s, Value *v)
 {
 	const Value *x = operand(s, v, 0);
-	bool joins = v->op == OP_RMSNORM || v->op == OP_GAIN || op_table[v->op].result == 'a';
+	bool joins = v->op == OP_RMSNORM || v->op == OP_GAIN || v->op == OP_TRANSFORM ||
+		     op_table[v->op].result == 'a';
 	bool rows = x->kernel >= 0 && op_table[x->op].kernel == KERNEL_ROWS;
 	if (joins && rows)
 		for (int i = 0; i < s->f->count && rows; i++)

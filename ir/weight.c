@@ -19,6 +19,7 @@ weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
 {
 	memset(w, 0, sizeof *w);
 	w->row_f32 = ARENA_ARRAY(a, float, (size_t)columns);
+	w->exact = ARENA_ARRAY(a, double, 2 * (size_t)columns);
 	if (format_is_float(f))
 		return;
 	size_t groups = (size_t)format_groups(f, columns);
@@ -94,6 +95,16 @@ row_round(int columns, Format f, WeightRow *w)
 }
 
 void
+weight_row_round(int columns, Format f, WeightRow *w)
+{
+	if (!format_is_float(f))
+		row_round(columns, f, w);
+	else if (f.bits == 16)
+		for (int i = 0; i < columns; i++)
+			w->row_f32[i] = f16_to_f32(f32_to_f16(w->row_f32[i]));
+}
+
+void
 weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 {
 	int columns = (int)t->columns;
@@ -102,9 +113,5 @@ weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 		return;
 	}
 	tensor_row_f32(t, row, w->row_f32);
-	if (!format_is_float(f))
-		row_round(columns, f, w);
-	else if (f.bits == 16 && !format_equal(t->type->format, FORMAT_F16))
-		for (int i = 0; i < columns; i++)
-			w->row_f32[i] = f16_to_f32(f32_to_f16(w->row_f32[i]));
+	weight_row_round(columns, f, w);
 }

@@ -84,18 +84,50 @@ unit_init(Arena *a, const Graph *g, Unit *u, int func)
 		unit_add_kernel(a, g, u, f, k);
 }
 
+const Value *
+constant_value(const Func *f, int role)
+{
+	for (int i = 0; i < f->count; i++)
+		if (f->values[i].role == role)
+			return &f->values[i];
+	BUG("%s names no tensor of role %d", f->name, role);
+}
+
+static bool
+folds_same(const Transform *a, const Transform *b)
+{
+	return a == b || (a && b && transform_equal(a, b));
+}
+
+/* The same weights: one tensor, with nothing or the same folded into it. A looked-up row takes
+ * fold_out where a linear's row takes fold_in transposed, so folded ones are shared by equal ops
+ * only. */
+static bool
+weights_same(const Graph *g, const Func *f, int role, const Func *other, int other_role)
+{
+	const Value *a = constant_value(f, role), *b = constant_value(other, other_role);
+	const bool folded = a->fold_in || a->fold_out || b->fold_in || b->fold_out;
+	const Plan *p = g->plan;
+	const int layer = f->layer < 0 ? 0 : f->layer,
+		  other_layer = other->layer < 0 ? 0 : other->layer;
+	if (p && (p->codes[role][layer].codes || p->codes[other_role][other_layer].codes))
+		return false;
+	return model_tensor(g->model, (Role)role, (uint32_t)layer) ==
+		       model_tensor(g->model, (Role)other_role, (uint32_t)other_layer) &&
+	       (!folded || (a->op == b->op && folds_same(a->fold_in, b->fold_in) &&
+			    folds_same(a->fold_out, b->fold_out)));
+}
+
 /* Two constants with the same matrices in the same form lie in one place. */
 static bool
-constant_same(const Graph *g, const Constant *a, int layer_a, const Constant *b, int layer_b)
+constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *b,
+	      const Func *other)
 {
 	if (a->n_roles != b->n_roles || a->vector != b->vector ||
 	    a->interleaved != b->interleaved || !format_equal(a->format, b->format))
 		return false;
 	for (int i = 0; i < a->n_roles; i++)
-		if (model_tensor(g->model, (Role)a->roles[i],
-				 (uint32_t)(layer_a < 0 ? 0 : layer_a)) !=
-		    model_tensor(g->model, (Role)b->roles[i],
-				 (uint32_t)(layer_b < 0 ? 0 : layer_b)))
+		if (!weights_same(g, f, a->roles[i], other, b->roles[i]))
 			return false;
 	return true;
 }
@@ -112,7 +144,8 @@ earlier_offset(const Layout *l, int f, int i)
 	for (int e = 0; e < f; e++) {
 		const Unit *v = layout_unit(l, e);
 		for (int k = 0; k < v->n_constants && g->funcs[e].layer < 0; k++)
-			if (constant_same(g, &u->constants[i], -1, &v->constants[k], -1))
+			if (constant_same(g, &u->constants[i], &g->funcs[f], &v->constants[k],
+					  &g->funcs[e]))
 				return l->offsets[e][k];
 	}
 	return UINT64_MAX;

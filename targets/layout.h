@@ -53,6 +53,8 @@ Layout *layout_new(Arena *a, const Graph *g);
 const Unit *layout_unit(const Layout *l, int func);
 /* The constant of a unit that kernel k reads for value v's role; never null. */
 const Constant *unit_constant(const Unit *u, int kernel, int role);
+/* The value of f that names role; never null. */
+const Value *constant_value(const Func *f, int role);
 /* Index of role's blocks: block b of matrix i starts at (first + b * step) * pack_block_bytes. */
 void constant_blocks(const Constant *c, int role, uint32_t *first, uint32_t *step);
 

@@ -5,26 +5,30 @@
 
 enum { LINE_ROWS = 16, LINE_BYTES = 64, SET_BYTES = 2 * LINE_BYTES };
 
-int pack_set_columns(Format f)
+int
+pack_set_columns(Format f)
 {
 	return format_is_float(f) ? 0 : 32 / f.bits;
 }
 
 /* Bytes of one scale or minimum of a whole block. */
-static uint64_t scale_line_bytes(Format f)
+static uint64_t
+scale_line_bytes(Format f)
 {
 	return PACK_ROWS * (uint64_t)f.scale_bits / 8;
 }
 
 /* Bytes of one group of `width` columns: scales, minima, line sets. */
-static uint64_t group_bytes(Format f, uint64_t width)
+static uint64_t
+group_bytes(Format f, uint64_t width)
 {
 	uint64_t set = (uint64_t)pack_set_columns(f);
 
 	return scale_line_bytes(f) * (f.minimum ? 2 : 1) + (width + set - 1) / set * SET_BYTES;
 }
 
-uint64_t pack_block_bytes(Format f, uint32_t columns)
+uint64_t
+pack_block_bytes(Format f, uint32_t columns)
 {
 	uint64_t whole, rest;
 
@@ -38,7 +42,8 @@ uint64_t pack_block_bytes(Format f, uint32_t columns)
 	return whole * group_bytes(f, f.group) + (rest ? group_bytes(f, rest) : 0);
 }
 
-uint64_t pack_bytes(Format f, uint32_t rows, uint32_t columns)
+uint64_t
+pack_bytes(Format f, uint32_t rows, uint32_t columns)
 {
 	uint64_t blocks = ((uint64_t)rows + PACK_ROWS - 1) / PACK_ROWS;
 
@@ -48,7 +53,8 @@ uint64_t pack_bytes(Format f, uint32_t rows, uint32_t columns)
 /* ---- one row into its place in a block ---------------------------------------------------- */
 
 /* Files are little-endian on every host. */
-static void store_u32(uint8_t *dst, uint32_t v)
+static void
+store_u32(uint8_t *dst, uint32_t v)
 {
 	dst[0] = (uint8_t)v;
 	dst[1] = (uint8_t)(v >> 8);
@@ -56,7 +62,8 @@ static void store_u32(uint8_t *dst, uint32_t v)
 	dst[3] = (uint8_t)(v >> 24);
 }
 
-static void store_float(uint8_t *dst, float v, int bits)
+static void
+store_float(uint8_t *dst, float v, int bits)
 {
 	uint32_t u;
 
@@ -70,7 +77,8 @@ static void store_float(uint8_t *dst, float v, int bits)
 	store_u32(dst, u);
 }
 
-static uint32_t load_u32(const uint8_t *src)
+static uint32_t
+load_u32(const uint8_t *src)
 {
 	return (uint32_t)src[0] | (uint32_t)src[1] << 8 | (uint32_t)src[2] << 16 |
 	       (uint32_t)src[3] << 24;
@@ -78,7 +86,8 @@ static uint32_t load_u32(const uint8_t *src)
 
 /* The codes of a row's group; `line` is the row's dword in the first line set. A short last set
  * is filled up with zeros. */
-static void store_codes(uint8_t *line, const uint8_t *codes, int width, int bits)
+static void
+store_codes(uint8_t *line, const uint8_t *codes, int width, int bits)
 {
 	int set = 32 / bits, k = 0;
 	uint8_t last[8] = {0};
@@ -97,7 +106,8 @@ static void store_codes(uint8_t *line, const uint8_t *codes, int width, int bits
 	}
 }
 
-static bool all_finite(const float *v, int n)
+static bool
+all_finite(const float *v, int n)
 {
 	for (int i = 0; i < n; i++)
 		if (!isfinite(v[i]))
@@ -105,7 +115,8 @@ static bool all_finite(const float *v, int n)
 	return true;
 }
 
-static void store_int_row(const WeightRow *w, Format f, int columns, int r, uint8_t *dst)
+static void
+store_int_row(const WeightRow *w, Format f, int columns, int r, uint8_t *dst)
 {
 	int groups = format_groups(f, columns), column = 0;
 	uint64_t scale_line = scale_line_bytes(f);
@@ -128,7 +139,8 @@ static void store_int_row(const WeightRow *w, Format f, int columns, int r, uint
 	}
 }
 
-static void store_float_row(const float *row, Format f, int columns, int r, uint8_t *dst)
+static void
+store_float_row(const float *row, Format f, int columns, int r, uint8_t *dst)
 {
 	int bytes = f.bits / 8;
 
@@ -137,7 +149,8 @@ static void store_float_row(const float *row, Format f, int columns, int r, uint
 		store_float(dst, row[k], f.bits);
 }
 
-static bool row_is_finite(const WeightRow *w, Format f, int columns)
+static bool
+row_is_finite(const WeightRow *w, Format f, int columns)
 {
 	int groups = format_groups(f, columns);
 
@@ -146,18 +159,19 @@ static bool row_is_finite(const WeightRow *w, Format f, int columns)
 	return all_finite(w->scales, groups) && (!f.minimum || all_finite(w->minima, groups));
 }
 
-void pack_block(Arena *scratch, const Tensor *t, Format f, uint32_t b, uint8_t *dst,
-		int64_t *bad_row)
+void
+pack_block(Arena *scratch, const WeightSource *s, Format f, uint32_t b, uint8_t *dst,
+	   int64_t *bad_row)
 {
-	int columns = (int)t->columns;
+	int columns = (int)s->columns;
 	uint64_t first = (uint64_t)b * PACK_ROWS;
 	WeightRow w;
 
 	*bad_row = -1;
-	memset(dst, 0, (size_t)pack_block_bytes(f, t->columns));
+	memset(dst, 0, (size_t)pack_block_bytes(f, s->columns));
 	weight_row_alloc(scratch, &w, columns, f);
-	for (int r = 0; r < PACK_ROWS && first + (uint64_t)r < t->rows; r++) {
-		weight_row_load(t, (uint32_t)first + (uint32_t)r, f, &w);
+	for (int r = 0; r < PACK_ROWS && first + (uint64_t)r < s->rows; r++) {
+		weight_source_row(s, (uint32_t)first + (uint32_t)r, f, &w);
 		if (*bad_row < 0 && !row_is_finite(&w, f, columns))
 			*bad_row = (int64_t)first + r;
 		if (format_is_float(f))

@@ -117,8 +117,8 @@ write_rope(Writer *w, const Model *m)
 /* A run of blocks of a stack, packed in parallel into dst. */
 typedef struct PackJob {
 	const Constant *constant;
-	const Tensor *const *tensors;
-	uint32_t first; /* block of the stack */
+	const WeightSource *sources; /* [n_roles] */
+	uint32_t first;		     /* block of the stack */
 	uint64_t block_bytes;
 	uint8_t *dst;
 	int64_t *bad_rows; /* [blocks] */
@@ -146,7 +146,7 @@ pack_one(void *arg, int i)
 	uint32_t block;
 	const int matrix = stack_block(j->constant, j->first + (uint32_t)i, &block);
 	Arena *scratch = arena_new();
-	pack_block(scratch, j->tensors[matrix], j->constant->format, block,
+	pack_block(scratch, &j->sources[matrix], j->constant->format, block,
 		   j->dst + (uint64_t)i * j->block_bytes, &j->bad_rows[i]);
 	arena_free(scratch);
 }
@@ -159,7 +159,7 @@ report_bad(Writer *w, const PackJob *j, int n)
 		if (j->bad_rows[i] < 0)
 			continue;
 		const Tensor *t =
-			j->tensors[stack_block(j->constant, j->first + (uint32_t)i, &block)];
+			j->sources[stack_block(j->constant, j->first + (uint32_t)i, &block)].tensor;
 		diag_error(w->diag, t->loc, E_NOT_FINITE,
 			   "tensor '%s': a value or scale of row %lld is not finite in the format "
 			   "asked for",
@@ -169,12 +169,12 @@ report_bad(Writer *w, const PackJob *j, int n)
 }
 
 static void
-write_matrices(Writer *w, const Constant *c, const Tensor *const *tensors)
+write_matrices(Writer *w, const Constant *c, const WeightSource *sources)
 {
 	const uint64_t block_bytes = pack_block_bytes(c->format, c->columns);
 	const uint32_t blocks = (uint32_t)(c->bytes / block_bytes);
 	const uint32_t chunk = blocks < CHUNK_BLOCKS ? blocks : CHUNK_BLOCKS;
-	PackJob j = {.constant = c, .tensors = tensors, .block_bytes = block_bytes};
+	PackJob j = {.constant = c, .sources = sources, .block_bytes = block_bytes};
 	j.dst = ARENA_ARRAY(w->layer, uint8_t, chunk * block_bytes);
 	j.bad_rows = ARENA_ARRAY(w->layer, int64_t, chunk);
 	for (j.first = 0; j.first < blocks && w->ok; j.first += chunk) {
@@ -188,18 +188,21 @@ write_matrices(Writer *w, const Constant *c, const Tensor *const *tensors)
 }
 
 static void
-write_constant(Writer *w, const Model *m, const Constant *c, int layer)
+write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
 {
-	const Tensor *tensors[STACK_MAX];
+	WeightSource sources[STACK_MAX];
 	for (int i = 0; i < c->n_roles; i++)
-		tensors[i] = model_tensor(m, (Role)c->roles[i], (uint32_t)(layer < 0 ? 0 : layer));
+		weight_source_open(&sources[i], g, f, constant_value(f, c->roles[i]), w->jobs,
+				   NULL);
 	if (c->vector) {
 		float *row = ARENA_ARRAY(w->layer, float, c->bytes / sizeof(float));
-		tensor_row_f32(tensors[0], 0, row);
+		tensor_row_f32(sources[0].tensor, 0, row);
 		writer_put(w, (const uint8_t *)row, c->bytes);
 	} else {
-		write_matrices(w, c, tensors);
+		write_matrices(w, c, sources);
 	}
+	for (int i = 0; i < c->n_roles; i++)
+		weight_source_close(&sources[i]);
 	arena_reset(w->layer);
 }
 
@@ -218,7 +221,7 @@ weights_write(Arena *run, Diag *d, const Layout *l, const uint8_t build[32], con
 		for (int i = 0; i < u->n_constants && w.ok; i++)
 			/* A constant that lies before the write position was stored already. */
 			if (l->offsets[f][i] == w.checksum.bytes)
-				write_constant(&w, g->model, &u->constants[i], g->funcs[f].layer);
+				write_constant(&w, g, &u->constants[i], &g->funcs[f]);
 	}
 	arena_free(w.layer);
 	if (!w.ok)

@@ -1,0 +1,367 @@
+#include "plan_apply.h"
+
+#include "heads.h"
+#include "rewrite.h"
+
+#include <string.h>
+
+static const struct {
+	Role role;
+	Site site;
+} reads[] = {
+	{ROLE_Q, SITE_ATTN_IN},	   {ROLE_K, SITE_ATTN_IN},    {ROLE_V, SITE_ATTN_IN},
+	{ROLE_O, SITE_O_IN},	   {ROLE_GATE, SITE_MLP_IN},  {ROLE_UP, SITE_MLP_IN},
+	{ROLE_DOWN, SITE_DOWN_IN}, {ROLE_HEAD, SITE_HEAD_IN},
+};
+
+int
+role_site(int role)
+{
+	for (size_t i = 0; i < sizeof reads / sizeof *reads; i++)
+		if ((int)reads[i].role == role)
+			return (int)reads[i].site;
+	return -1;
+}
+
+const char *
+site_place(Arena *a, Site s, int layer)
+{
+	return site_table[s].layered ? arena_printf(a, "layers.%d.%s", layer, site_table[s].name)
+				     : site_table[s].name;
+}
+
+/* ---- one function ------------------------------------------------------------------------- */
+
+/* A plan at work on one function. `only`: the one site that is applied, -1: all. */
+typedef struct Apply {
+	Graph *g;
+	Func *f;
+	const Plan *plan;
+	int only;
+} Apply;
+
+static Arena *
+arena(const Apply *x)
+{
+	return x->g->arena;
+}
+
+static const PlanTransform *
+planned(const Apply *x, Site s)
+{
+	const int layer = site_table[s].layered ? x->f->layer : 0;
+	return layer < 0 ? NULL : &x->plan->transforms[s][layer];
+}
+
+/* The transform of a site's whole row; null: none. */
+static const Transform *
+site_transform(const Apply *x, Site s)
+{
+	const PlanTransform *p = planned(x, s);
+	uint32_t width, heads;
+	if (!p || !p->transform || (x->only >= 0 && x->only != (int)s))
+		return NULL;
+	site_shape(x->g->model, s, &width, &heads);
+	return p->transform->n == width ? p->transform
+					: heads_repeat(arena(x), p->transform, heads);
+}
+
+static bool
+keeps_gain(const Apply *x, Site s)
+{
+	const PlanTransform *p = planned(x, s);
+	return p && p->keep_gain;
+}
+
+static int
+add_transform(Apply *x, const Transform *t, int of, bool pinned, Loc loc)
+{
+	if (!t)
+		return of;
+	Value v = value_new(OP_TRANSFORM, t->n_out, loc);
+	v.transform = t;
+	v.operands[0] = of;
+	v.pinned = pinned;
+	return func_add(x->g, x->f, v);
+}
+
+static const Transform *
+inverse(const Apply *x, const Transform *t)
+{
+	return t ? transform_inverse(arena(x), t) : NULL;
+}
+
+/*
+ * Value i goes through `arrives`, t (pinned), and both inverses; its readers read what comes out,
+ * but output reads the row in basis t.
+ */
+static void
+insert_pair(Apply *x, int i, const Transform *arrives, const Transform *t, Site s)
+{
+	const Loc loc = planned(x, s)->loc;
+	const int count = x->f->count;
+	const int in = add_transform(x, arrives, i, false, loc);
+	const int pinned = add_transform(x, t, in, true, loc);
+	int out = add_transform(x, inverse(x, t), pinned, false, loc);
+	out = add_transform(x, inverse(x, arrives), out, false, loc);
+	for (int r = 0; r < count; r++)
+		for (int k = 0; k < op_operands(x->f->values[r].op); k++)
+			if (x->f->values[r].operands[k] == i)
+				x->f->values[r].operands[k] =
+					x->f->values[r].op == OP_OUTPUT ? pinned : out;
+}
+
+/* The first value with op and role (-1: any); -1: the function has none. */
+static int
+find(const Apply *x, Op op, int role)
+{
+	for (int i = 0; i < x->f->count; i++)
+		if (x->f->values[i].op == op && (role < 0 || x->f->values[i].role == role))
+			return i;
+	return -1;
+}
+
+/* ---- sites -------------------------------------------------------------------------------- */
+
+static void
+apply_residual(Apply *x, Site s)
+{
+	const Transform *t = site_transform(x, s);
+	const int count = x->f->count;
+	for (int i = 0; i < count && t; i++) {
+		const Value *v = &x->f->values[i];
+		if (v->op == OP_EMBED || v->op == OP_ADD) {
+			insert_pair(x, i, NULL, t, s);
+		} else if (v->op == OP_INPUT) {
+			const int out =
+				add_transform(x, inverse(x, t), i, false, planned(x, s)->loc);
+			for (int r = 0; r < count; r++)
+				for (int k = 0; k < op_operands(x->f->values[r].op); k++)
+					if (x->f->values[r].operands[k] == i)
+						x->f->values[r].operands[k] = out;
+		}
+	}
+}
+
+/* A normed row: in front of the gain, or behind one that stays. */
+static void
+apply_norm(Apply *x, Site s)
+{
+	const Transform *t = site_transform(x, s);
+	int n = -1;
+	for (size_t k = 0; k < sizeof reads / sizeof *reads && n < 0; k++)
+		if (reads[k].site == s)
+			n = find(x, OP_LINEAR, (int)reads[k].role);
+	if (n < 0)
+		return;
+	n = x->f->values[n].operands[0];
+	Value *gain = &x->f->values[n];
+	if (gain->op == OP_GAIN && keeps_gain(x, s))
+		gain->pinned = true;
+	else if (gain->op == OP_GAIN)
+		n = gain->operands[0];
+	const bool kept = x->f->values[n].op == OP_GAIN;
+	if (t)
+		insert_pair(x, n, kept ? NULL : site_transform(x, SITE_RESIDUAL), t, s);
+}
+
+/* What query heads get where KV heads get t: q k stays q k. */
+static const Transform *
+for_queries(const Apply *x, const Transform *t)
+{
+	const Model *m = x->g->model;
+	if (!t)
+		return NULL;
+	const Transform *spread = heads_spread(arena(x), t, m->n_kv_head, m->n_head);
+	return spread ? transform_inverse(arena(x), transform_transpose(arena(x), spread)) : NULL;
+}
+
+static void
+apply_qk_raw(Apply *x, Site s)
+{
+	const Transform *t = site_transform(x, s);
+	const int k = find(x, OP_LINEAR, ROLE_K), q = find(x, OP_LINEAR, ROLE_Q);
+	if (!t || k < 0 || q < 0)
+		return;
+	insert_pair(x, k, NULL, t, s);
+	insert_pair(x, q, NULL, for_queries(x, t), s);
+}
+
+static void
+apply_qk_rope(Apply *x, Site s)
+{
+	const Transform *t = site_transform(x, s), *raw = site_transform(x, SITE_QK_RAW);
+	const int append = find(x, OP_KV_APPEND, -1), attention = find(x, OP_ATTENTION, -1);
+	if (!t || append < 0 || attention < 0)
+		return;
+	const int k = x->f->values[append].operands[0], q = x->f->values[attention].operands[0];
+	insert_pair(x, k, raw, t, s);
+	insert_pair(x, q, for_queries(x, raw), for_queries(x, t), s);
+}
+
+/* The row that a linear makes or reads. */
+static void
+apply_made(Apply *x, Site s, Role role)
+{
+	const Transform *t = site_transform(x, s);
+	const int i = find(x, OP_LINEAR, (int)role);
+	if (t && i >= 0)
+		insert_pair(x, i, NULL, t, s);
+}
+
+static void
+apply_read(Apply *x, Site s, Role role, const Transform *arrives)
+{
+	const Transform *t = site_transform(x, s);
+	const int i = find(x, OP_LINEAR, (int)role);
+	if (t && i >= 0)
+		insert_pair(x, x->f->values[i].operands[0], arrives, t, s);
+}
+
+static void
+apply_v(Apply *x, Site s)
+{
+	apply_made(x, s, ROLE_V);
+}
+
+static void
+apply_o_in(Apply *x, Site s)
+{
+	const Model *m = x->g->model;
+	const Transform *v = site_transform(x, SITE_V);
+	apply_read(x, s, ROLE_O, v ? heads_spread(arena(x), v, m->n_kv_head, m->n_head) : NULL);
+}
+
+static void
+apply_mid(Apply *x, Site s)
+{
+	apply_read(x, s, ROLE_DOWN, NULL);
+}
+
+static void
+apply_down_in(Apply *x, Site s)
+{
+	apply_read(x, s, ROLE_DOWN, site_transform(x, SITE_MLP_MID));
+}
+
+static void (*const apply_site[SITE_COUNT])(Apply *x, Site s) = {
+	[SITE_RESIDUAL] = apply_residual,
+	[SITE_ATTN_IN] = apply_norm,
+	[SITE_QK_RAW] = apply_qk_raw,
+	[SITE_QK_ROPE] = apply_qk_rope,
+	[SITE_V] = apply_v,
+	[SITE_O_IN] = apply_o_in,
+	[SITE_MLP_IN] = apply_norm,
+	[SITE_MLP_MID] = apply_mid,
+	[SITE_DOWN_IN] = apply_down_in,
+	[SITE_HEAD_IN] = apply_norm,
+};
+
+/* ---- refusals ----------------------------------------------------------------------------- */
+
+static const char *
+transform_text(Arena *a, const Transform *t)
+{
+	enum { SHOWN = 60 };
+	Text *text = text_new(a);
+	transform_print(text, t, true);
+	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
+}
+
+static bool
+check_order(Apply *x, Site s, int layer, Diag *d)
+{
+	const PlanTransform *p = planned(x, s);
+	const Transform *t = p ? p->transform : NULL;
+	uint32_t width, heads;
+	if (!t)
+		return true;
+	site_shape(x->g->model, s, &width, &heads);
+	const char *place = site_place(arena(x), s, layer);
+	if (t->n_out != t->n) {
+		diag_error(d, p->loc, E_PLAN_ORDER, "%s: %s makes %u elements of %u", place,
+			   transform_text(arena(x), t), t->n_out, t->n);
+		return false;
+	}
+	if (t->n == width || (heads > 1 && t->n == width / heads)) {
+		if (heads == 1 || t->n != width || heads_spread(arena(x), t, heads, heads))
+			return true;
+		diag_error(d, p->loc, E_SITE_LAW, "%s: %s mixes the %u heads of the row", place,
+			   transform_text(arena(x), t), heads);
+		diag_hint(d, "it must act on each run of %u elements by itself", width / heads);
+		return false;
+	}
+	diag_error(d, p->loc, E_PLAN_ORDER, "%s: %s is of order %u, the row is %u wide", place,
+		   transform_text(arena(x), t), t->n, width);
+	if (heads > 1)
+		diag_hint(d, "write it for a head, of order %u, or for all %u", width / heads,
+			  width);
+	else if (width % t->n == 0)
+		diag_hint(d, "a block transform to %u repeats it", width);
+	return false;
+}
+
+/* Whether the transform of a site where nothing may run vanishes: tried on a copy of the function
+ * with nothing else in it. */
+static bool
+check_vanishes(Apply *x, Site s, Diag *d)
+{
+	Func copy = *x->f;
+	Apply alone = {.g = x->g, .f = &copy, .plan = x->plan, .only = (int)s};
+	const char *law;
+	copy.values = ARENA_ARRAY(arena(x), Value, (size_t)copy.count);
+	copy.capacity = copy.count;
+	memcpy(copy.values, x->f->values, (size_t)copy.count * sizeof *copy.values);
+	for (int i = 0; i < SITE_COUNT; i++)
+		apply_site[i](&alone, (Site)i);
+	rewrite_func(x->g, &copy, REWRITE_ALL);
+	if (rewrite_left(&copy, &law) < 0)
+		return true;
+	const PlanTransform *p = planned(x, s);
+	diag_error(d, p->loc, E_SITE_LAW, "%s: %s cannot go into the weights around it: %s",
+		   site_place(arena(x), s, x->f->layer), transform_text(arena(x), p->transform),
+		   law);
+	return false;
+}
+
+/* Every site of every function, a line of the plan once. */
+static bool
+check_plan(Graph *g, const Plan *p, Diag *d)
+{
+	bool ok = true;
+	for (int s = 0; s < SITE_COUNT; s++) {
+		Loc said = {0};
+		for (int n = 0; n < g->count; n++) {
+			Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .only = -1};
+			const PlanTransform *t = planned(&x, (Site)s);
+			if (!t || !t->transform ||
+			    (said.file == t->loc.file && said.offset == t->loc.offset && !ok))
+				continue;
+			if (check_order(&x, (Site)s, x.f->layer, d) &&
+			    (site_table[s].online || check_vanishes(&x, (Site)s, d)))
+				continue;
+			said = t->loc;
+			ok = false;
+		}
+	}
+	return ok;
+}
+
+/* ---- all --------------------------------------------------------------------------------- */
+
+bool
+graph_apply_plan(Graph *g, const Plan *p, Diag *d)
+{
+	if (!check_plan(g, p, d))
+		return false;
+	g->plan = p;
+	g->residual = p->transforms[SITE_RESIDUAL][0].transform;
+	for (int n = 0; n < g->count; n++) {
+		Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .only = -1};
+		for (int s = 0; s < SITE_COUNT; s++)
+			apply_site[s](&x, (Site)s);
+		func_sort(g, x.f);
+	}
+	graph_derive_bases(g);
+	return true;
+}

@@ -1,0 +1,24 @@
+/* A plan's transforms in a graph. */
+#ifndef LATHE_IR_PLAN_APPLY_H
+#define LATHE_IR_PLAN_APPLY_H
+
+#include "graph.h"
+#include "plan.h"
+
+/*
+ * Puts each transform T of the plan at its site of a graph that graph_build made: the row goes
+ * through T, and through T^-1 on its way to each reader, so the function stays what it was. The
+ * passes then move the pairs (rewrite.h). Formats are the caller's to set; ready codes are found
+ * through the plan, which must outlive the graph.
+ *
+ * A transform of the wrong order, or one that would have to run at a site where nothing may run, is
+ * refused at its line with the law that holds it (false).
+ */
+bool graph_apply_plan(Graph *g, const Plan *p, Diag *d);
+
+/* The site of the row that linears of a role read, -1: the role is no linear. */
+int role_site(int role);
+/* How messages call a site: "layers.3.attn.v" or "residual". */
+const char *site_place(Arena *a, Site s, int layer);
+
+#endif

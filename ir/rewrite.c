@@ -1,0 +1,429 @@
+#include "rewrite.h"
+
+#include "heads.h"
+
+#include <string.h>
+
+typedef struct Rewrite {
+	Graph *g;
+	Func *f;
+	Arena *scratch;
+	const int *uses; /* by values that the output needs; of values present at the last count */
+} Rewrite;
+
+/* ---- what rules are made of --------------------------------------------------------------- */
+
+static Value *
+at(const Rewrite *r, int i)
+{
+	return &r->f->values[i];
+}
+
+static int
+operand(const Rewrite *r, int i, int k)
+{
+	return at(r, i)->operands[k];
+}
+
+/* The transform that i reads by operand k, free to go down; null if there is none. */
+static const Transform *
+from_above(const Rewrite *r, int i, int k)
+{
+	const Value *x = at(r, operand(r, i, k));
+	return x->op == OP_TRANSFORM && !x->pinned ? x->transform : NULL;
+}
+
+static int
+add(Rewrite *r, Value v)
+{
+	return func_add(r->g, r->f, v);
+}
+
+/* t times value x as a value of its own; the place in the plan is that of value `like`. */
+static int
+add_transform(Rewrite *r, const Transform *t, int x, int like)
+{
+	Value v = value_new(OP_TRANSFORM, t->n_out, at(r, like)->loc);
+	v.transform = t;
+	v.operands[0] = x;
+	v.pinned = at(r, like)->pinned;
+	return add(r, v);
+}
+
+static void
+redirect(Rewrite *r, int from, int to)
+{
+	for (int i = 0; i < r->f->count; i++)
+		for (int k = 0; k < op_operands(at(r, i)->op); k++)
+			if (at(r, i)->operands[k] == from)
+				at(r, i)->operands[k] = to;
+}
+
+/* Value i becomes t times a new value `v`. */
+static void
+become_transform(Rewrite *r, int i, const Transform *t, Value v, int like)
+{
+	const Loc loc = at(r, like)->loc;
+	const int x = add(r, v);
+	Value *to = at(r, i);
+	*to = value_new(OP_TRANSFORM, t->n_out, loc);
+	to->transform = t;
+	to->operands[0] = x;
+}
+
+/* The attention that reads append i. */
+static int
+attention_of(const Rewrite *r, int i)
+{
+	for (int a = 0; a < r->f->count; a++)
+		if (r->uses[a] && at(r, a)->op == OP_ATTENTION && operand(r, a, 1) == i)
+			return a;
+	return -1;
+}
+
+/* ---- cancel ------------------------------------------------------------------------------- */
+
+static bool
+cancel_product(Rewrite *r, int i)
+{
+	const Transform *before = from_above(r, i, 0);
+	Value *v = at(r, i);
+	const Transform *t = transform_after(r->g->arena, v->transform, before);
+	if (!t)
+		redirect(r, i, before ? operand(r, v->operands[0], 0) : v->operands[0]);
+	else if (!before)
+		return false;
+	else
+		v->operands[0] = operand(r, v->operands[0], 0);
+	v->transform = t ? t : v->transform;
+	return true;
+}
+
+/* ---- down --------------------------------------------------------------------------------- */
+
+static bool
+down_linear(Rewrite *r, int i)
+{
+	Value *v = at(r, i);
+	v->fold_in = transform_after(r->g->arena, v->fold_in, from_above(r, i, 0));
+	v->operands[0] = operand(r, v->operands[0], 0);
+	return true;
+}
+
+static bool
+down_rmsnorm(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 0);
+	Value v = *at(r, i);
+	if (!transform_facts(t).orthogonal)
+		return false;
+	v.operands[0] = operand(r, v.operands[0], 0);
+	become_transform(r, i, t, v, operand(r, i, 0));
+	return true;
+}
+
+/* A gain behind a transform is one more factor, which its readers take. */
+static bool
+down_gain(Rewrite *r, int i)
+{
+	Value *v = at(r, i);
+	const Tensor *t = model_tensor(r->g->model, (Role)v->role,
+				       r->f->layer < 0 ? 0 : (uint32_t)r->f->layer);
+	const char *why;
+	if (v->pinned || !t || !t->data)
+		return false;
+	float *row = ARENA_ARRAY(r->scratch, float, v->width);
+	double *gain = ARENA_ARRAY(r->scratch, double, v->width);
+	tensor_row_f32(t, 0, row);
+	for (uint32_t k = 0; k < v->width; k++)
+		gain[k] = (double)row[k];
+	const Transform *d = transform_vector(r->g->arena, T_DIAGONAL, v->width, gain, &why);
+	if (!d)
+		return false;
+	const int x = v->operands[0];
+	*v = value_new(OP_TRANSFORM, v->width, v->loc);
+	v->transform = d;
+	v->operands[0] = x;
+	return true;
+}
+
+static bool
+down_rope(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 0);
+	Value v = *at(r, i);
+	if (!heads_commute_with_rope(r->g->arena, t, v.heads))
+		return false;
+	v.operands[0] = operand(r, v.operands[0], 0);
+	become_transform(r, i, t, v, operand(r, i, 0));
+	return true;
+}
+
+/* Rows of v keep their transform until the attention has summed them. */
+static bool
+down_values(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 1);
+	const int a = attention_of(r, i);
+	if (!t || a < 0)
+		return false;
+	Value attention = *at(r, a);
+	const Transform *spread = heads_spread(r->g->arena, t, attention.kv_heads, attention.heads);
+	if (!spread)
+		return false;
+	const int x = operand(r, i, 1);
+	at(r, i)->operands[1] = operand(r, x, 0);
+	become_transform(r, a, spread, attention, x);
+	return true;
+}
+
+/* Scores are products of a row of q and one of k: (A q)(B k) = q k where A^T B = I in every head.
+ */
+static bool
+down_scores(Rewrite *r, int i)
+{
+	const int a = attention_of(r, i);
+	const Transform *k = from_above(r, i, 0), *q = a < 0 ? NULL : from_above(r, a, 0);
+	if (!k || !q)
+		return false;
+	Arena *arena = r->g->arena;
+	const Transform *keys = heads_spread(arena, k, at(r, a)->kv_heads, at(r, a)->heads);
+	if (!keys || transform_after(arena, transform_transpose(arena, q), keys))
+		return false;
+	at(r, i)->operands[0] = operand(r, operand(r, i, 0), 0);
+	at(r, a)->operands[0] = operand(r, operand(r, a, 0), 0);
+	return true;
+}
+
+static bool
+down_append(Rewrite *r, int i)
+{
+	return down_values(r, i) || down_scores(r, i);
+}
+
+/* ---- up: i is a pinned transform, x what it reads, which nobody else does ------------------- */
+
+static bool
+up_weights(Rewrite *r, int i, int x)
+{
+	Value *v = at(r, x);
+	v->fold_out = transform_after(r->g->arena, at(r, i)->transform, v->fold_out);
+	redirect(r, i, x);
+	return true;
+}
+
+static bool
+up_add(Rewrite *r, int i, int x)
+{
+	const Transform *t = at(r, i)->transform;
+	Value v = *at(r, x);
+	for (int k = 0; k < 2; k++)
+		v.operands[k] = add_transform(r, t, v.operands[k], i);
+	*at(r, i) = v;
+	return true;
+}
+
+static bool
+up_rope(Rewrite *r, int i, int x)
+{
+	const Transform *t = at(r, i)->transform;
+	Value v = *at(r, x);
+	if (!heads_commute_with_rope(r->g->arena, t, v.heads))
+		return false;
+	v.operands[0] = add_transform(r, t, v.operands[0], i);
+	*at(r, i) = v;
+	return true;
+}
+
+/* A diagonal behind a gain that the plan keeps is one diagonal with it. */
+static bool
+up_gain(Rewrite *r, int i, int x)
+{
+	if (!transform_facts(at(r, i)->transform).diagonal || !at(r, x)->pinned)
+		return false;
+	at(r, x)->pinned = false;
+	const bool done = down_gain(r, x);
+	at(r, x)->pinned = !done;
+	return done;
+}
+
+/* The factor that acts first, and the others (null: none). */
+static const Transform *
+first_factor(Arena *a, const Transform *t, const Transform **others)
+{
+	const char *why;
+	*others = NULL;
+	if (t->kind != T_PRODUCT)
+		return t;
+	const uint32_t n = t->n_children - 1;
+	*others = n == 1 ? t->children[0] : transform_compose(a, T_PRODUCT, t->children, n, &why);
+	return t->children[n];
+}
+
+/* silu(P a) * (P b) = P (silu(a) * b); silu(a) * (D b) = D (silu(a) * b). */
+static bool
+up_silu_mul(Rewrite *r, int i, int x)
+{
+	const Transform *others, *first = first_factor(r->g->arena, at(r, i)->transform, &others);
+	TransformFacts facts = transform_facts(first);
+	Value v = *at(r, x);
+	if (!facts.permutation && !facts.diagonal)
+		return false;
+	if (!facts.diagonal)
+		v.operands[0] = add_transform(r, first, v.operands[0], i);
+	v.operands[1] = add_transform(r, first, v.operands[1], i);
+	if (!others) {
+		*at(r, i) = v;
+		return true;
+	}
+	at(r, i)->transform = others;
+	const int y = add(r, v);
+	at(r, i)->operands[0] = y;
+	return true;
+}
+
+/* A transform of the attention's result is one of v, where it keeps to heads and is the same in a
+ * group. With a rounded cache the plan's basis of v is meant, and it stays. */
+static bool
+up_attention(Rewrite *r, int i, int x)
+{
+	const Value attention = *at(r, x);
+	const int append = attention.operands[1];
+	if (!format_is_float(r->g->kv))
+		return false;
+	const Transform *t =
+		heads_gather(r->g->arena, at(r, i)->transform, attention.heads, attention.kv_heads);
+	if (!t)
+		return false;
+	const int v = add_transform(r, t, operand(r, append, 1), i);
+	at(r, append)->operands[1] = v;
+	redirect(r, i, x);
+	return true;
+}
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+typedef struct Rule {
+	Op op;
+	unsigned group;
+	bool (*down)(Rewrite *r, int i); /* i reads a free transform */
+	bool (*up)(Rewrite *r, int i, int x);
+	const char *law;
+} Rule;
+
+static const Rule rules[] = {
+	{OP_TRANSFORM, REWRITE_CANCEL, cancel_product, NULL, NULL},
+	{OP_LINEAR, REWRITE_FOLD, down_linear, up_weights, NULL},
+	{OP_EMBED, REWRITE_FOLD, NULL, up_weights, NULL},
+	{OP_RMSNORM, REWRITE_COMMUTE, down_rmsnorm, NULL,
+	 "rmsnorm commutes with orthogonal transforms only"},
+	{OP_GAIN, REWRITE_COMMUTE, down_gain, up_gain,
+	 "a gain lets nothing through where the plan keeps it, or where an element of it is 0"},
+	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
+	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
+	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},
+	{OP_SILU_MUL, REWRITE_COMMUTE, NULL, up_silu_mul,
+	 "silu(gate) * up lets permutations through, and diagonals on up; nothing else"},
+	{OP_KV_APPEND, REWRITE_COMMUTE, down_append, NULL,
+	 "attention lets through what acts on each head by itself: on v anything, on q and k what "
+	 "leaves their product as it is"},
+	{OP_ATTENTION, REWRITE_COMMUTE, NULL, up_attention,
+	 "attention lets through what acts on each head by itself, the same for all query heads of "
+	 "a KV head"},
+};
+enum { RULES = sizeof rules / sizeof *rules };
+
+static const Rule *
+rule_of(Op op)
+{
+	for (int k = 0; k < RULES; k++)
+		if (rules[k].op == op)
+			return &rules[k];
+	return NULL;
+}
+
+static bool
+reads_free_transform(const Rewrite *r, int i)
+{
+	for (int k = 0; k < op_operands(at(r, i)->op); k++)
+		if (from_above(r, i, k))
+			return true;
+	return false;
+}
+
+static bool
+rewrite_value(Rewrite *r, int i, unsigned groups)
+{
+	const Rule *rule = rule_of(at(r, i)->op);
+	const bool transform = at(r, i)->op == OP_TRANSFORM;
+	if (rule && rule->group & groups && rule->down &&
+	    (transform || reads_free_transform(r, i)) && rule->down(r, i))
+		return true;
+	if (!transform || !at(r, i)->pinned)
+		return false;
+	const int x = operand(r, i, 0);
+	rule = rule_of(at(r, x)->op);
+	return rule && rule->group & groups && rule->up && r->uses[x] == 1 && rule->up(r, i, x);
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static void
+count_uses(const Func *f, int *uses, int i)
+{
+	if (uses[i]++)
+		return;
+	for (int k = 0; k < op_operands(f->values[i].op); k++)
+		count_uses(f, uses, f->values[i].operands[k]);
+}
+
+static bool
+rewrite_once(Rewrite *r, unsigned groups)
+{
+	arena_reset(r->scratch);
+	int *uses = ARENA_ARRAY(r->scratch, int, (size_t)r->f->count + 1);
+	const int count = r->f->count;
+	for (int i = 0; i < count; i++)
+		if (at(r, i)->op == OP_OUTPUT)
+			count_uses(r->f, uses, i);
+	r->uses = uses;
+	for (int i = 0; i < count; i++)
+		if (uses[i] && rewrite_value(r, i, groups))
+			return true;
+	return false;
+}
+
+void
+rewrite_func(Graph *g, Func *f, unsigned groups)
+{
+	const char *law;
+	if (rewrite_left(f, &law) < 0)
+		return;
+	Rewrite r = {.g = g, .f = f, .scratch = arena_new()};
+	while (rewrite_once(&r, groups))
+		continue;
+	arena_free(r.scratch);
+	func_sort(g, f);
+}
+
+int
+rewrite_left(const Func *f, const char **law)
+{
+	*law = "it runs";
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = &f->values[i];
+		if (v->op != OP_TRANSFORM)
+			continue;
+		const Rule *rule = NULL;
+		if (v->pinned)
+			rule = rule_of(f->values[v->operands[0]].op);
+		for (int k = i + 1; k < f->count && !v->pinned && !rule; k++)
+			for (int o = 0; o < op_operands(f->values[k].op); o++)
+				if (f->values[k].operands[o] == i)
+					rule = rule_of(f->values[k].op);
+		if (rule && rule->law)
+			*law = rule->law;
+		return i;
+	}
+	return -1;
+}

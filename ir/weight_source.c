@@ -1,0 +1,166 @@
+#include "weight_source.h"
+
+#include <string.h>
+
+enum { FOLD_COLUMNS = 16, FOLD_ROWS = 64 };
+
+/* ---- folding a whole tensor --------------------------------------------------------------- */
+
+typedef struct Fold {
+	const WeightSource *source;
+	const Transform *out;
+	double *w;
+} Fold;
+
+static void
+row_double(const WeightSource *s, uint32_t i, double *row, float *as_float)
+{
+	tensor_row_f32(s->tensor, i, as_float);
+	for (uint32_t k = 0; k < s->columns; k++)
+		row[k] = (double)as_float[k];
+}
+
+static void
+fold_rows(void *arg, int task)
+{
+	const Fold *f = arg;
+	const WeightSource *s = f->source;
+	Arena *scratch = arena_new();
+	float *as_float = ARENA_ARRAY(scratch, float, s->columns);
+	double *work = ARENA_ARRAY(scratch, double, s->columns);
+	const uint32_t first = (uint32_t)task * FOLD_ROWS;
+	for (uint32_t i = first; i < first + FOLD_ROWS && i < s->rows; i++) {
+		double *row = f->w + (size_t)i * s->columns;
+		row_double(s, i, row, as_float);
+		if (s->each_row)
+			transform_apply(s->each_row, row, work);
+	}
+	arena_free(scratch);
+}
+
+/* Columns as rows of their own, a few at a time, so that memory is read by lines. */
+static void
+fold_columns(void *arg, int task)
+{
+	const Fold *f = arg;
+	const WeightSource *s = f->source;
+	Arena *scratch = arena_new();
+	double *turned = ARENA_ARRAY(scratch, double, (size_t)FOLD_COLUMNS * s->rows);
+	double *work = ARENA_ARRAY(scratch, double, s->rows);
+	const uint32_t first = (uint32_t)task * FOLD_COLUMNS;
+	const uint32_t n = s->columns - first < FOLD_COLUMNS ? s->columns - first : FOLD_COLUMNS;
+	for (size_t i = 0; i < s->rows; i++)
+		for (size_t k = 0; k < n; k++)
+			turned[k * s->rows + i] = f->w[i * s->columns + first + k];
+	for (size_t k = 0; k < n; k++)
+		transform_apply(f->out, turned + k * s->rows, work);
+	for (size_t i = 0; i < s->rows; i++)
+		for (size_t k = 0; k < n; k++)
+			f->w[i * s->columns + first + k] = turned[k * s->rows + i];
+	arena_free(scratch);
+}
+
+static void
+fold_tensor(WeightSource *s, const Transform *out, int jobs)
+{
+	Fold f = {.source = s, .out = out};
+	f.w = ARENA_ARRAY(s->arena, double, (size_t)s->rows * s->columns);
+	parallel_for(jobs, (int)((s->rows + FOLD_ROWS - 1) / FOLD_ROWS), fold_rows, &f);
+	if (out)
+		parallel_for(jobs, (int)((s->columns + FOLD_COLUMNS - 1) / FOLD_COLUMNS),
+			     fold_columns, &f);
+	s->folded = f.w;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static const PlanCodes *
+ready_codes(const Graph *g, int role, uint32_t layer)
+{
+	const PlanCodes *codes = g->plan ? &g->plan->codes[role][layer] : NULL;
+	return codes && codes->codes ? codes : NULL;
+}
+
+void
+weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *v, int jobs,
+		   const WeightFault *fault)
+{
+	const uint32_t layer = role_layered[v->role] && f->layer >= 0 ? (uint32_t)f->layer : 0;
+	const bool looked_up = v->op == OP_EMBED;
+	const Transform *out = looked_up ? NULL : v->fold_out;
+	const Tensor *t = model_tensor(g->model, (Role)v->role, layer);
+	INVARIANT(t != NULL);
+	*s = weight_source_of(t);
+	s->codes = ready_codes(g, v->role, layer);
+	s->codes_format = graph_weight_format(g, v->role, f->layer);
+	if (!v->fold_in && !v->fold_out && !fault)
+		return;
+	s->arena = arena_new();
+	if (looked_up)
+		s->each_row = v->fold_out;
+	else if (v->fold_in)
+		s->each_row =
+			transform_normalise(s->arena, transform_transpose(s->arena, v->fold_in));
+	if (!out && !fault)
+		return;
+	fold_tensor(s, out, jobs);
+	if (fault)
+		fault->fn(fault->arg, v->role, f->layer, s->folded, s->rows, s->columns);
+}
+
+WeightSource
+weight_source_of(const Tensor *t)
+{
+	return (WeightSource){.tensor = t, .rows = t->rows, .columns = t->columns};
+}
+
+void
+weight_source_close(WeightSource *s)
+{
+	if (s->arena)
+		arena_free(s->arena);
+	*s = (WeightSource){0};
+}
+
+/* ---- rows --------------------------------------------------------------------------------- */
+
+void
+weight_source_row_exact(const WeightSource *s, uint32_t i, WeightRow *w)
+{
+	if (s->folded) {
+		memcpy(w->exact, s->folded + (size_t)i * s->columns, s->columns * sizeof *w->exact);
+		return;
+	}
+	row_double(s, i, w->exact, w->row_f32);
+	if (s->each_row)
+		transform_apply(s->each_row, w->exact, w->exact + s->columns);
+}
+
+/* The plan's codes: a zero point z in codes is the minimum -z * scale. */
+static void
+row_of_codes(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
+{
+	const size_t groups = (size_t)format_groups(f, (int)s->columns);
+	memcpy(w->codes, s->codes->codes + (size_t)i * s->columns, s->columns);
+	memcpy(w->scales, s->codes->scales + i * groups, groups * sizeof *w->scales);
+	for (size_t k = 0; k < groups && f.minimum; k++)
+		w->minima[k] =
+			s->codes->zeros ? -s->codes->zeros[i * groups + k] * w->scales[k] : 0.0f;
+}
+
+void
+weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
+{
+	if (s->codes && format_equal(f, s->codes_format)) {
+		row_of_codes(s, i, f, w);
+		return;
+	}
+	if (!s->folded && !s->each_row) {
+		weight_row_load(s->tensor, i, f, w);
+		return;
+	}
+	weight_source_row_exact(s, i, w);
+	for (uint32_t k = 0; k < s->columns; k++)
+		w->row_f32[k] = (float)w->exact[k];
+	weight_row_round((int)s->columns, f, w);
+}

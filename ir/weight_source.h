@@ -1,0 +1,45 @@
+/*
+ * The weights that a value of a graph names, as packer and interpreters read them: the file's
+ * tensor, or fold_out * W * fold_in where a plan folded transforms into it, or the plan's ready
+ * codes.
+ */
+#ifndef LATHE_IR_WEIGHT_SOURCE_H
+#define LATHE_IR_WEIGHT_SOURCE_H
+
+#include "interp.h"
+#include "plan.h"
+
+/* For tests of the proof: may change folded weights w [rows][columns]. */
+typedef struct WeightFault {
+	void (*fn)(void *arg, int role, int layer, double *w, uint32_t rows, uint32_t columns);
+	void *arg;
+} WeightFault;
+
+typedef struct WeightSource {
+	const Tensor *tensor;
+	uint32_t rows, columns;
+	const PlanCodes *codes; /* null: none */
+	Format codes_format;
+	const Transform *each_row; /* row' = each_row * row, as it is read; null: none */
+	double *folded;		   /* [rows][columns]; null: rows are made as they are read */
+	Arena *arena;
+} WeightSource;
+
+/*
+ * Opens the weights of value v of function f. Folding across rows needs the whole tensor in double,
+ * which lives until weight_source_close; `jobs` threads fold, results do not depend on it. Folds of
+ * single rows are made as they are read. fault may be null.
+ */
+void weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *v, int jobs,
+			const WeightFault *fault);
+void weight_source_close(WeightSource *s);
+/* A tensor as it is. */
+WeightSource weight_source_of(const Tensor *t);
+
+/* Row i in the codes of format f: bit-exact to the file, or to the plan's codes, where they are of
+ * that format, else rounded to nearest. Thread-safe with a WeightRow of its own. */
+void weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w);
+/* Row i before any rounding, in w->exact; ready codes are not looked at. */
+void weight_source_row_exact(const WeightSource *s, uint32_t i, WeightRow *w);
+
+#endif

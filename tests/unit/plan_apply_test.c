@@ -1,0 +1,762 @@
+/*
+ * Plans on small random models with grouped heads: whatever the plan, in whatever order the rules
+ * run and with any pass left out, the planned graph computes what the model does. Refusals by
+ * message. Faults put into the folder must be caught by the proof, and at the right place.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ir/heads.h"
+#include "ir/pass.h"
+#include "ir/plan_apply.h"
+#include "ir/proof.h"
+
+enum { LAYERS = 2, HIDDEN = 24, HEADS = 6, KV_HEADS = 2, D = 8, INTER = 40, VOCAB = 37, CTX = 16 };
+enum { TOKENS = 7 };
+static const int32_t tokens[TOKENS] = {3, 1, 4, 15, 9, 26, 5};
+
+/* ---- a model ------------------------------------------------------------------------------- */
+
+typedef struct Random {
+	uint64_t state;
+} Random;
+
+static double
+random_real(Random *r)
+{
+	r->state = r->state * 6364136223846793005u + 1442695040888963407u;
+	return (double)(int32_t)(r->state >> 32) / 2147483648.0;
+}
+
+static uint32_t
+random_below(Random *r, uint32_t n)
+{
+	return (uint32_t)((random_real(r) * 0.5 + 0.5) * n) % n;
+}
+
+static void
+f32_dequantize(const uint8_t *src, int n, float *dst)
+{
+	memcpy(dst, src, (size_t)n * sizeof *dst);
+}
+
+static const StoredType f32_type = {"F32",	    1,	 4, {.kind = NUMBER_FLOAT, .bits = 32},
+				    f32_dequantize, NULL};
+
+static const Tensor *
+random_tensor(Arena *a, Random *r, const Model *m, int role, uint32_t layer)
+{
+	Tensor *t = ARENA_NEW(a, Tensor);
+	model_shape(m, (Role)role, &t->rows, &t->columns);
+	float *x = ARENA_ARRAY(a, float, (size_t)t->rows * t->columns);
+	for (size_t i = 0; i < (size_t)t->rows * t->columns; i++)
+		x[i] = (float)(t->rows == 1 ? 1 + 0.5 * random_real(r)
+					    : random_real(r) / sqrt(t->columns) * 2);
+	t->name = arena_printf(a, "t%u.%s", layer, role_names[role]);
+	t->type = &f32_type;
+	t->data = (const uint8_t *)x;
+	t->row_bytes = t->columns * sizeof(float);
+	return t;
+}
+
+static Model *
+make_model(Arena *a, bool tied)
+{
+	Random r = {7};
+	Model *m = ARENA_NEW(a, Model);
+	*m = (Model){.arch = "llama",
+		     .n_layer = LAYERS,
+		     .hidden = HIDDEN,
+		     .n_head = HEADS,
+		     .n_kv_head = KV_HEADS,
+		     .head_dim = D,
+		     .inter = INTER,
+		     .n_vocab = VOCAB,
+		     .n_ctx = CTX,
+		     .q_width = HEADS * D,
+		     .kv_width = KV_HEADS * D,
+		     .one = 1,
+		     .norm_eps = 1e-5f,
+		     .rope_base = 10000,
+		     .tied = tied};
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		const uint32_t n = role_layered[role] ? LAYERS : 1;
+		const Tensor **tensors = ARENA_ARRAY(a, const Tensor *, n);
+		for (uint32_t i = 0; i < n; i++)
+			tensors[i] = random_tensor(a, &r, m, role, i);
+		if (tied && role == ROLE_HEAD)
+			tensors[0] = m->tensors[ROLE_EMBED][0];
+		m->tensors[role] = tensors;
+	}
+	return m;
+}
+
+/* ---- transforms ---------------------------------------------------------------------------- */
+
+typedef struct Bench {
+	Arena *a;
+	Random r;
+	Model *model;
+	char *said; /* by the diagnostics of the last refusal */
+	size_t said_size;
+} Bench;
+
+static const Transform *
+must(const Transform *t, const char *why)
+{
+	if (!t)
+		print_error("%s\n", why ? why : "no reason");
+	assert_non_null(t);
+	return t;
+}
+
+static const Transform *
+hadamard(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	Construction c;
+	uint32_t parameter, order;
+	assert_true(base_choose(n, &c, &parameter, &order));
+	const Base *base = base_make(b->a, c, parameter, &why);
+	assert_non_null(base);
+	return must(transform_hadamard(b->a, n, base, &why), why);
+}
+
+static const Transform *
+permutation(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	uint32_t *p = ARENA_ARRAY(b->a, uint32_t, n);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t j = random_below(&b->r, i + 1);
+		p[i] = p[j];
+		p[j] = i;
+	}
+	return must(transform_perm(b->a, n, p, &why), why);
+}
+
+static const Transform *
+vector(Bench *b, TransformKind kind, uint32_t n)
+{
+	const char *why = NULL;
+	double *v = ARENA_ARRAY(b->a, double, n);
+	for (uint32_t i = 0; i < n; i++) {
+		double x = random_real(&b->r);
+		v[i] = kind == T_SIGNS ? (x < 0 ? -1 : 1) : kind == T_DIAGONAL ? 1.5 + x : 3 * x;
+	}
+	return must(transform_vector(b->a, kind, n, v, &why), why);
+}
+
+static const Transform *
+signs(Bench *b, uint32_t n)
+{
+	return vector(b, T_SIGNS, n);
+}
+
+static const Transform *
+diagonal(Bench *b, uint32_t n)
+{
+	return vector(b, T_DIAGONAL, n);
+}
+
+static const Transform *
+householder(Bench *b, uint32_t n)
+{
+	return vector(b, T_HOUSEHOLDER, n);
+}
+
+static const Transform *
+so2(Bench *b, uint32_t n)
+{
+	return vector(b, T_SO2, n);
+}
+
+static const Transform *
+dense(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	double *m = ARENA_ARRAY(b->a, double, (size_t)n *n);
+	for (size_t i = 0; i < (size_t)n * n; i++)
+		m[i] = 0.3 * random_real(&b->r) / sqrt(n) + (i % (n + 1) == 0);
+	return must(transform_matrix(b->a, T_MATRIX, n, m, &why), why);
+}
+
+/* A random orthogonal matrix: a product of reflections, as data. */
+static const Transform *
+learned(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	const Transform *f[3] = {householder(b, n), signs(b, n), householder(b, n)};
+	const Transform *t = must(transform_compose(b->a, T_PRODUCT, f, 3, &why), why);
+	double *m = ARENA_ARRAY(b->a, double, (size_t)n *n);
+	transform_dense(t, m);
+	return must(transform_matrix(b->a, T_ORTHOGONAL, n, m, &why), why);
+}
+
+static const Transform *
+signed_hadamard(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	const Transform *f[3] = {hadamard(b, n), signs(b, n), permutation(b, n)};
+	return must(transform_compose(b->a, T_PRODUCT, f, 3, &why), why);
+}
+
+static const Transform *
+scaled_permutation(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	const Transform *f[2] = {permutation(b, n), diagonal(b, n)};
+	return must(transform_compose(b->a, T_PRODUCT, f, 2, &why), why);
+}
+
+static const Transform *
+blocks(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	return must(transform_block(b->a, hadamard(b, 8), n, &why), why);
+}
+
+typedef const Transform *(*Make)(Bench *b, uint32_t n);
+
+/* ---- running ------------------------------------------------------------------------------- */
+
+static Diag *
+listen(Bench *b, FILE **f)
+{
+	*f = open_memstream(&b->said, &b->said_size);
+	assert_non_null(*f);
+	Diag *d = diag_new(b->a, *f);
+	diag_file(d, "plan.json", "line one\nline two\nline three\n", 29);
+	return d;
+}
+
+static Graph *
+planned(Bench *b, const Plan *p, const char *const *disable, int n_disable)
+{
+	Diag *d = diag_new(b->a, stderr);
+	Graph *g = graph_build(b->a, b->model);
+	PassOptions o = {.disable = disable, .n_disable = n_disable};
+	assert_true(graph_apply_plan(g, p, d));
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (int l = 0; l < (role_layered[role] ? LAYERS : 1); l++)
+			if (plan_says(p->weights[role][l].loc))
+				g->formats[role][l] = p->weights[role][l].format;
+	assert_int_equal(graph_check(g, d), 0);
+	assert_true(passes_run(g, &o, d));
+	return g;
+}
+
+static void
+logits(Bench *b, const Graph *g, double *to)
+{
+	Interp *x = interp_new(b->a, g, ARITHMETIC_DOUBLE, CTX, 1);
+	interp_use_exact_weights(x);
+	interp_eval(x, tokens, TOKENS, NULL, to, true);
+}
+
+static double
+difference(const double *x, const double *want, size_t n)
+{
+	double d = 0, norm = 0;
+	for (size_t i = 0; i < n; i++) {
+		d += (x[i] - want[i]) * (x[i] - want[i]);
+		norm += want[i] * want[i];
+	}
+	return sqrt(d / norm);
+}
+
+static int
+count_online(const Graph *g)
+{
+	int n = 0;
+	for (int f = 0; f < g->count; f++)
+		for (int i = 0; i < g->funcs[f].count; i++)
+			n += g->funcs[f].values[i].op == OP_TRANSFORM;
+	return n;
+}
+
+/* The planned graph, all passes and each set of them left out, gives the model's logits. */
+static void
+check_same(Bench *b, const Plan *p, int online)
+{
+	static const char *const passes[] = {"commute", "cancel", "fold-transform", "hoist"};
+	double want[TOKENS * VOCAB], got[TOKENS * VOCAB];
+	logits(b, graph_build(b->a, b->model), want);
+	for (unsigned set = 0; set < 16; set++) {
+		const char *disable[4];
+		int n = 0;
+		for (int k = 0; k < 4; k++)
+			if (set & 1u << k)
+				disable[n++] = passes[k];
+		Graph *g = planned(b, p, disable, n);
+		logits(b, g, got);
+		const double d = difference(got, want, TOKENS * VOCAB);
+		if (!(d < 1e-12))
+			print_error("without set %u: %.2e\n", set, d);
+		assert_true(d < 1e-12);
+		if (set == 0 && online >= 0 && count_online(g) != online) {
+			Text *t = text_new(b->a);
+			graph_print(t, g);
+			print_error("%s", t->text);
+			assert_int_equal(count_online(g), online);
+		}
+		if (set)
+			continue;
+		ProofResult r;
+		const ProofOptions o = {.jobs = 2, .tokens = tokens, .n_tokens = TOKENS};
+		assert_true(
+			proof_run(diag_new(b->a, stderr), graph_build(b->a, b->model), g, &o, &r));
+		assert_true(r.worst < 1e-12 && r.rows > TOKENS);
+	}
+}
+
+static void
+put(Plan *p, Site s, int layer, const Transform *t)
+{
+	p->transforms[s][layer] = (PlanTransform){.transform = t, .loc = {1, 9}};
+}
+
+static void
+put_all(Bench *b, Plan *p, Site s, Make make, bool whole)
+{
+	uint32_t width, heads;
+	site_shape(b->model, s, &width, &heads);
+	for (int l = 0; l < (site_table[s].layered ? LAYERS : 1); l++) {
+		const char *why = NULL;
+		if (heads > 1 && whole) {
+			const Transform **runs = ARENA_ARRAY(b->a, const Transform *, heads);
+			for (uint32_t h = 0; h < heads; h++)
+				runs[h] = make(b, width / heads);
+			put(p, s, l, must(transform_compose(b->a, T_SUM, runs, heads, &why), why));
+		} else {
+			put(p, s, l, make(b, width / heads));
+		}
+	}
+}
+
+static Bench
+open_bench(bool tied)
+{
+	Bench b = {.a = arena_new(), .r = {11}};
+	b.model = make_model(b.a, tied);
+	return b;
+}
+
+static void
+close_bench(Bench *b)
+{
+	arena_free(b->a);
+}
+
+/* ---- every site, every kind ---------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	Site site;
+	Make make;
+	bool whole; /* another transform for each head */
+	int online; /* a layer, or all where the site is one */
+} legal[] = {
+	{"residual hadamard", SITE_RESIDUAL, hadamard, false, 0},
+	{"residual signed", SITE_RESIDUAL, signed_hadamard, false, 0},
+	{"residual learned", SITE_RESIDUAL, learned, false, 0},
+	{"residual blocks", SITE_RESIDUAL, blocks, false, 0},
+	{"residual signs", SITE_RESIDUAL, signs, false, 0},
+	{"residual permutation", SITE_RESIDUAL, permutation, false, 0},
+	{"residual householder", SITE_RESIDUAL, householder, false, 0},
+	{"attn.in hadamard", SITE_ATTN_IN, hadamard, false, 1},
+	{"attn.in dense", SITE_ATTN_IN, dense, false, 1},
+	{"attn.in diagonal", SITE_ATTN_IN, diagonal, false, 1},
+	{"mlp.in blocks", SITE_MLP_IN, blocks, false, 1},
+	{"mlp.in scaled", SITE_MLP_IN, scaled_permutation, false, 1},
+	{"head.in hadamard", SITE_HEAD_IN, hadamard, false, 1},
+	{"head.in learned", SITE_HEAD_IN, learned, false, 1},
+	{"qk.raw so2", SITE_QK_RAW, so2, false, 0},
+	{"qk.raw so2 by head", SITE_QK_RAW, so2, true, 0},
+	{"qk.rope hadamard", SITE_QK_ROPE, hadamard, false, 2},
+	{"qk.rope hadamard by head", SITE_QK_ROPE, signed_hadamard, true, 2},
+	{"qk.rope dense", SITE_QK_ROPE, dense, false, 2},
+	{"qk.rope diagonal by head", SITE_QK_ROPE, diagonal, true, 2},
+	{"qk.rope so2 vanishes", SITE_QK_ROPE, so2, true, 0},
+	{"v hadamard", SITE_V, hadamard, false, 0},
+	{"v dense by head", SITE_V, dense, true, 0},
+	{"v diagonal by head", SITE_V, diagonal, true, 0},
+	{"o.in hadamard", SITE_O_IN, hadamard, false, 1},
+	{"o.in dense", SITE_O_IN, dense, false, 1},
+	{"o.in blocks go into v", SITE_O_IN, blocks, false, 0},
+	{"mid permutation", SITE_MLP_MID, permutation, false, 0},
+	{"mid diagonal", SITE_MLP_MID, diagonal, false, 0},
+	{"mid signs", SITE_MLP_MID, signs, false, 0},
+	{"mid both", SITE_MLP_MID, scaled_permutation, false, 0},
+	{"down.in hadamard", SITE_DOWN_IN, hadamard, false, 1},
+	{"down.in blocks", SITE_DOWN_IN, blocks, false, 1},
+	{"down.in signed, its signs and order in up and gate", SITE_DOWN_IN, signed_hadamard, false,
+	 1},
+	{"down.in permutation vanishes", SITE_DOWN_IN, permutation, false, 0},
+};
+
+static void
+test_sites(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof legal / sizeof *legal; i++)
+		for (int tied = 0; tied < 2; tied++) {
+			Bench b = open_bench(tied);
+			Plan *p = plan_new(b.a, b.model);
+			print_message("%s%s\n", legal[i].name, tied ? ", tied" : "");
+			put_all(&b, p, legal[i].site, legal[i].make, legal[i].whole);
+			check_same(&b, p,
+				   legal[i].online *
+					   (site_table[legal[i].site].layered ? LAYERS : 1));
+			close_bench(&b);
+		}
+}
+
+/* Everything at once: what must run is what the laws leave. */
+static void
+test_combined(void **state)
+{
+	(void)state;
+	Bench b = open_bench(true);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_RESIDUAL, hadamard, false);
+	put_all(&b, p, SITE_QK_RAW, so2, true);
+	put_all(&b, p, SITE_QK_ROPE, hadamard, false);
+	put_all(&b, p, SITE_V, hadamard, false);
+	put_all(&b, p, SITE_MLP_MID, permutation, false);
+	put_all(&b, p, SITE_DOWN_IN, hadamard, false);
+	check_same(&b, p, LAYERS * 3);
+	put_all(&b, p, SITE_ATTN_IN, dense, false);
+	put_all(&b, p, SITE_MLP_IN, scaled_permutation, false);
+	put_all(&b, p, SITE_HEAD_IN, blocks, false);
+	put_all(&b, p, SITE_O_IN, hadamard, false);
+	check_same(&b, p, LAYERS * 6 + 1);
+	close_bench(&b);
+}
+
+/* One random transform, or none, at every site of every layer. */
+static void
+test_random(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 60; seed++) {
+		Bench b = open_bench(seed % 2);
+		b.r.state = seed * 77 + 5;
+		Plan *p = plan_new(b.a, b.model);
+		for (size_t i = 0; i < sizeof legal / sizeof *legal; i++)
+			if (random_below(&b.r, 4) == 0)
+				put_all(&b, p, legal[i].site, legal[i].make, legal[i].whole);
+		if (random_below(&b.r, 2))
+			p->transforms[SITE_V][0].transform = NULL;
+		check_same(&b, p, -1);
+		close_bench(&b);
+	}
+}
+
+static void
+test_kept_gain(void **state)
+{
+	(void)state;
+	Bench b = open_bench(false);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_ATTN_IN, hadamard, false);
+	for (int l = 0; l < LAYERS; l++)
+		p->transforms[SITE_ATTN_IN][l].keep_gain = true;
+	check_same(&b, p, LAYERS);
+	Graph *g = planned(&b, p, NULL, 0);
+	int gains = 0;
+	for (int i = 0; i < g->funcs[1].count; i++)
+		gains += g->funcs[1].values[i].op == OP_GAIN;
+	assert_int_equal(gains, 2);
+	/* A diagonal rides in the gain: one factor, no gain. */
+	put_all(&b, p, SITE_ATTN_IN, diagonal, false);
+	for (int l = 0; l < LAYERS; l++)
+		p->transforms[SITE_ATTN_IN][l].keep_gain = true;
+	check_same(&b, p, LAYERS);
+	g = planned(&b, p, NULL, 0);
+	gains = 0;
+	for (int i = 0; i < g->funcs[1].count; i++)
+		gains += g->funcs[1].values[i].op == OP_GAIN;
+	assert_int_equal(gains, 1);
+	close_bench(&b);
+}
+
+/* ---- refusals ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *name;
+	Site site;
+	Make make;
+	uint32_t order; /* 0: the site's */
+	bool keep;	/* gains */
+	const char *said;
+} illegal[] = {
+	{"order", SITE_RESIDUAL, hadamard, 12, false, "residual: H(12"},
+	{"order hint", SITE_DOWN_IN, hadamard, 20, false, "a block transform to 40 repeats it"},
+	{"order head", SITE_V, hadamard, 4, false,
+	 "write it for a head, of order 8, or for all 16"},
+	{"not orthogonal", SITE_RESIDUAL, diagonal, 0, false,
+	 "rmsnorm commutes with orthogonal transforms only"},
+	{"kept gain", SITE_RESIDUAL, hadamard, 0, true, "a gain lets nothing through"},
+	{"hadamard in front of rope", SITE_QK_RAW, hadamard, 0, false,
+	 "rope commutes only with rotations of its own pairs"},
+	{"a permutation in front of rope", SITE_QK_RAW, permutation, 0, false,
+	 "rope commutes only with rotations of its own pairs"},
+	{"v mixes heads", SITE_V, hadamard, 16, false, "mixes the 2 heads of the row"},
+	{"hadamard on silu", SITE_MLP_MID, hadamard, 0, false,
+	 "silu(gate) * up lets permutations through, and diagonals on up"},
+};
+
+static void
+test_refusals(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof illegal / sizeof *illegal; i++) {
+		Bench b = open_bench(false);
+		Plan *p = plan_new(b.a, b.model);
+		uint32_t width, heads;
+		FILE *f;
+		site_shape(b.model, illegal[i].site, &width, &heads);
+		const Transform *t =
+			illegal[i].make(&b, illegal[i].order ? illegal[i].order : width / heads);
+		for (int l = 0; l < (site_table[illegal[i].site].layered ? LAYERS : 1); l++)
+			put(p, illegal[i].site, l, t);
+		for (int l = 0; l < LAYERS && illegal[i].keep; l++)
+			p->transforms[SITE_ATTN_IN][l].keep_gain = true;
+		Diag *d = listen(&b, &f);
+		assert_false(graph_apply_plan(graph_build(b.a, b.model), p, d));
+		fclose(f);
+		print_message("%s", b.said);
+		assert_int_equal(diag_errors(d), 1);
+		assert_non_null(strstr(b.said, "plan.json:2:1"));
+		assert_non_null(strstr(b.said, illegal[i].said));
+		free(b.said);
+		close_bench(&b);
+	}
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+typedef struct Fault {
+	int role, layer, kind;
+} Fault;
+enum { FLIP_SIGN, SWAP_ENTRIES, SWAP_HEADS };
+
+static void
+spoil(void *arg, int role, int layer, double *w, uint32_t rows, uint32_t columns)
+{
+	const Fault *f = arg;
+	if (role != f->role || layer != f->layer)
+		return;
+	/* Looked up are the rows of tokens alone. */
+	const uint32_t row = role == ROLE_EMBED ? (uint32_t)tokens[0] : rows / 2;
+	const size_t at = (size_t)row * columns + columns / 3;
+	double x = w[at];
+	if (f->kind == FLIP_SIGN)
+		w[at] = -x;
+	if (f->kind == SWAP_ENTRIES) {
+		w[at] = w[at + 1];
+		w[at + 1] = x;
+	}
+	for (size_t k = 0; k < (size_t)D * columns && f->kind == SWAP_HEADS; k++) {
+		x = w[k];
+		w[k] = w[(size_t)D * columns + k];
+		w[(size_t)D * columns + k] = x;
+	}
+}
+
+static Plan *
+rich_plan(Bench *b)
+{
+	Plan *p = plan_new(b->a, b->model);
+	put_all(b, p, SITE_RESIDUAL, hadamard, false);
+	put_all(b, p, SITE_QK_RAW, so2, true);
+	put_all(b, p, SITE_QK_ROPE, hadamard, false);
+	put_all(b, p, SITE_V, dense, true);
+	put_all(b, p, SITE_MLP_MID, permutation, false);
+	put_all(b, p, SITE_DOWN_IN, hadamard, false);
+	return p;
+}
+
+/* Runs the proof, which must refuse and say each of the given texts. */
+static void
+must_refuse(Bench *b, const Graph *g, const WeightFault *fault, const char *place, const char *what)
+{
+	FILE *f;
+	ProofResult r;
+	const ProofOptions o = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS, .fault = fault};
+	Diag *d = listen(b, &f);
+	assert_false(proof_run(d, graph_build(b->a, b->model), g, &o, &r));
+	fclose(f);
+	assert_int_equal(diag_errors(d), 1);
+	if (!strstr(b->said, place) || !strstr(b->said, what))
+		print_error("%s\nwithout %s and %s\n", b->said, place, what);
+	assert_non_null(strstr(b->said, place));
+	assert_non_null(strstr(b->said, what));
+	free(b->said);
+}
+
+static void
+test_weight_faults(void **state)
+{
+	static const struct {
+		int role;
+		const char *site;
+	} spoiled[] = {
+		{ROLE_EMBED, "residual"},	  {ROLE_Q, "layers.1.attn.qk.raw"},
+		{ROLE_K, "layers.1.attn.qk.raw"}, {ROLE_V, "layers.1.attn.v"},
+		{ROLE_O, "layers.1.attn.v"},	  {ROLE_GATE, "layers.1.mlp.mid"},
+		{ROLE_UP, "layers.1.mlp.mid"},	  {ROLE_DOWN, "layers.1.mlp.down.in"},
+		{ROLE_HEAD, "residual"},
+	};
+	(void)state;
+	Bench b = open_bench(true);
+	Graph *g = planned(&b, rich_plan(&b), NULL, 0);
+	for (size_t i = 0; i < sizeof spoiled / sizeof *spoiled; i++)
+		for (int kind = FLIP_SIGN; kind <= SWAP_HEADS; kind++) {
+			const int role = spoiled[i].role;
+			Fault f = {role, role_layered[role] ? 1 : -1, kind};
+			const WeightFault fault = {spoil, &f};
+			const char *tensor = arena_printf(
+				b.a, "'%s'",
+				model_tensor(b.model, (Role)role, role_layered[role] ? 1 : 0)
+					->name);
+			must_refuse(&b, g, &fault, tensor, spoiled[i].site);
+		}
+	close_bench(&b);
+}
+
+static Value *
+linear(const Graph *g, int func, int role)
+{
+	for (int i = 0; i < g->funcs[func].count; i++)
+		if (g->funcs[func].values[i].role == role)
+			return &g->funcs[func].values[i];
+	fail();
+	return NULL;
+}
+
+/* Folds that are lost, doubled, turned round or given to the wrong head. */
+static void
+test_fold_faults(void **state)
+{
+	static const int roles[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
+	(void)state;
+	Bench b = open_bench(false);
+	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+		const char *tensor =
+			arena_printf(b.a, "'%s'", model_tensor(b.model, (Role)roles[i], 1)->name);
+		Graph *g = planned(&b, rich_plan(&b), NULL, 0);
+		Value *v = linear(g, 2, roles[i]);
+		assert_non_null(v->fold_in);
+		v->fold_in = NULL;
+		must_refuse(&b, g, NULL, tensor, "plan.json:2:1");
+		g = planned(&b, rich_plan(&b), NULL, 0);
+		v = linear(g, 2, roles[i]);
+		v->fold_in = transform_inverse(b.a, v->fold_in);
+		must_refuse(&b, g, NULL, tensor, "plan.json:2:1");
+		g = planned(&b, rich_plan(&b), NULL, 0);
+		v = linear(g, 2, roles[i]);
+		assert_non_null(v->fold_out);
+		v->fold_out = NULL;
+		must_refuse(&b, g, NULL, tensor, "plan.json:2:1");
+	}
+	/* The bases say what the folds say, so these show where rows meet. */
+	Graph *g = planned(&b, rich_plan(&b), NULL, 0);
+	Value *v = linear(g, 2, ROLE_V);
+	const Transform *swapped[] = {heads_run(b.a, v->fold_out, KV_HEADS, 1),
+				      heads_run(b.a, v->fold_out, KV_HEADS, 0)};
+	const char *why;
+	v->fold_out = transform_compose(b.a, T_SUM, swapped, 2, &why);
+	graph_derive_bases(g);
+	must_refuse(&b, g, NULL, "layer.1: linear of tensor 't1.o'", "layers.1.attn.v");
+	g = planned(&b, rich_plan(&b), NULL, 0);
+	v = linear(g, 2, ROLE_Q);
+	v->fold_out = transform_inverse(b.a, v->fold_out);
+	graph_derive_bases(g);
+	must_refuse(&b, g, NULL, "layer.1: attention", "layers.1.attn.qk.raw");
+	g = planned(&b, rich_plan(&b), NULL, 0);
+	v = linear(g, 1, ROLE_DOWN);
+	v->fold_out = NULL;
+	graph_derive_bases(g);
+	must_refuse(&b, g, NULL, "layer.0: add", "residual");
+	close_bench(&b);
+}
+
+/* ---- ready codes --------------------------------------------------------------------------- */
+
+/* Codes of every layer's q rounded to nearest from the folded weights of g. */
+static void
+make_codes(Bench *b, const Graph *g, Plan *p, Format f)
+{
+	for (int l = 0; l < LAYERS; l++) {
+		const Func *func = &g->funcs[l + 1];
+		const Value *v = linear(g, l + 1, ROLE_GATE);
+		WeightSource s;
+		WeightRow w;
+		weight_source_open(&s, g, func, v, 1, NULL);
+		s.codes = NULL;
+		const size_t groups = (size_t)format_groups(f, (int)s.columns);
+		uint8_t *codes = ARENA_ARRAY(b->a, uint8_t, (size_t)s.rows * s.columns);
+		float *scales = ARENA_ARRAY(b->a, float, s.rows *groups);
+		weight_row_alloc(b->a, &w, (int)s.columns, f);
+		for (uint32_t i = 0; i < s.rows; i++) {
+			weight_source_row(&s, i, f, &w);
+			memcpy(codes + (size_t)i * s.columns, w.codes, s.columns);
+			memcpy(scales + i * groups, w.scales, groups * sizeof *scales);
+		}
+		weight_source_close(&s);
+		p->weights[ROLE_GATE][l] = (PlanFormat){.format = f, .loc = {1, 9}};
+		p->codes[ROLE_GATE][l] =
+			(PlanCodes){.codes = codes, .scales = scales, .loc = {1, 18}};
+	}
+}
+
+static void
+test_codes(void **state)
+{
+	(void)state;
+	for (int bits = 4; bits <= 8; bits += 4) {
+		const Format f = {NUMBER_INT, (uint8_t)bits, 32, false, 0};
+		Bench b = open_bench(false);
+		Plan *p = rich_plan(&b);
+		const ProofOptions o = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS};
+		ProofResult r;
+		make_codes(&b, planned(&b, p, NULL, 0), p, f);
+		assert_true(proof_run(diag_new(b.a, stderr), graph_build(b.a, b.model),
+				      planned(&b, p, NULL, 0), &o, &r));
+		assert_int_equal(r.tensors, LAYERS);
+		print_message("%d bits: %.1f dB\n", bits, r.worst_snr);
+		/* The same codes under another rotation. */
+		p->transforms[SITE_RESIDUAL][0].transform = signed_hadamard(&b, HIDDEN);
+		FILE *out;
+		Diag *d = listen(&b, &out);
+		assert_false(
+			proof_run(d, graph_build(b.a, b.model), planned(&b, p, NULL, 0), &o, &r));
+		fclose(out);
+		assert_int_equal(diag_errors(d), LAYERS);
+		assert_non_null(strstr(b.said, "plan.json:3:1"));
+		assert_non_null(strstr(b.said, "codes of tensor 't0.gate' stand"));
+		free(b.said);
+		close_bench(&b);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sites),	    cmocka_unit_test(test_combined),
+		cmocka_unit_test(test_random),	    cmocka_unit_test(test_kept_gain),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_weight_faults),
+		cmocka_unit_test(test_fold_faults), cmocka_unit_test(test_codes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
