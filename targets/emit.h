@@ -45,4 +45,8 @@ void emit_linears(Text *t, const Artefact *x);
 /* f32 elements of a worker's memory inside kernels. */
 uint64_t emit_scratch_floats(const Artefact *x);
 
+/* A kernel's C name and what it computes: values, ops, tensors, a linear's specification. */
+void emit_kernel_words(Arena *a, const Artefact *x, const Unit *u, int kernel, const char **name,
+		       const char **words);
+
 #endif

@@ -667,6 +667,26 @@ emit_attention_kernel(const Emit *e, const Kernel *k)
 	text_blank(t);
 }
 
+/* ---- for the manifest --------------------------------------------------------------------- */
+
+void
+emit_kernel_words(Arena *a, const Artefact *x, const Unit *u, int kernel, const char **name,
+		  const char **words)
+{
+	const Func *f = &x->graph->funcs[u->func];
+	const Emit e = {text_new(a), x, x->graph, u, f};
+	const Kernel *k = &f->kernels[kernel];
+	*name = kernel_name(&e, k);
+	*words = kernel_words(&e, k);
+	if (k->kind == KERNEL_LINEAR) {
+		const Value *v = kernel_value(&e, k, 0);
+		*words = arena_printf(a, "%s; %s", *words,
+				      linear_name(a,
+						  graph_weight_format(x->graph, v->role, f->layer),
+						  value(&e, v->operands[0])));
+	}
+}
+
 /* ---- phases ------------------------------------------------------------------------------- */
 
 static void

@@ -31,7 +31,12 @@ static void
 put(Build *b, const char *name, const Text *t)
 {
 	outfile_text(b->run, arena_printf(b->run, "%s/%s", b->dir, name), t);
-	b->files[b->n_files++] = (MadeFile){.name = name};
+	MadeFile *f = &b->files[b->n_files++];
+	Sha256 s;
+	*f = (MadeFile){.name = name, .bytes = t->size};
+	sha256_init(&s);
+	sha256_update(&s, t->text, t->size);
+	sha256_final(&s, f->sha256);
 }
 
 static const char *
@@ -99,6 +104,29 @@ manifest_constants(Text *t, const Build *b)
 }
 
 static void
+manifest_kernels(Text *t, const Build *b)
+{
+	const Layout *l = b->x->layout;
+	const Graph *g = b->x->graph;
+	bool first = true;
+	text_line(t, "\"kernels\": [");
+	for (int n = 0; n < l->n_units; n++) {
+		const Func *f = &g->funcs[l->units[n].func];
+		for (int k = 0; k < f->n_kernels; k++) {
+			const char *name, *words;
+			emit_kernel_words(b->run, b->x, &l->units[n], k, &name, &words);
+			text_printf(t, "%s\t\t{\"name\": \"%s\", \"phase\": %d, \"computes\": ",
+				    first ? "" : ",\n", name, f->kernels[k].phase);
+			json_string(t, words);
+			text_printf(t, "}");
+			first = false;
+		}
+	}
+	text_printf(t, "\n");
+	text_line(t, "],");
+}
+
+static void
 manifest_compiler(Text *t, const Build *b)
 {
 	Text *flags = text_new(b->run);
@@ -137,6 +165,7 @@ manifest_text(const Build *b)
 	text_line(t, "\"activation_bytes_per_token\": %llu,",
 		  (unsigned long long)g->arena_bytes_per_token);
 	manifest_compiler(t, b);
+	manifest_kernels(t, b);
 	manifest_constants(t, b);
 	text_line(t, "\"files\": [");
 	t->indent++;
@@ -306,14 +335,13 @@ manifest_write(Build *b)
 {
 	const char *n = b->x->name;
 	Arena *a = b->run;
-	const Text *manifest = manifest_text(b);
 	if (!b->o->sources_only) {
 		put(b, arena_printf(a, "%s.pc", n), pkgconfig_text(b));
 		put(b, arena_printf(a, "%sConfig.cmake", n), cmake_text(b));
 	}
 	put(b, arena_printf(a, "%s.spdx.json", n), spdx_text(b));
 	put(b, "report.txt", report_text(b));
-	put(b, "manifest.json", manifest);
+	put(b, "manifest.json", manifest_text(b));
 	const Text *depfile = depfile_text(b);
 	put(b, arena_printf(a, "%s.d", n), depfile);
 }
