@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,6 +41,9 @@ done
 """
 
 cases = []
+# Held while a program is written or a process starts: a child between fork and exec holds the files that
+# are open, and no system runs a program that someone may still write to.
+starting = threading.Lock()
 
 
 def case(name, status, args, **how):
@@ -246,12 +250,13 @@ def places():
          prepare=lambda f: os.chmod(f"{f}/out", 0o555))
     for size in ("4k", "64k", "256k"):
         case(f"full-disk-{size}", ENVIRONMENT, to("full/kitten"), prepare=mount_full(size),
-             after=unmount_full, skip=cannot_mount)
+             after=unmount_full, skip=cannot_mount, hide=r"/kitten[^/]*(?=: No space)")
     for kilobytes in (10000, 15000, 20000, 40000):
         compile_case(f"memory-limit-{kilobytes}", (0, ENVIRONMENT), hide=r".*\n",
                      wrap=["sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh"])
     for blocks in (1, 20, 100):
-        compile_case(f"file-size-limit-{blocks}", ENVIRONMENT, wrap=file_size(blocks))
+        compile_case(f"file-size-limit-{blocks}", ENVIRONMENT, wrap=file_size(blocks),
+                     hide=r"/kitten[^/]*(?=: File too)")
     case("file-size-limit-reference", ENVIRONMENT,
          ["reference", "small.gguf", "--tokens", "1,2", "--logits", "x"], wrap=file_size(1))
 
@@ -451,9 +456,10 @@ def run_in(folder, args, how):
     """The process and its messages, once it has ended."""
     with open(how.get("stdout", f"{folder}/../stdout-{os.path.basename(folder)}"), "w+b") as out, \
             tempfile.TemporaryFile() as error:
-        p = subprocess.Popen([*how.get("wrap", []), "./lathe", *args], cwd=folder, stdin=subprocess.PIPE,
-                             stdout=out, stderr=error, env=environment(folder, how),
-                             **how.get("identity", {}))
+        with starting:
+            p = subprocess.Popen([*how.get("wrap", []), "./lathe", *args], cwd=folder, stdin=subprocess.PIPE,
+                                 stdout=out, stderr=error, env=environment(folder, how),
+                                 **how.get("identity", {}))
         try:
             if "during" in how:
                 how["during"](p, folder)
@@ -479,11 +485,7 @@ def differences(before, after):
     return [n for n in names if before.get(n) != after.get(n)]
 
 
-def run(template, base, one):
-    name, status, args, how = one
-    reason = how["skip"]() if "skip" in how else None
-    if reason:
-        return name, None, [reason]
+def make_folder(template, base, how):
     folder = tempfile.mkdtemp(prefix="case-", dir=base)
     os.chmod(folder, 0o755)
     shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)
@@ -493,6 +495,16 @@ def run(template, base, one):
         how["prepare"](folder)
     if "user" in how:
         how["identity"] = hand_over(folder, how["user"])
+    return folder
+
+
+def run(template, base, one):
+    name, status, args, how = one
+    with starting:
+        reason = how["skip"]() if "skip" in how else None
+        if reason:
+            return name, None, [reason]
+        folder = make_folder(template, base, how)
     before = snapshot(folder)
     problems = []
     try:
@@ -501,7 +513,8 @@ def run(template, base, one):
     except (RuntimeError, subprocess.TimeoutExpired) as e:
         code, message = None, str(e)
     if "after" in how:
-        problem = how["after"](folder)
+        with starting:
+            problem = how["after"](folder)
         before = {k: v for k, v in before.items() if k != "full"}
         problems += [problem] if problem else []
     changed = [n for n in differences(before, snapshot(folder)) if n not in how.get("changes", ())]
