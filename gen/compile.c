@@ -1,8 +1,12 @@
 /* lathe compile: a model in, an artefact out. This function reads like the pipeline. */
 #define _POSIX_C_SOURCE 200809L
 #include "gen/commands.h"
+#include "gen/diagnostics.h"
 #include "gen/model/model.h"
+#include "gen/plan/apply.h"
+#include "gen/plan/plan.h"
 #include "gen/settings.h"
+#include "ir/report.h"
 #include "targets/artefact.h"
 
 #include <pthread.h>
@@ -11,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGETS_MAX = 16 };
+enum { TARGETS_MAX = 16, INPUTS_MAX = 4 };
 
 typedef struct CompileOptions {
-	const char *target, *out, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
+	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
+	const char *diagnostics, *verify;
 	Settings settings;
 	StringList dump_after, disable_pass;
 	int jobs, ctx, golden;
@@ -27,6 +32,10 @@ static const Option compile_options[] = {
 	 "folder of the artefact; its last part is the name"},
 	{"--target", "LIST", OPTION_STRING, FIELD(target),
 	 "targets, comma-separated (default: x86-64-v4,x86-64-v3,c)"},
+	{"--plan", "FILE", OPTION_STRING, FIELD(plan),
+	 "transforms and formats; what it does not say is the options'"},
+	{"--verify", "WHEN", OPTION_STRING, FIELD(verify),
+	 "on (default) or off: prove that the plan leaves the model's function unchanged"},
 	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
@@ -40,6 +49,7 @@ static const Option compile_options[] = {
 	{"--stop-after", "PASS", OPTION_STRING, FIELD(stop_after),
 	 "print the IR after a pass and write nothing"},
 	{"--golden", "N", OPTION_INT, FIELD(golden), "tokens of the selftest's vector"},
+	DIAGNOSTICS_OPTION(FIELD(diagnostics)),
 	{"-j", "N", OPTION_INT, FIELD(jobs), "threads (default: all cores)"},
 	{"--quiet", NULL, OPTION_FLAG, FIELD(quiet), "say nothing but errors"},
 };
@@ -151,6 +161,11 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 			diag_error(d, (Loc){0}, E_USAGE, "%s names no command", tools[i][0]);
 			return false;
 		}
+	if (o->verify && strcmp(o->verify, "on") && strcmp(o->verify, "off")) {
+		diag_error(d, (Loc){0}, E_USAGE, "--verify '%s' is not known", o->verify);
+		diag_hint(d, "on or off");
+		return false;
+	}
 	if (o->emit && strcmp(o->emit, "c")) {
 		diag_error(d, (Loc){0}, E_USAGE, "--emit '%s' is not known", o->emit);
 		diag_hint(d, "c");
@@ -170,7 +185,7 @@ digest_thread(void *model)
 
 /* Model to finished graph; null after diagnostics. */
 static Graph *
-build_graph(Arena *run, Diag *d, Model *m, const CompileOptions *o)
+build_graph(Arena *run, Diag *d, Model *m, const Plan *plan, const CompileOptions *o)
 {
 	const PassOptions passes = {.disable = o->disable_pass.items,
 				    .n_disable = o->disable_pass.count,
@@ -193,9 +208,24 @@ build_graph(Arena *run, Diag *d, Model *m, const CompileOptions *o)
 		return NULL;
 	}
 	Graph *g = graph_build(run, m);
-	if (!settings_apply(&o->settings, d, g) || !passes_run(g, &passes, d) || diag_errors(d))
+	if (!settings_apply(&o->settings, d, g) || (plan && !plan_apply(d, g, plan)) ||
+	    !passes_run(g, &passes, d) || diag_errors(d))
 		return NULL;
 	return g;
+}
+
+/* false after diagnostics. */
+static bool
+prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, Progress *progress)
+{
+	ProofResult result;
+	if (o->verify && !strcmp(o->verify, "off"))
+		return true;
+	show_progress(progress, "prove the plan");
+	if (!plan_prove(run, d, g, o->jobs, &result))
+		return false;
+	show_progress(progress, arena_printf(run, "proved: %s", plan_proof_text(run, &result)));
+	return true;
 }
 
 static int
@@ -213,12 +243,18 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	Model *m = model_read(run, d, path, &model_options);
 	if (!m)
 		return EXIT_USER;
+	const bool digested = o->plan && plan_wants_digest(o->plan);
+	if (digested)
+		model_digest(m);
+	const Plan *plan = o->plan ? plan_read(run, d, o->plan, m) : NULL;
+	if (o->plan && !plan)
+		return EXIT_USER;
 	pthread_t digest;
-	const bool threaded = !pthread_create(&digest, NULL, digest_thread, m);
-	Graph *g = build_graph(run, d, m, o);
+	const bool threaded = !digested && !pthread_create(&digest, NULL, digest_thread, m);
+	Graph *g = build_graph(run, d, m, plan, o);
 	if (threaded)
 		pthread_join(digest, NULL);
-	else
+	else if (!digested)
 		model_digest(m);
 	if (!g)
 		return EXIT_USER;
@@ -228,7 +264,14 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 		fwrite(t->text, 1, t->size, stdout);
 		return 0;
 	}
-	const char *inputs[] = {path, o->tokenizer};
+	if (plan && !prove(run, d, g, o, &progress))
+		return EXIT_USER;
+	const char *inputs[INPUTS_MAX] = {path};
+	int n_inputs = 1;
+	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL};
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (others[i])
+			inputs[n_inputs++] = others[i];
 	const ArtefactOptions artefact = {.out = o->out,
 					  .cc = o->cc ? o->cc : "cc",
 					  .cflags = o->cflags,
@@ -237,7 +280,7 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 					  .jobs = o->jobs,
 					  .n_golden = o->golden,
 					  .inputs = inputs,
-					  .n_inputs = o->tokenizer ? 2 : 1,
+					  .n_inputs = n_inputs,
 					  .progress = show_progress,
 					  .progress_arg = &progress};
 	if (!artefact_write(run, d, g, targets, n_targets, &artefact))
@@ -256,12 +299,15 @@ compile_main(int argc, char **argv)
 	Arena *run = arena_new();
 	Diag *d = diag_new(run, stderr);
 	int status = EXIT_USER;
-	if (options_parse(&compile_command, d, argc, argv, &o, &operands) &&
+	if (diagnostics_option(d, argc, argv) &&
+	    options_parse(&compile_command, d, argc, argv, &o, &operands) &&
 	    check_options(run, d, &o, &operands)) {
 		if (!o.jobs)
 			o.jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		o.quiet = o.quiet || diag_is_document(d);
 		status = compile(run, d, &o, operands.items[0]);
 	}
+	diag_finish(d);
 	if (status)
 		cleanup_run();
 	arena_free(run);

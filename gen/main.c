@@ -14,7 +14,9 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"compile", "compile a model into a library, a header and a program", compile_main},
+	{"verify", "check a plan against its model", verify_main},
 	{"inspect", "print what a model file holds", inspect_main},
+	{"schema", "print the JSON Schema of plans", schema_main},
 	{"targets", "list the targets and the C flags of each", targets_main},
 	{"passes", "list the passes in their order", passes_main},
 	{"opt", "run passes over textual IR", opt_main},

@@ -2,15 +2,17 @@
 #include "gen/commands.h"
 #include "gen/diagnostics.h"
 #include "gen/model/model.h"
+#include "gen/plan/apply.h"
 #include "gen/plan/plan.h"
 #include "gen/plan/schema.h"
+#include "ir/pass.h"
 #include "ir/report.h"
 
 #include <unistd.h>
 
 typedef struct VerifyOptions {
 	const char *tokenizer, *diagnostics;
-	bool print, quiet;
+	bool print, no_proof, quiet;
 	int jobs;
 } VerifyOptions;
 
@@ -19,6 +21,8 @@ static const Option verify_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--print", NULL, OPTION_FLAG, FIELD(print),
 	 "print the plan as Lathe writes it: canonical order, patterns resolved"},
+	{"--no-proof", NULL, OPTION_FLAG, FIELD(no_proof),
+	 "check the form, names, orders, digests and data only"},
 	DIAGNOSTICS_OPTION(FIELD(diagnostics)),
 	{"-j", "N", OPTION_INT, FIELD(jobs), "threads (default: all cores)"},
 	{"--quiet", NULL, OPTION_FLAG, FIELD(quiet), "say nothing but errors"},
@@ -27,7 +31,7 @@ static const Option verify_options[] = {
 static const Command verify_command = {
 	"verify",
 	"MODEL PLAN [options]",
-	"Checks a plan against its model: form, names, orders, digests, data and codes.",
+	"Checks a plan against its model and proves that the planned model computes what it does.",
 	verify_options,
 	sizeof verify_options / sizeof *verify_options,
 	verify_main,
@@ -55,6 +59,21 @@ print_summary(const Model *m, const Plan *p)
 	       p->file, m->file, transforms, weights, codes, activations, kv);
 }
 
+/* false after diagnostics. */
+static bool
+prove(Arena *run, Diag *d, const Model *m, const Plan *p, const VerifyOptions *o)
+{
+	const PassOptions passes = {.dump = stdout};
+	ProofResult result;
+	Graph *g = graph_build(run, m);
+	if (!plan_apply(d, g, p) || !passes_run(g, &passes, d) ||
+	    !plan_prove(run, d, g, o->jobs, &result))
+		return false;
+	if (!o->quiet && !o->print)
+		printf("proved: %s\n", plan_proof_text(run, &result));
+	return true;
+}
+
 static int
 verify(Arena *run, Diag *d, const VerifyOptions *o, const StringList *operands)
 {
@@ -70,7 +89,7 @@ verify(Arena *run, Diag *d, const VerifyOptions *o, const StringList *operands)
 	if (plan_wants_digest(operands->items[1]))
 		model_digest(m);
 	Plan *p = plan_read(run, d, operands->items[1], m);
-	if (!p)
+	if (!p || (!o->no_proof && !prove(run, d, m, p, o)))
 		return EXIT_USER;
 	if (o->print) {
 		const PlanText text = plan_write(run, p, m, "plan.safetensors");
