@@ -9,4 +9,5 @@ mkdir -p "$work/a" "$work/deeper/b"
 cp "$model" "$work/deeper/$model_name"
 (cd "$work/deeper" && LC_ALL=C.UTF-8 TZ=Asia/Tokyo taskset -c 0 \
 	"$LATHE_BUILD/lathe" compile $model_name --target x86-64-v4,x86-64-v3,c --emit=c -o b/smollm2) || exit 1
-diff -r "$work/a/smollm2" "$work/deeper/b/smollm2" && ls "$work/a/smollm2"
+# The depfile names the paths as they were given: it alone differs.
+diff -r -x smollm2.d "$work/a/smollm2" "$work/deeper/b/smollm2" && ls "$work/a/smollm2"
