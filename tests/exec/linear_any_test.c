@@ -39,7 +39,7 @@ random_spec(uint64_t *r)
 {
 	static const int ks[] = {16,  44,  64,	96,  128, 160,	172,
 				 256, 320, 576, 768, 960, 1536, 4864};
-	static const int groups[] = {32, 32, 64, 64, 96, 128, 256, 0};
+	static const int groups[] = {32, 32, 64, 96, 128, 256, 0, 0};
 	Linear s = {.k = pick(r, ks, below(r, 8) ? 11 : 14), .split = 1};
 	int unit;
 
