@@ -39,10 +39,13 @@ typedef struct Codelet {
 const Codelet *codelet_make(Arena *a, uint32_t order, const int8_t *m);
 
 /*
- * x [order][width] becomes the program's result, column by column; rows are `stride` elements
- * apart. No two columns meet, so a width changes no bit.
+ * Each of count views x [order][width], `pitch` elements apart, becomes the program's result,
+ * column by column; a view's rows are `stride` elements apart. No two columns meet, so neither
+ * width nor count changes a bit.
  */
-void codelet_run_float(const Codelet *c, float *x, size_t stride, size_t width);
-void codelet_run_double(const Codelet *c, double *x, size_t stride, size_t width);
+void codelet_run_float(const Codelet *c, float *x, size_t stride, size_t width, size_t pitch,
+		       size_t count);
+void codelet_run_double(const Codelet *c, double *x, size_t stride, size_t width, size_t pitch,
+			size_t count);
 
 #endif

@@ -1,30 +1,39 @@
-/* The interpreter of codelets for one type of numbers: included by codelet.c with REAL and RUN. */
+/*
+ * The interpreter of codelets for one type of numbers: included by codelet.c with REAL and RUN.
+ * LANES columns go through the program together, each with the bits that it would have alone.
+ */
 void
-RUN(const Codelet *c, REAL *x, size_t stride, size_t width)
+RUN(const Codelet *c, REAL *x, size_t stride, size_t width, size_t pitch, size_t count)
 {
-	REAL values[CODELET_VALUES_MAX];
-	size_t n_values = (size_t)c->order + c->n_steps;
-	size_t columns = CODELET_VALUES_MAX / n_values;
-	for (size_t from = 0; from < width; from += columns) {
-		size_t w = width - from < columns ? width - from : columns;
+	enum { LANES = 8 };
+	REAL values[CODELET_VALUES_MAX][LANES];
+	for (size_t from = 0; from < width * count; from += LANES) {
+		size_t lanes = width * count - from < LANES ? width * count - from : LANES;
+		REAL *columns[LANES];
+		for (size_t j = 0; j < LANES; j++) {
+			size_t lane = from + (j < lanes ? j : 0);
+			columns[j] = x + lane / width * pitch + lane % width;
+		}
 		for (size_t i = 0; i < c->order; i++)
-			memcpy(values + i * w, x + i * stride + from, w * sizeof *x);
-		REAL *to = values + c->order * w;
-		for (size_t k = 0; k < c->n_steps; k++, to += w) {
+			for (size_t j = 0; j < LANES; j++)
+				values[i][j] = columns[j][i * stride];
+		REAL(*to)[LANES] = values + c->order;
+		for (size_t k = 0; k < c->n_steps; k++, to++) {
 			const CodeletStep *s = &c->steps[k];
-			const REAL *p = values + s->a * w, *q = values + s->b * w;
+			const REAL *p = values[s->a], *q = values[s->b];
+			REAL t[LANES];
 			if (s->minus)
-				for (size_t j = 0; j < w; j++)
-					to[j] = p[j] - q[j];
+				for (size_t j = 0; j < LANES; j++)
+					t[j] = p[j] - q[j];
 			else
-				for (size_t j = 0; j < w; j++)
-					to[j] = p[j] + q[j];
+				for (size_t j = 0; j < LANES; j++)
+					t[j] = p[j] + q[j];
+			memcpy(*to, t, sizeof t);
 		}
 		for (size_t i = 0; i < c->order; i++) {
-			const REAL *p = values + c->outputs[i].value * w;
-			REAL *y = x + i * stride + from;
-			for (size_t j = 0; j < w; j++)
-				y[j] = c->outputs[i].negative ? -p[j] : p[j];
+			const REAL *p = values[c->outputs[i].value];
+			for (size_t j = 0; j < lanes; j++)
+				columns[j][i * stride] = c->outputs[i].negative ? -p[j] : p[j];
 		}
 	}
 }

@@ -4,7 +4,15 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 4, DEPTH = 256, ROWS = 64, COLUMNS = 256, PIVOTS = 32, PARALLEL_ABOVE = 256 };
+enum {
+	TILE = 4,
+	DEPTH = 256,
+	ROWS = 64,
+	COLUMNS = 256,
+	PIVOTS = 32,
+	PARALLEL_ABOVE = 256,
+	JOBS = 8
+};
 
 /* c = a b for one tile; panels hold TILE values for each step of the sum. */
 static void
@@ -36,6 +44,7 @@ typedef struct Product {
 	double sign, keep;
 	double *c;
 	size_t ldc;
+	bool upper; /* only blocks that reach the diagonal or lie right of it */
 } Product;
 
 /* One block of c by one block of the depth, both packed. */
@@ -74,7 +83,7 @@ product_columns(void *arg, int index)
 		uint32_t k = x->k - p < DEPTH ? x->k - p : DEPTH;
 		panel_pack(columns, k, x->b.data + j0 * x->b.column + p * x->b.row, x->b.column,
 			   x->b.row, b);
-		for (uint32_t i = 0; i < x->m; i += ROWS) {
+		for (uint32_t i = 0; i < x->m && !(x->upper && i >= j0 + columns); i += ROWS) {
 			uint32_t rows = x->m - i < ROWS ? x->m - i : ROWS;
 			panel_pack(rows, k, x->a.data + i * x->a.row + p * x->a.column, x->a.row,
 				   x->a.column, a);
@@ -84,14 +93,31 @@ product_columns(void *arg, int index)
 	arena_free(scratch);
 }
 
+static void
+product_run(Product *x)
+{
+	int blocks = (int)((x->n + COLUMNS - 1) / COLUMNS);
+	bool large = x->m >= PARALLEL_ABOVE && x->k >= PARALLEL_ABOVE;
+	parallel_for(large ? JOBS : 1, blocks, product_columns, x);
+}
+
 void
 dense_multiply(uint32_t m, uint32_t n, uint32_t k, Dense a, Dense b, double sign, double keep,
 	       double *c, size_t ldc)
 {
-	Product x = {m, n, k, a, b, sign, keep, c, ldc};
-	int blocks = (int)((n + COLUMNS - 1) / COLUMNS);
-	parallel_for(m >= PARALLEL_ABOVE && k >= PARALLEL_ABOVE ? 8 : 1, blocks, product_columns,
-		     &x);
+	Product x = {m, n, k, a, b, sign, keep, c, ldc, false};
+	product_run(&x);
+}
+
+/* g [n][n] = q^T q, which is symmetric. */
+static void
+gram(uint32_t n, const double *q, double *g)
+{
+	Product x = {n, n, n, {q, 1, n}, {q, n, 1}, 1.0, 0.0, g, n, true};
+	product_run(&x);
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < i; j++)
+			g[(size_t)i * n + j] = g[(size_t)j * n + i];
 }
 
 /* Largest |g - I|; infinite where g holds what is no number. */
@@ -118,11 +144,11 @@ dense_polar(uint32_t n, double *q, double limit, bool *ok)
 	Arena *scratch = arena_new();
 	double *g = ARENA_ARRAY(scratch, double, (size_t)n *n);
 	double *next = ARENA_ARRAY(scratch, double, (size_t)n *n);
-	Dense plain = {q, n, 1}, transposed = {q, 1, n}, gram = {g, n, 1};
+	Dense plain = {q, n, 1}, square = {g, n, 1};
 	double drift = 0.0, distance = INFINITY;
 	*ok = false;
 	for (int step = 0; step < STEPS; step++) {
-		dense_multiply(n, n, n, transposed, plain, 1.0, 0.0, g, n);
+		gram(n, q, g);
 		distance = identity_distance(n, g);
 		if (step == 0)
 			drift = distance;
@@ -131,7 +157,7 @@ dense_polar(uint32_t n, double *q, double limit, bool *ok)
 			break;
 		/* q (3 I - q^T q) / 2 */
 		memcpy(next, q, (size_t)n * n * sizeof *q);
-		dense_multiply(n, n, n, plain, gram, -0.5, 1.5, next, n);
+		dense_multiply(n, n, n, plain, square, -0.5, 1.5, next, n);
 		memcpy(q, next, (size_t)n * n * sizeof *q);
 		*ok = distance <= LAST;
 		if (*ok)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEGREE_MAX = 8 };
+enum { DEGREE_MAX = 8, LANES = 8 };
 
 /* ---- GF(p^k) ------------------------------------------------------------------------------ */
 
@@ -466,10 +466,12 @@ base_equal(const Base *a, const Base *b)
 
 #define REAL float
 #define RUN hadamard_run_float
+#define BUTTERFLIES butterflies_float
 #define RUN_CODELET codelet_run_float
 #include "hadamard_run.h"
 
 #define REAL double
 #define RUN hadamard_run_double
+#define BUTTERFLIES butterflies_double
 #define RUN_CODELET codelet_run_double
 #include "hadamard_run.h"

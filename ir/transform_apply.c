@@ -120,14 +120,28 @@ TRANSFORM_APPLY(product)
 		transform_apply_rows(t->children[i], rows, count, work);
 }
 
+/* to [width][height], rows to_pitch apart, becomes the transpose of from [height][width]. */
+static void
+tiles_transpose(const double *from, size_t from_pitch, double *to, size_t to_pitch, size_t height,
+		size_t width)
+{
+	enum { TILE = 16 };
+	for (size_t u = 0; u < height; u += TILE)
+		for (size_t v = 0; v < width; v += TILE) {
+			size_t h = height - u < TILE ? height : u + TILE;
+			size_t w = width - v < TILE ? width : v + TILE;
+			for (size_t j = v; j < w; j++)
+				for (size_t i = u; i < h; i++)
+					to[j * to_pitch + i] = from[i * from_pitch + j];
+		}
+}
+
 /* Each of count blocks [height][width] becomes its transpose. */
 static void
 blocks_transpose(const double *from, double *to, size_t count, size_t height, size_t width)
 {
 	for (size_t b = 0; b < count; b++, from += height * width, to += height * width)
-		for (size_t i = 0; i < height; i++)
-			for (size_t j = 0; j < width; j++)
-				to[j * height + i] = from[i * width + j];
+		tiles_transpose(from, width, to, height, height, width);
 }
 
 /* With the row viewed as [left][order][right], each child acts on the middle. */
@@ -234,12 +248,8 @@ transform_fold_producer(Arena *scratch, const Transform *t, double *w, uint32_t 
 	double *work = ARENA_ARRAY(scratch, double, panel *n);
 	for (uint32_t c = 0; c < columns; c += panel) {
 		uint32_t some = columns - c < panel ? columns - c : panel;
-		for (size_t i = 0; i < n; i++)
-			for (size_t k = 0; k < some; k++)
-				lines[k * n + i] = w[i * columns + c + k];
+		tiles_transpose(w + c, columns, lines, n, n, some);
 		transform_apply_rows(t, lines, some, work);
-		for (size_t i = 0; i < n; i++)
-			for (size_t k = 0; k < some; k++)
-				w[i * columns + c + k] = lines[k * n + i];
+		tiles_transpose(lines, n, w + c, columns, some, n);
 	}
 }

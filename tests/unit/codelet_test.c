@@ -45,7 +45,7 @@ check_exact(Arena *a, const Base *b, bool transposed)
 	double *x = ARENA_ARRAY(a, double, n *STRIDE), *y = ARENA_ARRAY(a, double, n *STRIDE);
 	for (uint32_t i = 0; i < n * STRIDE; i++)
 		x[i] = y[i] = (double)(next(&seed) % 1000);
-	codelet_run_double(c, y, STRIDE, WIDTH);
+	codelet_run_double(c, y, STRIDE, WIDTH, 0, 1);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < STRIDE; k++) {
 			double sum = k < WIDTH ? 0.0 : x[i * STRIDE + k];
@@ -99,7 +99,7 @@ test_float(void **state)
 	float *v = ARENA_ARRAY(a, float, N + c->n_steps);
 	for (uint32_t i = 0; i < N * WIDTH; i++)
 		x[i] = y[i] = real(&seed);
-	codelet_run_float(c, y, WIDTH, WIDTH);
+	codelet_run_float(c, y, WIDTH, WIDTH, 0, 1);
 	for (uint32_t k = 0; k < WIDTH; k++) {
 		for (uint32_t i = 0; i < N; i++)
 			v[i] = x[i * WIDTH + k];
@@ -120,7 +120,7 @@ test_float(void **state)
 static void
 test_hadamard(void **state)
 {
-	enum { K = 12, RUNS = 8, N = K * RUNS };
+	enum { K = 12, RUNS = 32, N = K * RUNS };
 	const char *why = "";
 	uint64_t seed = 7;
 	(void)state;
@@ -146,7 +146,7 @@ test_hadamard(void **state)
 		for (int k = 0; k < RUNS; k++) {
 			for (int i = 0; i < K; i++)
 				column[i] = row[i * RUNS + k];
-			codelet_run_float(c, column, 1, 1);
+			codelet_run_float(c, column, 1, 1, 0, 1);
 			for (int i = 0; i < K; i++)
 				row[i * RUNS + k] = column[i] * (float)(1.0 / sqrt(N));
 		}
