@@ -292,6 +292,7 @@ emit_level(Arena *a, const Artefact *x, const Target *target)
 		text_blank(t);
 	}
 	emit_linears(t, x);
+	emit_hadamard_functions(t, x);
 	for (int i = 0; i < x->layout->n_units; i++) {
 		emit_offsets(t, x, &x->layout->units[i]);
 		emit_unit(t, x, &x->layout->units[i]);

@@ -42,6 +42,10 @@ Text *emit_weights(Arena *a, const Artefact *x);
 void emit_unit(Text *t, const Artefact *x, const Unit *u);
 /* The specialised linear functions that all units call. */
 void emit_linears(Text *t, const Artefact *x);
+/* emit_transform.c: the Hadamard functions that all transforms of the file call; the function
+ * `IDENT_tI(float *x, float *work)` of the transform value i, in place, with 4 rows of work. */
+void emit_hadamard_functions(Text *t, const Artefact *x);
+void emit_transform(Text *t, const Unit *u, const Func *f, int i);
 /* f32 elements of a worker's memory inside kernels. */
 uint64_t emit_scratch_floats(const Artefact *x);
 

@@ -114,3 +114,56 @@ permute_row(const int n, const uint16_t *perm, float *x, float *work)
 		work[i] = x[perm[i]];
 	memcpy(x, work, sizeof(float) * (size_t)n);
 }
+
+/* x = M x by columns: columns[k][n rounded up to 16] is column k of M; sums in k order from 0. work
+ * holds n rounded up to 16 floats. */
+LATHE_INLINE void
+matrix_row(const int n, const float *columns, float *x, float *work)
+{
+	const int padded = LATHE_PAD(n, 16);
+	for (int i = 0; i < padded; i += 16) {
+		vf y = vf_zero();
+		for (int k = 0; k < n; k++)
+			y = vf_fma(vf_load(columns + (size_t)k * (size_t)padded + i), vf_set1(x[k]),
+				   y);
+		vf_store(work + i, y);
+	}
+	memcpy(x, work, sizeof(float) * (size_t)n);
+}
+
+/* x -= v f, f = factor (v . x), factor = 2 / (v . v); v is padded with zeros to a vector. */
+LATHE_INLINE void
+householder_row(const int n, const float *v, const float factor, float *x)
+{
+	vf p = vf_zero();
+	for (int i = 0; i < n; i += 16)
+		p = vf_fma(vf_load(v + i), n - i < 16 ? vf_load_part(x + i, n - i) : vf_load(x + i),
+			   p);
+	const float f = vf_tree(p) * factor;
+	for (int i = 0; i < n; i++)
+		x[i] = s_fma(-f, v[i], x[i]);
+}
+
+/* Elements i and j by the angle of cosine c and sine s, as rope rotates a pair. */
+LATHE_INLINE void
+givens_row(const int i, const int j, const float c, const float s, float *x)
+{
+	const float a = x[i], b = x[j];
+	x[i] = s_fma(a, c, -(b * s));
+	x[j] = s_fma(a, s, b * c);
+}
+
+/* n elements `stride` apart, to a row and back. */
+LATHE_INLINE void
+gather_row(const int n, const int stride, const float *x, float *y)
+{
+	for (int i = 0; i < n; i++)
+		y[i] = x[i * stride];
+}
+
+LATHE_INLINE void
+scatter_row(const int n, const int stride, const float *y, float *x)
+{
+	for (int i = 0; i < n; i++)
+		x[i * stride] = y[i];
+}

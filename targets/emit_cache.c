@@ -1,0 +1,141 @@
+/* Kernels of the cache: keys and values written, attention over them. */
+#include "emit_impl.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* ---- cache and attention ------------------------------------------------------------------ */
+
+/* The parts of a KV kernel: the append and the ropes in front of it, null where not fused. */
+/* A KV kernel with transforms works on whole rows: ropes and transforms in their order, then all
+ * heads are appended. */
+static void
+emit_kv_rows_kernel(const Emit *e, const Kernel *k)
+{
+	Text *t = e->t;
+	const Model *m = e->g->model;
+	emit_kernel_parts(e, k);
+	text_line(t, "/* %s */", emit_words(e, k));
+	text_line(t, "static void");
+	text_line(t, "%s(const %s *m, const %s_job *j, int tid, int n_threads, float *scratch)",
+		  emit_kernel_name(e, k), e->x->ident, e->x->ident);
+	text_line(t, "{");
+	text_line(t, "const Rows to = shared_rows(m);");
+	text_line(t, "const Range rows = range_of(j->rows, tid, n_threads);");
+	text_line(t, "for (int t = rows.first; t < rows.end; t++) {");
+	emit_row_names(e, k);
+	for (int i = 0; i < k->count; i++) {
+		const Value *v = emit_kernel_value(e, k, i);
+		if (v->op != OP_KV_APPEND) {
+			emit_row_op(e, k, v);
+			continue;
+		}
+		text_line(t, "const float *const key = %s;",
+			  emit_row_expression(e, k, emit_value(e, v->operands[0])));
+		text_line(t, "const float *const value = %s;",
+			  emit_row_expression(e, k, emit_value(e, v->operands[1])));
+		text_line(t, "for (int h = 0; h < %u; h++)", m->n_kv_head);
+		text_line(
+			t,
+			"\tkv_write(%u, %u, m->n_past + j->row0 + t, key + h * %u, value + h * %u, "
+			"cache_k(m, j->layer, h), cache_v(m, j->layer, h));",
+			e->g->kv.bits, m->head_dim, m->head_dim, m->head_dim);
+	}
+	text_line(t, "}");
+	text_line(t, "}");
+	text_blank(t);
+}
+
+static bool
+has_transforms(const Emit *e, const Kernel *k)
+{
+	for (int i = 0; i < k->count; i++)
+		if (emit_kernel_value(e, k, i)->op == OP_TRANSFORM)
+			return true;
+	return false;
+}
+
+void
+emit_kv_kernel(const Emit *e, const Kernel *k)
+{
+	if (has_transforms(e, k)) {
+		emit_kv_rows_kernel(e, k);
+		return;
+	}
+	Text *t = e->t;
+	const Model *m = e->g->model;
+	const Value *append = NULL, *q = NULL;
+	for (int i = 0; i < k->count; i++)
+		if (emit_kernel_value(e, k, i)->op == OP_KV_APPEND)
+			append = emit_kernel_value(e, k, i);
+	INVARIANT(append);
+	const Value *key = emit_value(e, append->operands[0]),
+		    *v = emit_value(e, append->operands[1]);
+	for (int i = 0; i < k->count; i++)
+		if (emit_kernel_value(e, k, i)->op == OP_ROPE && emit_kernel_value(e, k, i) != key)
+			q = emit_kernel_value(e, k, i);
+	const unsigned d = m->head_dim, group = m->n_head / m->n_kv_head;
+	text_line(t, "/* %s: one key and value head with its query heads at a time */",
+		  emit_words(e, k));
+	text_line(t, "static void");
+	text_line(t, "%s(const %s *m, const %s_job *j, int tid, int n_threads, float *scratch)",
+		  emit_kernel_name(e, k), e->x->ident, e->x->ident);
+	text_line(t, "{");
+	text_line(t, "const Range work = range_of(j->rows * %u, tid, n_threads);", m->n_kv_head);
+	if (emit_kernel_of(e, key) != k)
+		text_line(t, "(void)scratch;");
+	text_line(t, "for (int i = work.first; i < work.end; i++) {");
+	text_line(t, "const int t = i / %u, h = i %% %u;", m->n_kv_head, m->n_kv_head);
+	const bool key_fused = emit_kernel_of(e, key) == k;
+	const Value *key_row = key_fused ? emit_value(e, key->operands[0]) : key;
+	text_line(t, "const float *key = %s + h * %u;", emit_row_expression(e, k, key_row), d);
+	text_line(t, "const float *value = %s + h * %u;", emit_row_expression(e, k, v), d);
+	if (q) {
+		const RowLayout row = row_layout(q);
+		text_line(t, "const float *query = %s + h * %u;",
+			  emit_row_expression(e, k, emit_value(e, q->operands[0])), group * d);
+		text_line(t, "float *rotated = row_at(shared_rows(m), %s, %u, t) + h * %u;",
+			  emit_buffer_name(e, q), row.padded, group * d);
+		text_line(t,
+			  "rope_row(%u, %u, query, rope_cos(m, j, t), rope_sin(m, j, t), rotated);",
+			  group, d);
+	}
+	if (key_fused) {
+		text_line(t, "rope_row(1, %u, key, rope_cos(m, j, t), rope_sin(m, j, t), scratch);",
+			  d);
+		text_line(t, "key = scratch;");
+	}
+	text_line(t,
+		  "kv_write(%u, %u, m->n_past + j->row0 + t, key, value, cache_k(m, j->layer, h), "
+		  "cache_v(m, j->layer, h));",
+		  e->g->kv.bits, d);
+	text_line(t, "}");
+	text_line(t, "}");
+	text_blank(t);
+}
+
+void
+emit_attention_kernel(const Emit *e, const Kernel *k)
+{
+	Text *t = e->t;
+	const Model *m = e->g->model;
+	const Value *v = emit_kernel_value(e, k, 0);
+	const Value *q = emit_value(e, v->operands[0]);
+	const RowLayout in = row_layout(q), out = row_layout(v);
+	double root = 1; /* 1/sqrt(d) by Newton: the same double on every host */
+	for (int i = 0; i < 64; i++)
+		root = 0.5 * (root + m->head_dim / root);
+	text_line(t, "/* %s */", emit_words(e, k));
+	text_line(t, "static void");
+	text_line(t, "%s(const %s *m, const %s_job *j, int tid, int n_threads, float *scratch)",
+		  emit_kernel_name(e, k), e->x->ident, e->x->ident);
+	text_line(t, "{");
+	text_line(t, "attention_rows(%u, %u, %u, %u, %s,", e->g->kv.bits, m->head_dim, v->heads,
+		  v->kv_heads, emit_float(t->arena, (float)(1.0 / root)));
+	text_line(t, "\tm, j, row_at(shared_rows(m), %s, %u, %s), %u,", emit_buffer_name(e, q),
+		  in.padded, q->op == OP_INPUT ? "j->row0" : "0", in.padded);
+	text_line(t, "\trow_at(shared_rows(m), %s, %u, 0), %u, tid, n_threads, scratch);",
+		  emit_buffer_name(e, v), out.padded, out.padded);
+	text_line(t, "}");
+	text_blank(t);
+}
