@@ -1,0 +1,207 @@
+/*
+ * targets/pack.c against the layout of pack.h, read back number by number: a whole matrix is
+ * unpacked by the layout's formula and compared with what weight_row_load gives.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "targets/pack.h"
+
+static void
+dequantize_f32(const uint8_t *src, int n, float *dst)
+{
+	memcpy(dst, src, (size_t)n * 4);
+}
+
+static const StoredType stored_f32 = {
+	.name = "F32",
+	.block = 1,
+	.block_bytes = 4,
+	.format = {.kind = NUMBER_FLOAT, .bits = 32},
+	.dequantize = dequantize_f32,
+};
+
+static Tensor
+tensor_of(const float *values, uint32_t rows, uint32_t columns)
+{
+	return (Tensor){.name = "t",
+			.type = &stored_f32,
+			.data = (const uint8_t *)values,
+			.row_bytes = (uint64_t)columns * 4,
+			.rows = rows,
+			.columns = columns,
+			.row_order = ROWS_PLAIN};
+}
+
+static float
+number_at(const uint8_t *p, int bits)
+{
+	uint16_t h;
+	float f;
+
+	if (bits == 16) {
+		memcpy(&h, p, 2);
+		return f16_to_f32(h);
+	}
+	memcpy(&f, p, 4);
+	return f;
+}
+
+/* Byte i of the dword of row r in the set, slot j: as pack.h says. */
+static int
+code_at(const uint8_t *set, uint32_t r, uint32_t column, int bits)
+{
+	uint32_t slot = column / 4, i = column % 4;
+	int byte = set[(r / 16) * 64 + (r % 16) * 4 + i];
+
+	return bits == 8 ? byte : slot ? byte >> 4 : byte & 15;
+}
+
+static void
+check_int_row(const uint8_t *block, Format f, uint32_t columns, uint32_t r, const WeightRow *w)
+{
+	uint32_t set_columns = (uint32_t)pack_set_columns(f), line = 32u * f.scale_bits / 8;
+	uint32_t group = f.group ? f.group : columns;
+
+	for (uint32_t first = 0, g = 0; first < columns; first += group, g++) {
+		uint32_t width = columns - first < group ? columns - first : group;
+
+		assert_true(number_at(block + r * f.scale_bits / 8, f.scale_bits) ==
+			    (w ? w->scales[g] : 0));
+		block += line;
+		if (f.minimum) {
+			assert_true(number_at(block + r * f.scale_bits / 8, f.scale_bits) ==
+				    (w ? w->minima[g] : 0));
+			block += line;
+		}
+		for (uint32_t k = 0; k < width || k % set_columns; k++) {
+			int want = w && k < width ? w->codes[first + k] : 0;
+			const uint8_t *set = block + (uint64_t)(k / set_columns) * 128;
+
+			assert_int_equal(code_at(set, r, k % set_columns, f.bits), want);
+		}
+		block += (uint64_t)((width + set_columns - 1) / set_columns) * 128;
+	}
+}
+
+static void
+check_format(Format f, uint32_t rows, uint32_t columns)
+{
+	Arena *a = arena_new();
+	float *values = ARENA_ARRAY(a, float, (size_t)rows *columns);
+	uint64_t bytes = pack_block_bytes(f, columns);
+	uint8_t *block = ARENA_ARRAY(a, uint8_t, bytes + 64);
+	uint32_t blocks = (rows + 31) / 32, seed = 1;
+	int64_t bad;
+
+	for (size_t i = 0; i < (size_t)rows * columns; i++) {
+		seed = seed * 1664525 + 1013904223;
+		values[i] = (float)(int32_t)seed * 1e-9f;
+	}
+	Tensor t = tensor_of(values, rows, columns);
+	WeightSource source = weight_source_of(&t);
+	assert_int_equal(pack_bytes(f, rows, columns), bytes * blocks);
+	for (uint32_t b = 0; b < blocks; b++) {
+		memset(block, 0xa5, bytes + 64);
+		pack_block(a, &source, f, b, block, &bad);
+		assert_int_equal(bad, -1);
+		for (uint64_t i = 0; i < 64; i++)
+			assert_int_equal(block[bytes + i], 0xa5);
+		for (uint32_t r = 0; r < 32; r++) {
+			uint32_t row = 32 * b + r;
+			WeightRow w;
+
+			weight_row_alloc(a, &w, (int)columns, f);
+			if (row < rows)
+				weight_row_load(&t, row, f, &w);
+			if (!format_is_float(f)) {
+				check_int_row(block, f, columns, r, row < rows ? &w : NULL);
+				continue;
+			}
+			for (uint32_t k = 0; k < columns; k++)
+				assert_true(number_at(block + (32 * (uint64_t)k + r) * f.bits / 8,
+						      f.bits) == (row < rows ? w.row_f32[k] : 0));
+		}
+	}
+	arena_free(a);
+}
+
+static void
+test_formats(void **state)
+{
+	static const Format formats[] = {
+		{NUMBER_INT, 4, 16, true, 32},	    {NUMBER_INT, 4, 32, false, 64},
+		{NUMBER_INT, 8, 16, false, 32},	    {NUMBER_INT, 8, 32, true, 64},
+		{NUMBER_INT, 4, 16, false, 0},	    {NUMBER_INT, 8, 16, false, 0},
+		{.kind = NUMBER_FLOAT, .bits = 32}, {.kind = NUMBER_FLOAT, .bits = 16},
+	};
+	static const uint32_t columns[] = {64, 172, 44, 5};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+		for (size_t j = 0; j < sizeof(columns) / sizeof(columns[0]); j++)
+			check_format(formats[i], 50, columns[j]);
+}
+
+static void
+test_bytes(void **state)
+{
+	const Format q4_1 = {NUMBER_INT, 4, 16, true, 32}, q8_0 = {NUMBER_INT, 8, 16, false, 32};
+	const Format g64 = {NUMBER_INT, 4, 16, false, 64};
+
+	(void)state;
+	/* 18 groups of two lines of scales and four sets */
+	assert_int_equal(pack_block_bytes(q4_1, 576), 18 * (64 + 64 + 4 * 128));
+	assert_int_equal(pack_block_bytes(q8_0, 576), 18 * (64 + 8 * 128));
+	/* 64 + 64 + 44: the last group has six sets */
+	assert_int_equal(pack_block_bytes(g64, 172), 2 * (64 + 8 * 128) + 64 + 6 * 128);
+	assert_int_equal(pack_block_bytes(FORMAT_F16, 172), 172 * 64);
+	assert_int_equal(pack_bytes(q8_0, 49152, 576), 1536ull * 18 * (64 + 8 * 128));
+}
+
+static void
+test_not_finite(void **state)
+{
+	float values[40 * 64] = {0};
+	Tensor t = tensor_of(values, 40, 64);
+	const Format formats[] = {FORMAT_F32, {NUMBER_INT, 8, 32, false, 32}};
+	Arena *a = arena_new();
+	uint8_t *block = ARENA_ARRAY(a, uint8_t, 64 * 128);
+	WeightSource source = weight_source_of(&t);
+	int64_t bad;
+
+	(void)state;
+	values[37 * 64 + 5] = INFINITY;
+	values[39 * 64 + 5] = INFINITY;
+	for (size_t i = 0; i < 2; i++) {
+		pack_block(a, &source, formats[i], 0, block, &bad);
+		assert_int_equal(bad, -1);
+		pack_block(a, &source, formats[i], 1, block, &bad);
+		assert_int_equal(bad, 37);
+	}
+	/* beyond the largest half */
+	memset(values, 0, sizeof(values));
+	values[64] = 1e6f;
+	pack_block(a, &source, FORMAT_F16, 0, block, &bad);
+	assert_int_equal(bad, 1);
+	arena_free(a);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_not_finite),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
