@@ -3,8 +3,6 @@
 
 #include "heads.h"
 
-enum { BASIS_SHOWN = 160 };
-
 /* Bases of a function's values, null: I. The rows of an append have two. */
 typedef struct Bases {
 	const Graph *g;
@@ -50,17 +48,6 @@ derive(const Bases *b, int i)
 	}
 }
 
-static const char *
-expression(Arena *a, const Transform *t)
-{
-	if (!t)
-		return BASIS_IDENTITY.expression;
-	Text *text = text_new(a);
-	transform_print(text, t, true);
-	return text->size <= BASIS_SHOWN ? text->text
-					 : arena_printf(a, "%.*s...", (int)BASIS_SHOWN, text->text);
-}
-
 void
 graph_derive_bases(Graph *g)
 {
@@ -73,12 +60,10 @@ graph_derive_bases(Graph *g)
 		for (int i = 0; i < f->count; i++) {
 			Value *v = &f->values[i];
 			b.of[i] = derive(&b, i);
-			const Transform *whole =
-				v->op == OP_KV_APPEND
-					? joined(g->arena, b.of[i], b.of_v[i], v->width / 2)
-					: b.of[i];
-			v->basis.transform = whole;
-			v->basis.expression = expression(g->arena, whole);
+			v->basis = BASIS_IDENTITY;
+			v->basis.transform = v->op == OP_KV_APPEND ? joined(g->arena, b.of[i],
+									    b.of_v[i], v->width / 2)
+								   : b.of[i];
 		}
 		arena_free(scratch);
 	}

@@ -67,11 +67,10 @@ enum { VALUE_OPERANDS = 2 };
 /*
  * The basis of a stored row: the product of the transforms it has been through, so that the row is
  * `transform` times what the unplanned graph computes there (gains that moved into readers apart).
- * The text is for readers and may be abridged; graph_derive_bases writes both.
  */
 typedef struct Basis {
-	const char *expression;	    /* "I" */
-	const Transform *transform; /* null: I, or parsed from a text */
+	const char *expression;	    /* of a parsed text, else "I" */
+	const Transform *transform; /* as graph_derive_bases found it; null: I, or only the text */
 } Basis;
 #define BASIS_IDENTITY ((Basis){"I", NULL})
 
@@ -234,7 +233,7 @@ void graph_set_kv(Graph *g, Format kv);
  * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one) and the
  * facts, so that a file parses without the model; `#` starts a comment. Behind the width stand what
  * a plan brings: `transform="..."`, `fold_in="..."`, `fold_out="..."`, `pinned=1`, and a basis
- * other than I as `basis="..."`. Positions (Loc) are not printed.
+ * other than I as `basis="..."`, abridged if long. Positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
 void graph_print_func(Text *t, const Graph *g, const Func *f);

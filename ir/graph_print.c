@@ -62,6 +62,25 @@ print_transform(Text *t, const char *field, const Transform *x)
 }
 
 static void
+print_basis(Text *t, Basis b)
+{
+	enum { SHOWN = 160 };
+	const size_t before = t->size;
+	if (!b.transform) {
+		if (strcmp(b.expression, BASIS_IDENTITY.expression) != 0)
+			text_printf(t, " basis=\"%s\"", b.expression);
+		return;
+	}
+	text_printf(t, " basis=\"");
+	transform_print(t, b.transform, true);
+	if (t->size - before > SHOWN) {
+		t->size = before + SHOWN;
+		text_printf(t, "...");
+	}
+	text_printf(t, "\"");
+}
+
+static void
 print_value(Text *t, const Func *f, int i)
 {
 	const Value *v = &f->values[i];
@@ -92,8 +111,7 @@ print_value(Text *t, const Func *f, int i)
 	print_transform(t, "fold_out", v->fold_out);
 	if (v->pinned)
 		text_printf(t, " pinned=1");
-	if (strcmp(v->basis.expression, BASIS_IDENTITY.expression) != 0)
-		text_printf(t, " basis=\"%s\"", v->basis.expression);
+	print_basis(t, v->basis);
 	if (v->kernel >= 0)
 		text_printf(t, " kernel=%d", v->kernel);
 	if (v->buffer >= 0)
