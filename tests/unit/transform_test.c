@@ -568,6 +568,13 @@ test_laws(void **state)
 		{"H(8) * pad(5, 8)", "H(8) * pad(5, 8)"},
 		{"I(2) (x) H(4) (x) I(3)", "block(H(4) (x) I(3), 24)"},
 		{"M[2 0 0 0.5] * inv(M[2 0 0 0.5])", "I(2)"},
+		/* 6 is a cut of the right factor and a position in the left one's identity, but 4
+		 * does not divide it; nor do two cuts that each is one's own. */
+		{"block(R[1 2 3 4], 12) * (R[1 2] (x) R[1 2 3 4 5 6])",
+		 "block(R[1 2 3 4], 12) * (R[1 2] (x) R[1 2 3 4 5 6])"},
+		{"(R[1 2 3] (x) I(4)) * block(R[1 2], 12)", "R[1 2 3] (x) I(2) (x) R[1 2]"},
+		{"(R[1 2 3] (x) R[1 2 3 4]) * block(R[1 2], 12)",
+		 "R[1 2 3] (x) (R[1 2 3 4] * block(R[1 2], 4))"},
 	};
 	(void)state;
 	Arena *a = arena_new();
@@ -719,6 +726,42 @@ test_polar(void **state)
 	arena_free(a);
 }
 
+/* Stored matrices larger than the tiles and panels of dense.c. */
+static void
+test_large(void **state)
+{
+	enum { N = 300, ROWS = 70 };
+	const char *why = "";
+	uint64_t seed = 11;
+	(void)state;
+	Arena *a = arena_new();
+	double *m = random_rotation(a, &seed, N);
+	double *q = ARENA_ARRAY(a, double, N *N), *w = ARENA_ARRAY(a, double, ROWS *N);
+	double *v = ARENA_ARRAY(a, double, ROWS *N), *work = ARENA_ARRAY(a, double, N);
+	for (uint32_t i = 0; i < N * N; i++) {
+		q[i] = (double)(float)m[i];
+		m[i] *= 1.0 + i / N % 7;
+	}
+	for (uint32_t i = 0; i < ROWS * N; i++)
+		w[i] = v[i] = real(&seed);
+	const Transform *t[] = {transform_matrix(a, T_MATRIX, N, m, &why),
+				transform_matrix(a, T_ORTHOGONAL, N, q, &why)};
+	for (int k = 0; k < 2; k++) {
+		const double *dense = t[k]->matrix;
+		assert_true(distance(N * N, dense, k ? q : m) < 1e-6);
+		memcpy(v, w, ROWS * N * sizeof *v);
+		transform_fold_reader(a, t[k], v, ROWS);
+		assert_true(distance(ROWS * N, multiply(a, ROWS, N, N, v, dense), w) < 1e-11);
+		memcpy(v, w, ROWS * N * sizeof *v);
+		transform_fold_producer(a, t[k], v, ROWS);
+		assert_true(distance(ROWS * N, v, multiply(a, N, ROWS, N, dense, w)) < 1e-12);
+		memcpy(v, w, ROWS * N * sizeof *v);
+		transform_apply(t[k], v, work);
+		assert_true(distance(N, v, multiply(a, N, 1, N, dense, w)) < 1e-12);
+	}
+	arena_free(a);
+}
+
 int
 main(void)
 {
@@ -726,6 +769,7 @@ main(void)
 		cmocka_unit_test(test_random),	cmocka_unit_test(test_laws),
 		cmocka_unit_test(test_names),	cmocka_unit_test(test_pad),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_polar),
+		cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
