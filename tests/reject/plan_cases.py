@@ -2,11 +2,13 @@
 """Bad plans and the exact messages that refuse them.
 
     plan_cases.py LATHE [--update] [--only TEXT]
+    plan_cases.py LATHE --write-fuzz FOLDER
 
 Each case is a plan for a tiny model, with its sidecar. `LATHE verify` must end with exit status 1
 and the diagnostic ids that the case names, and print exactly what plan_cases.expected says; plans
 without ids must be accepted. The JSON Schema of `LATHE schema` must refuse what is refused for its
-form, and nothing else. --update writes plan_cases.expected.
+form, and nothing else. --update writes plan_cases.expected; --write-fuzz writes a plan that uses
+most of the form, with its model and sidecar, for tests/fuzz/plan_fuzz.c.
 """
 import argparse
 import copy
@@ -539,6 +541,26 @@ def check_schema(lathe):
     return wrong
 
 
+def write_fuzz(folder):
+    forms = {name: t for c in cases if c[0].startswith("accepted-") and (t := json.loads(c[2])
+             .get("transforms", {}).get("T")) and not c[3] for name in [c[0][9:]]}
+    plan = full(lambda p: p["model"].pop("sha256"))
+    plan["transforms"].update(forms)
+    sites = iter([f"layers.{i}.{s}" for i in (0, 1) for s in ("mlp.down.in",)])
+    plan["apply"].update({next(sites): {"product": [n for n in list(forms)[i::2]]}
+                          for i in (0, 1)})
+    plan["weights"]["layers.0.q"] = {"bits": 4, "group": 16, "scheme": "asymmetric"}
+    data = safetensors({
+        "layers.0.p3": ("I32", [64], permutation(64)), "layers.1.p3": ("U8", [64], permutation(64)),
+        "layers.0.q.codes": ("U8", [32, 32], [i % 16 for i in range(1024)]),
+        "layers.0.q.scales": ("F16", [32, 2], [0.5] * 64),
+        "layers.0.q.zeros": ("U8", [32, 2], [7] * 64)})
+    for name, content in (("model.gguf", MODEL), ("plan.safetensors", data), ("plan.json", (
+            json.dumps({"lathe_plan": 1, **plan}).encode()))):
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(content)
+
+
 def read_expected():
     if not os.path.exists(EXPECTED):
         return {}
@@ -552,10 +574,13 @@ def main():
     p.add_argument("lathe")
     p.add_argument("--update", action="store_true")
     p.add_argument("--only", default="")
+    p.add_argument("--write-fuzz", metavar="FOLDER")
     a = p.parse_args()
     for group in (accepted, json_text, form, places, names, orders, bases, matrices, formats, codes,
                   sidecar):
         group()
+    if a.write_fuzz:
+        return write_fuzz(a.write_fuzz)
     all_names = [c[0] for c in cases]
     assert len(set(all_names)) == len(all_names), "two cases of one name"
     chosen = [c for c in cases if a.only in c[0]]
