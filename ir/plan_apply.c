@@ -32,11 +32,22 @@ site_place(Arena *a, Site s, int layer)
 
 /* ---- one function ------------------------------------------------------------------------- */
 
+/* A transform and its inverse, which is made once for each transform of a plan. */
+typedef struct Pair {
+	const Transform *t, *inverse; /* null: the identity */
+} Pair;
+
+typedef struct Pairs {
+	Pair *pairs;
+	size_t count, capacity;
+} Pairs;
+
 /* A plan at work on one function. `only`: the one site that is applied, -1: all. */
 typedef struct Apply {
 	Graph *g;
 	Func *f;
 	const Plan *plan;
+	Pairs *known;
 	int only;
 } Apply;
 
@@ -53,17 +64,38 @@ planned(const Apply *x, Site s)
 	return layer < 0 ? NULL : &x->plan->transforms[s][layer];
 }
 
-/* The transform of a site's whole row; null: none. */
-static const Transform *
-site_transform(const Apply *x, Site s)
+static Pair
+known_pair(const Apply *x, const Transform *t)
+{
+	Pairs *k = x->known;
+	for (size_t i = 0; i < k->count; i++)
+		if (k->pairs[i].t == t)
+			return k->pairs[i];
+	if (k->count == k->capacity) {
+		Pair *more = ARENA_ARRAY(arena(x), Pair, 2 * k->capacity + 16);
+		if (k->count)
+			memcpy(more, k->pairs, k->count * sizeof *more);
+		k->pairs = more;
+		k->capacity = 2 * k->capacity + 16;
+	}
+	return k->pairs[k->count++] = (Pair){t, transform_inverse(arena(x), t)};
+}
+
+/* The transform of a site's whole row. */
+static Pair
+site_pair(const Apply *x, Site s)
 {
 	const PlanTransform *p = planned(x, s);
 	uint32_t width, heads;
 	if (!p || !p->transform || (x->only >= 0 && x->only != (int)s))
-		return NULL;
+		return (Pair){NULL, NULL};
 	site_shape(x->g->model, s, &width, &heads);
-	return p->transform->n == width ? p->transform
-					: heads_repeat(arena(x), p->transform, heads);
+	Pair pair = known_pair(x, p->transform);
+	if (pair.t->n != width) {
+		pair.t = heads_repeat(arena(x), pair.t, heads);
+		pair.inverse = heads_repeat(arena(x), pair.inverse, heads);
+	}
+	return pair;
 }
 
 static bool
@@ -85,31 +117,27 @@ add_transform(Apply *x, const Transform *t, int of, bool pinned, Loc loc)
 	return func_add(x->g, x->f, v);
 }
 
-static const Transform *
-inverse(const Apply *x, const Transform *t)
-{
-	return t ? transform_inverse(arena(x), t) : NULL;
-}
-
 /*
- * Value i goes through `arrives`, t (pinned), and both inverses; its readers read what comes out,
- * but output reads the row in basis t.
+ * Value i goes through `arrives`, `pair` (pinned), and both inverses; its readers read what comes
+ * out, but output reads the row in basis pair.t.
  */
 static void
-insert_pair(Apply *x, int i, const Transform *arrives, const Transform *t, Site s)
+insert_pair(Apply *x, int i, Pair arrives, Pair pair, Site s)
 {
 	const Loc loc = planned(x, s)->loc;
 	const int count = x->f->count;
-	const int in = add_transform(x, arrives, i, false, loc);
-	const int pinned = add_transform(x, t, in, true, loc);
-	int out = add_transform(x, inverse(x, t), pinned, false, loc);
-	out = add_transform(x, inverse(x, arrives), out, false, loc);
+	const int in = add_transform(x, arrives.t, i, false, loc);
+	const int pinned = add_transform(x, pair.t, in, true, loc);
+	int out = add_transform(x, pair.inverse, pinned, false, loc);
+	out = add_transform(x, arrives.inverse, out, false, loc);
 	for (int r = 0; r < count; r++)
 		for (int k = 0; k < op_operands(x->f->values[r].op); k++)
 			if (x->f->values[r].operands[k] == i)
 				x->f->values[r].operands[k] =
 					x->f->values[r].op == OP_OUTPUT ? pinned : out;
 }
+
+static const Pair none = {NULL, NULL};
 
 /* The first value with op and role (-1: any); -1: the function has none. */
 static int
@@ -126,15 +154,15 @@ find(const Apply *x, Op op, int role)
 static void
 apply_residual(Apply *x, Site s)
 {
-	const Transform *t = site_transform(x, s);
+	const Pair pair = site_pair(x, s);
 	const int count = x->f->count;
-	for (int i = 0; i < count && t; i++) {
+	for (int i = 0; i < count && pair.t; i++) {
 		const Value *v = &x->f->values[i];
 		if (v->op == OP_EMBED || v->op == OP_ADD) {
-			insert_pair(x, i, NULL, t, s);
+			insert_pair(x, i, none, pair, s);
 		} else if (v->op == OP_INPUT) {
 			const int out =
-				add_transform(x, inverse(x, t), i, false, planned(x, s)->loc);
+				add_transform(x, pair.inverse, i, false, planned(x, s)->loc);
 			for (int r = 0; r < count; r++)
 				for (int k = 0; k < op_operands(x->f->values[r].op); k++)
 					if (x->f->values[r].operands[k] == i)
@@ -147,7 +175,7 @@ apply_residual(Apply *x, Site s)
 static void
 apply_norm(Apply *x, Site s)
 {
-	const Transform *t = site_transform(x, s);
+	const Pair pair = site_pair(x, s);
 	int n = -1;
 	for (size_t k = 0; k < sizeof reads / sizeof *reads && n < 0; k++)
 		if (reads[k].site == s)
@@ -161,87 +189,89 @@ apply_norm(Apply *x, Site s)
 	else if (gain->op == OP_GAIN)
 		n = gain->operands[0];
 	const bool kept = x->f->values[n].op == OP_GAIN;
-	if (t)
-		insert_pair(x, n, kept ? NULL : site_transform(x, SITE_RESIDUAL), t, s);
+	if (pair.t)
+		insert_pair(x, n, kept ? none : site_pair(x, SITE_RESIDUAL), pair, s);
 }
 
-/* What query heads get where KV heads get t: q k stays q k. */
-static const Transform *
-for_queries(const Apply *x, const Transform *t)
+static Pair
+spread(const Apply *x, Pair p)
 {
 	const Model *m = x->g->model;
-	if (!t)
-		return NULL;
-	const Transform *spread = heads_spread(arena(x), t, m->n_kv_head, m->n_head);
-	return spread ? transform_inverse(arena(x), transform_transpose(arena(x), spread)) : NULL;
+	if (!p.t)
+		return none;
+	return (Pair){heads_spread(arena(x), p.t, m->n_kv_head, m->n_head),
+		      heads_spread(arena(x), p.inverse, m->n_kv_head, m->n_head)};
+}
+
+/* What query heads get where KV heads get p.t, so that q k stays q k: p.t^-T. */
+static Pair
+for_queries(const Apply *x, Pair p)
+{
+	const Pair heads = spread(x, p);
+	if (!p.t || transform_facts(p.t).orthogonal)
+		return heads;
+	return (Pair){transform_transpose(arena(x), heads.inverse),
+		      transform_transpose(arena(x), heads.t)};
 }
 
 static void
 apply_qk_raw(Apply *x, Site s)
 {
-	const Transform *t = site_transform(x, s);
+	const Pair pair = site_pair(x, s);
 	const int k = find(x, OP_LINEAR, ROLE_K), q = find(x, OP_LINEAR, ROLE_Q);
-	if (!t || k < 0 || q < 0)
+	if (!pair.t || k < 0 || q < 0)
 		return;
-	insert_pair(x, k, NULL, t, s);
-	insert_pair(x, q, NULL, for_queries(x, t), s);
+	insert_pair(x, k, none, pair, s);
+	insert_pair(x, q, none, for_queries(x, pair), s);
 }
 
 static void
 apply_qk_rope(Apply *x, Site s)
 {
-	const Transform *t = site_transform(x, s), *raw = site_transform(x, SITE_QK_RAW);
+	const Pair pair = site_pair(x, s), raw = site_pair(x, SITE_QK_RAW);
 	const int append = find(x, OP_KV_APPEND, -1), attention = find(x, OP_ATTENTION, -1);
-	if (!t || append < 0 || attention < 0)
+	if (!pair.t || append < 0 || attention < 0)
 		return;
 	const int k = x->f->values[append].operands[0], q = x->f->values[attention].operands[0];
-	insert_pair(x, k, raw, t, s);
-	insert_pair(x, q, for_queries(x, raw), for_queries(x, t), s);
-}
-
-/* The row that a linear makes or reads. */
-static void
-apply_made(Apply *x, Site s, Role role)
-{
-	const Transform *t = site_transform(x, s);
-	const int i = find(x, OP_LINEAR, (int)role);
-	if (t && i >= 0)
-		insert_pair(x, i, NULL, t, s);
-}
-
-static void
-apply_read(Apply *x, Site s, Role role, const Transform *arrives)
-{
-	const Transform *t = site_transform(x, s);
-	const int i = find(x, OP_LINEAR, (int)role);
-	if (t && i >= 0)
-		insert_pair(x, x->f->values[i].operands[0], arrives, t, s);
+	insert_pair(x, k, raw, pair, s);
+	insert_pair(x, q, for_queries(x, raw), for_queries(x, pair), s);
 }
 
 static void
 apply_v(Apply *x, Site s)
 {
-	apply_made(x, s, ROLE_V);
+	const Pair pair = site_pair(x, s);
+	const int i = find(x, OP_LINEAR, ROLE_V);
+	if (pair.t && i >= 0)
+		insert_pair(x, i, none, pair, s);
+}
+
+/* The row that a linear reads. */
+static void
+apply_read(Apply *x, Site s, Role role, Pair arrives)
+{
+	const Pair pair = site_pair(x, s);
+	const int i = find(x, OP_LINEAR, (int)role);
+	if (pair.t && i >= 0)
+		insert_pair(x, x->f->values[i].operands[0], arrives, pair, s);
 }
 
 static void
 apply_o_in(Apply *x, Site s)
 {
-	const Model *m = x->g->model;
-	const Transform *v = site_transform(x, SITE_V);
-	apply_read(x, s, ROLE_O, v ? heads_spread(arena(x), v, m->n_kv_head, m->n_head) : NULL);
+	apply_read(x, s, ROLE_O, spread(x, site_pair(x, SITE_V)));
 }
 
 static void
 apply_mid(Apply *x, Site s)
 {
-	apply_read(x, s, ROLE_DOWN, NULL);
+	apply_read(x, s, ROLE_DOWN, none);
 }
 
 static void
 apply_down_in(Apply *x, Site s)
 {
-	apply_read(x, s, ROLE_DOWN, site_transform(x, SITE_MLP_MID));
+	apply_read(x, s, ROLE_DOWN, site_pair(x, SITE_MLP_MID));
 }
 
 static void (*const apply_site[SITE_COUNT])(Apply *x, Site s) = {
@@ -307,8 +337,10 @@ static bool
 check_vanishes(Apply *x, Site s, Diag *d)
 {
 	Func copy = *x->f;
-	Apply alone = {.g = x->g, .f = &copy, .plan = x->plan, .only = (int)s};
+	Apply alone = *x;
 	const char *law;
+	alone.f = &copy;
+	alone.only = (int)s;
 	copy.values = ARENA_ARRAY(arena(x), Value, (size_t)copy.count);
 	copy.capacity = copy.count;
 	memcpy(copy.values, x->f->values, (size_t)copy.count * sizeof *copy.values);
@@ -326,13 +358,14 @@ check_vanishes(Apply *x, Site s, Diag *d)
 
 /* Every site of every function, a line of the plan once. */
 static bool
-check_plan(Graph *g, const Plan *p, Diag *d)
+check_plan(Graph *g, const Plan *p, Pairs *known, Diag *d)
 {
 	bool ok = true;
 	for (int s = 0; s < SITE_COUNT; s++) {
 		Loc said = {0};
 		for (int n = 0; n < g->count; n++) {
-			Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .only = -1};
+			Apply x = {
+				.g = g, .f = &g->funcs[n], .plan = p, .known = known, .only = -1};
 			const PlanTransform *t = planned(&x, (Site)s);
 			if (!t || !t->transform ||
 			    (said.file == t->loc.file && said.offset == t->loc.offset && !ok))
@@ -352,12 +385,13 @@ check_plan(Graph *g, const Plan *p, Diag *d)
 bool
 graph_apply_plan(Graph *g, const Plan *p, Diag *d)
 {
-	if (!check_plan(g, p, d))
+	Pairs pairs = {NULL, 0, 0}, *known = &pairs;
+	if (!check_plan(g, p, known, d))
 		return false;
 	g->plan = p;
 	g->residual = p->transforms[SITE_RESIDUAL][0].transform;
 	for (int n = 0; n < g->count; n++) {
-		Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .only = -1};
+		Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .known = known, .only = -1};
 		for (int s = 0; s < SITE_COUNT; s++)
 			apply_site[s](&x, (Site)s);
 		func_sort(g, x.f);

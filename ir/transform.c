@@ -323,7 +323,8 @@ rewrite_hadamard(Arena *a, const Transform *t)
 		return t;
 	r.name = NULL;
 	r.transposed = !t->transposed;
-	r.program = base_program(a, t->base, r.transposed);
+	r.program = t->other_program ? t->other_program : base_program(a, t->base, r.transposed);
+	r.other_program = t->program;
 	return transform_new(a, r);
 }
 

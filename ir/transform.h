@@ -50,12 +50,13 @@ struct Transform {
 	const Base *base;	/* HADAMARD */
 	bool transposed;	/* HADAMARD: H^T, where H is not symmetric */
 	const Codelet *program; /* HADAMARD: of the base, or of its transpose; null for order 1 */
-	const uint32_t *perm;	/* PERM [n] */
-	const double *vector;	/* SIGNS, DIAGONAL, HOUSEHOLDER [n]; SO2 [n/2]: angles */
-	const double *matrix;	/* ORTHOGONAL, MATRIX [n][n] */
-	const double *inverse;	/* MATRIX [n][n] */
-	uint32_t i, j;		/* GIVENS */
-	double scalar;		/* GIVENS: angle; SCALAR: c */
+	const Codelet *other_program; /* of the other of the two; null: not made yet */
+	const uint32_t *perm;	      /* PERM [n] */
+	const double *vector;	      /* SIGNS, DIAGONAL, HOUSEHOLDER [n]; SO2 [n/2]: angles */
+	const double *matrix;	      /* ORTHOGONAL, MATRIX [n][n] */
+	const double *inverse;	      /* MATRIX [n][n] */
+	uint32_t i, j;		      /* GIVENS */
+	double scalar;		      /* GIVENS: angle; SCALAR: c */
 	const char *name; /* the plan's name for it, or null: how it is printed by reference */
 	double drift;	  /* ORTHOGONAL: largest |Q^T Q - I| of the data before projection */
 };
