@@ -126,7 +126,8 @@ runs_in_place(const Emit *e, const Kernel *k, const Value *v)
 	for (int i = 0; i < e->f->count; i++)
 		for (int o = 0; o < op_operands(e->f->values[i].op); o++)
 			readers += e->f->values[i].operands[o] == v->operands[0];
-	return v->op == OP_TRANSFORM && emit_kernel_of(e, x) == k && x->buffer < 0 && readers == 1;
+	return v->op == OP_TRANSFORM && v->buffer < 0 && emit_kernel_of(e, x) == k &&
+	       x->buffer < 0 && readers == 1;
 }
 
 /* One op of a rows kernel on row t. */
