@@ -125,8 +125,7 @@ malformed_texts_are_refused(void **state)
 		"NaN",
 		"1e400",
 		"\"\xff\"",
-		"\xef\xbb\xbf"
-		"1",
+		"\xef\xbb\xbf[]",
 		"{\"a\":1,}",
 		"{\"a\":1,\"a\":2}",
 		"{\"a\":{\"b\":1,\"b\":1}}",
