@@ -219,8 +219,6 @@ bool
 value_equal(const Value *a, const Value *b)
 {
 	return value_same_code(a, b) && a->pinned == b->pinned &&
-	       strcmp(a->basis.expression, b->basis.expression) == 0 &&
-	       transforms_equal(a->basis.transform, b->basis.transform) &&
 	       transforms_equal(a->fold_in, b->fold_in) &&
 	       transforms_equal(a->fold_out, b->fold_out);
 }

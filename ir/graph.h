@@ -249,7 +249,8 @@ void graph_print_dot(Text *t, const Graph *g);
 enum { CHECK_REPORTS = 10 };
 int graph_check(const Graph *g, Diag *d);
 
-/* The same computation: op, role, operands, width, format, basis, attributes, transforms, folds. */
+/* The same computation: op, role, operands, width, format, attributes, transforms, folds. The basis
+ * follows from these. */
 bool value_equal(const Value *a, const Value *b);
 /* Equal up to constants: op, operands, formats, attributes, transforms, and the formats of named
  * tensors. Folds and bases are constants. */

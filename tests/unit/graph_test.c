@@ -84,7 +84,30 @@ typedef struct Maker {
 	Graph *g;
 	Func *f;
 	int attention; /* 1 once there is one */
+	bool transforms;
 } Maker;
+
+/* A transform of a row: some go everywhere, some only through certain ops. */
+static const Transform *
+random_transform(Random *r, Arena *a, uint32_t n)
+{
+	static const char *const texts[] = {
+		"block(H(16), %u)",
+		"block(SO2[0.5 -1 0 0.25 3 -2 1 0.125], %u)",
+		"block(P[2 0 1 3], %u)",
+		"block(D[1 2 0.5 -1], %u)",
+		"block(H(4) * P[1 0 3 2] * S[1 -1 -1 1], %u)",
+		"block(R[1 2 3 4 5 6 7 8], %u)",
+		"inv(block(SO2[0.5 -1 0 0.25 3 -2 1 0.125], %u))",
+		"block(M[2 1 0 1], %u)",
+	};
+	const char *why = "no reason",
+		   *s = arena_printf(a, texts[random_below(r, sizeof texts / sizeof *texts)], n);
+	const Transform *t = transform_parse(a, &s, NULL, NULL, &why);
+	if (!t)
+		fail_msg("%s", why);
+	return t;
+}
 
 static int
 make(Maker *m, Op op, int role, uint32_t width, int a, int b)
@@ -98,6 +121,14 @@ make(Maker *m, Op op, int role, uint32_t width, int a, int b)
 	v.eps = op == OP_RMSNORM ? 0.25f : 0;
 	if (random_below(m->r, 20) == 0)
 		v.basis.expression = "H(64) * P";
+	if (op == OP_TRANSFORM) {
+		v.transform = random_transform(m->r, m->g->arena, width);
+		v.pinned = random_below(m->r, 2);
+	}
+	if (m->transforms && op == OP_LINEAR && random_below(m->r, 4) == 0)
+		v.fold_in = random_transform(m->r, m->g->arena, m->f->values[a].width);
+	if (m->transforms && op == OP_LINEAR && random_below(m->r, 4) == 0)
+		v.fold_out = random_transform(m->r, m->g->arena, width);
 	return func_add(m->g, m->f, v);
 }
 
@@ -119,8 +150,12 @@ make_attention(Maker *m)
 {
 	int k = make(m, OP_LINEAR, ROLE_K, 32, pick(m, HIDDEN), -1);
 	int v = make(m, OP_LINEAR, ROLE_V, 32, pick(m, HIDDEN), -1);
+	if (m->transforms && random_below(m->r, 2))
+		k = make(m, OP_TRANSFORM, -1, 32, k, -1);
 	if (random_below(m->r, 4))
 		k = make(m, OP_ROPE, -1, 32, k, -1);
+	if (m->transforms && random_below(m->r, 2))
+		v = make(m, OP_TRANSFORM, -1, 32, v, -1);
 	int cache = make(m, OP_KV_APPEND, -1, 64, k, v);
 	m->f->values[cache].format = m->g->kv;
 	make(m, OP_ATTENTION, -1, HIDDEN, pick(m, HIDDEN), cache);
@@ -131,6 +166,10 @@ static void
 make_random_value(Maker *m)
 {
 	int x = pick(m, HIDDEN), y = pick(m, HIDDEN), u = pick(m, INTER), w = pick(m, INTER);
+	if (m->transforms && random_below(m->r, 2)) {
+		bool wide = u >= 0 && random_below(m->r, 3) == 0;
+		make(m, OP_TRANSFORM, -1, wide ? INTER : HIDDEN, wide ? u : x, -1);
+	}
 	switch (random_below(m->r, 12)) {
 	case 0:
 		make(m, OP_RMSNORM, -1, HIDDEN, x, -1);
@@ -208,7 +247,8 @@ random_graph(Random *r, Arena *run, const Model *model)
 	Graph *g = graph_build(run, model);
 	random_formats(r, g);
 	for (int n = 1; n <= LAYERS; n++) {
-		Maker m = {.r = r, .g = g, .f = &g->funcs[n]};
+		Maker m = {
+			.r = r, .g = g, .f = &g->funcs[n], .transforms = random_below(r, 2) == 1};
 		if (random_below(r, 4) == 0)
 			continue;
 		m.f->values = NULL;
@@ -250,6 +290,9 @@ assert_same_func(const Func *a, const Func *b)
 	assert_int_equal(a->count, b->count);
 	for (int i = 0; i < a->count; i++) {
 		assert_true(value_equal(&a->values[i], &b->values[i]));
+		if (!a->values[i].basis.transform)
+			assert_string_equal(a->values[i].basis.expression,
+					    b->values[i].basis.expression);
 		assert_int_equal(a->values[i].kernel, b->values[i].kernel);
 		assert_int_equal(a->values[i].buffer, b->values[i].buffer);
 	}
@@ -708,6 +751,56 @@ test_meaning(void **state)
 	arena_free(run);
 }
 
+static void
+eval_exact(Arena *run, const Graph *g, double *logits)
+{
+	static const int32_t tokens[] = {3, 14, 15, 9, 26, 5, 35};
+	enum { N = sizeof tokens / sizeof *tokens };
+	Interp *i = interp_new(run, g, ARITHMETIC_DOUBLE, 32, 1);
+	interp_use_exact_weights(i);
+	interp_eval(i, tokens, N, NULL, logits, true);
+}
+
+/* Wherever transforms stand, in graphs of any shape, commute, cancel and fold-transform change no
+ * function, together or some of them, in any order; and they come to an end. */
+static void
+test_rewrites(void **state)
+{
+	static const char *const passes[] = {"commute", "cancel", "fold-transform"};
+	enum { REWRITES = 150, LOGITS = 7 * VOCAB };
+	Random r = {99};
+	Model model = make_model();
+	Arena *tensors = arena_new();
+	int before = 0, after = 0;
+	(void)state;
+	fill_model(&r, tensors, &model, -1);
+	for (int i = 0; i < REWRITES; i++) {
+		Arena *run = arena_new();
+		double want[LOGITS], got[LOGITS], d = 0, norm = 0;
+		const char *only[4];
+		PassOptions o = {.only = only, .n_only = 1 + (int)random_below(&r, 4)};
+		for (int k = 0; k < o.n_only; k++)
+			only[k] = passes[random_below(&r, 3)];
+		Graph *g = random_graph(&r, run, &model);
+		before += count_ops(g, OP_TRANSFORM);
+		eval_exact(run, g, want);
+		assert_true(passes_run(g, &o, diag_new(run, stderr)));
+		after += count_ops(g, OP_TRANSFORM);
+		assert_round_trip(run, g);
+		eval_exact(run, g, got);
+		for (int k = 0; k < LOGITS; k++) {
+			d += (got[k] - want[k]) * (got[k] - want[k]);
+			norm += want[k] * want[k];
+		}
+		if (!(d <= 1e-20 * norm))
+			fail_msg("graph %d: %g", i, d / norm);
+		arena_free(run);
+	}
+	print_message("%d transforms, then %d\n", before, after);
+	assert_true(after < before);
+	arena_free(tensors);
+}
+
 int
 main(void)
 {
@@ -715,7 +808,7 @@ main(void)
 		cmocka_unit_test(test_random),	cmocka_unit_test(test_dedup),
 		cmocka_unit_test(test_layout),	cmocka_unit_test(test_check),
 		cmocka_unit_test(test_bug),	cmocka_unit_test(test_fold_gain),
-		cmocka_unit_test(test_meaning),
+		cmocka_unit_test(test_meaning), cmocka_unit_test(test_rewrites),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
