@@ -247,17 +247,24 @@ up_gain(Rewrite *r, int i, int x)
 	return done;
 }
 
-/* The factor that acts first, and the others (null: none). */
+/* The factor that acts first, and the others (null: none); of blocks each factor is blocks. */
 static const Transform *
 first_factor(Arena *a, const Transform *t, const Transform **others)
 {
+	const Transform *product = t->kind == T_BLOCK ? t->children[0] : t;
 	const char *why;
 	*others = NULL;
-	if (t->kind != T_PRODUCT)
+	if (product->kind != T_PRODUCT)
 		return t;
-	const uint32_t n = t->n_children - 1;
-	*others = n == 1 ? t->children[0] : transform_compose(a, T_PRODUCT, t->children, n, &why);
-	return t->children[n];
+	const uint32_t n = product->n_children - 1;
+	const Transform *first = product->children[n];
+	*others = n == 1 ? product->children[0]
+			 : transform_compose(a, T_PRODUCT, product->children, n, &why);
+	if (product != t) {
+		first = transform_block(a, first, t->n, &why);
+		*others = transform_block(a, *others, t->n, &why);
+	}
+	return first;
 }
 
 /* silu(P a) * (P b) = P (silu(a) * b); silu(a) * (D b) = D (silu(a) * b). */

@@ -338,7 +338,7 @@ size_t
 
 /* Start of a weights file; the payload follows at byte ALIGN. */
 typedef struct WeightsHeader {
-	char magic[8];      /* "LATHEWTS" */
+	char magic[8]; /* "LATHEWTS" */
 	uint32_t version, header_bytes;
 	uint64_t payload_bytes;
 	unsigned char build[32];
@@ -422,8 +422,8 @@ int
 		return @name@_ERROR_ARENA;
 	if (level < 0)
 		return @name@_ERROR_ISA;
-	const int error = weights_open(weights, weights_bytes,
-				       options ? options->check_weights : 0, &payload);
+	const int error = weights_open(weights, weights_bytes, options ? options->check_weights : 0,
+				       &payload);
 	if (error)
 		return error;
 	@name@ *m = arena;

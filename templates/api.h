@@ -30,14 +30,14 @@ enum {
 /* Results. 0 is success. */
 enum {
 	@name@_OK = 0,
-	@name@_ERROR_ARGUMENT = 1, /* a null pointer or a size out of range */
-	@name@_ERROR_CONTEXT = 2,  /* n_ctx beyond the model's, or tokens beyond n_ctx */
-	@name@_ERROR_ARENA = 3,    /* the arena is too small or not 64-byte aligned */
-	@name@_ERROR_TOKEN = 4,    /* a token id out of range */
-	@name@_ERROR_WEIGHTS = 5,  /* weights of another build, of the wrong size or damaged */
+	@name@_ERROR_ARGUMENT = 1,   /* a null pointer or a size out of range */
+	@name@_ERROR_CONTEXT = 2,    /* n_ctx beyond the model's, or tokens beyond n_ctx */
+	@name@_ERROR_ARENA = 3,	     /* the arena is too small or not 64-byte aligned */
+	@name@_ERROR_TOKEN = 4,	     /* a token id out of range */
+	@name@_ERROR_WEIGHTS = 5,    /* weights of another build, of the wrong size or damaged */
 	@name@_ERROR_NO_WEIGHTS = 6, /* null given and none linked */
-	@name@_ERROR_ISA = 7,      /* the ISA level is unknown or this CPU lacks it */
-	@name@_ERROR_STATE = 8     /* a saved state of another build or context */
+	@name@_ERROR_ISA = 7,	     /* the ISA level is unknown or this CPU lacks it */
+	@name@_ERROR_STATE = 8	     /* a saved state of another build or context */
 };
 
 typedef struct @name@ @name@;
@@ -45,30 +45,30 @@ typedef struct @name@ @name@;
 typedef struct @name@_options {
 	/*
 	 * Calls fn(arg, i, n) for i in [0, n) on n concurrent workers and returns when all have
-	 * returned. Null: one thread. With `park` null each parallel phase is one call of run and no
-	 * worker waits for another; with park and wake one call of run does a whole evaluation and
-	 * workers meet at barriers: they spin briefly, then park(user, word, value) sleeps while
-	 * *word == value (it may return early) and wake(user, word) wakes all sleepers of word.
-	 * n is always n_threads. Results do not depend on any of this.
+	 * returned. Null: one thread. With `park` null each parallel phase is one call of run and
+	 * no worker waits for another; with park and wake one call of run does a whole evaluation
+	 * and workers meet at barriers: they spin briefly, then park(user, word, value) sleeps
+	 * while *word == value (it may return early) and wake(user, word) wakes all sleepers of
+	 * word. n is always n_threads. Results do not depend on any of this.
 	 */
 	void (*run)(void *user, void (*fn)(void *arg, int i, int n), void *arg, int n);
 	void (*park)(void *user, uint32_t *word, uint32_t value);
 	void (*wake)(void *user, uint32_t *word);
 	void *user;
-	int n_threads;   /* 0 means 1 */
-	const char *isa; /* null: the best that this CPU has; else a name of @name@_isa_name */
+	int n_threads;	   /* 0 means 1 */
+	const char *isa;   /* null: the best that this CPU has; else a name of @name@_isa_name */
 	int check_weights; /* 1: verify the checksum of the weights (reads them all once) */
 } @name@_options;
 
-/* Bytes that init needs for n_ctx positions (at most N_CTX), n_batch tokens at once (at most 4096) and
- * n_threads workers (at most 256), a multiple of 64; 0 when an argument is out of range. */
+/* Bytes that init needs for n_ctx positions (at most N_CTX), n_batch tokens at once (at most 4096)
+ * and n_threads workers (at most 256), a multiple of 64; 0 when an argument is out of range. */
 size_t @name@_arena_size(int n_ctx, int n_batch, int n_threads);
 
 /*
- * Makes a context of no tokens in arena (64-byte aligned, bytes long, whatever it holds). The caller
- * keeps the arena, and what options points to, while the context lives, and frees it: there is
- * nothing else to end. weights: the contents of @NAME@.weights, 64-byte aligned, kept likewise and only
- * read; null means the linked ones. n_ctx, n_batch and the options' n_threads are those of
+ * Makes a context of no tokens in arena (64-byte aligned, bytes long, whatever it holds). The
+ * caller keeps the arena, and what options points to, while the context lives, and frees it: there
+ * is nothing else to end. weights: the contents of @NAME@.weights, 64-byte aligned, kept likewise
+ * and only read; null means the linked ones. n_ctx, n_batch and the options' n_threads are those of
  * @name@_arena_size. *m is set on success alone.
  */
 int @name@_init(@name@ **m, void *arena, size_t bytes, const void *weights, size_t weights_bytes,
@@ -76,8 +76,8 @@ int @name@_init(@name@ **m, void *arena, size_t bytes, const void *weights, size
 
 /*
  * Appends n tokens to the context. logits: [@name@_N_VOCAB] of the last token, or
- * [n][@name@_N_VOCAB] of all when all != 0; null computes none. n may exceed n_batch. The same tokens
- * give the same bits however they are split into calls. On an error nothing is appended.
+ * [n][@name@_N_VOCAB] of all when all != 0; null computes none. n may exceed n_batch. The same
+ * tokens give the same bits however they are split into calls. On an error nothing is appended.
  */
 int @name@_eval(@name@ *m, const int32_t *tokens, int n, float *logits, int all);
 
@@ -87,10 +87,10 @@ int @name@_truncate(@name@ *m, int n_past);
 int @name@_n_past(const @name@ *m);
 
 /*
- * The keys and values of a context's tokens, to continue later: with any ISA level, n_ctx that holds
- * them, n_batch and threads, on a machine of the same byte order. The same tokens give the same
- * bytes; the ids are not in it. save wants state_size bytes or more, load exactly those that were
- * saved, and replaces what the context held (not on an error).
+ * The keys and values of a context's tokens, to continue later: with any ISA level, n_ctx that
+ * holds them, n_batch and threads, on a machine of the same byte order. The same tokens give the
+ * same bytes; the ids are not in it. save wants state_size bytes or more, load exactly those that
+ * were saved, and replaces what the context held (not on an error).
  */
 size_t @name@_state_size(const @name@ *m);
 int @name@_state_save(const @name@ *m, void *state, size_t bytes);
