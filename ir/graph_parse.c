@@ -113,7 +113,7 @@ number(Parser *s, uint64_t most, uint64_t *v)
 		return fail(s, start, "a number expected here");
 	for (; *s->p >= '0' && *s->p <= '9'; s->p++) {
 		uint64_t digit = (uint64_t)(*s->p - '0');
-		if (*v > most / 10 || (*v * 10 > most - digit))
+		if (digit > most || *v > (most - digit) / 10)
 			return fail(s, start,
 				    arena_printf(s->arena, "the number is beyond %llu",
 						 (unsigned long long)most));
