@@ -7,8 +7,9 @@
 Each case is a plan for a tiny model, with its sidecar. `LATHE verify` must end with exit status 1
 and the diagnostic ids that the case names, and print exactly what plan_cases.expected says; plans
 without ids must be accepted. The JSON Schema of `LATHE schema` must refuse what is refused for its
-form, and nothing else. --update writes plan_cases.expected; --write-fuzz writes a plan that uses
-most of the form, with its model and sidecar, for tests/fuzz/plan_fuzz.c.
+form, and nothing else. --update writes plan_cases.expected and gen/plan/plan.schema.json;
+--write-fuzz writes a plan that uses most of the form, with its model and sidecar, for
+tests/fuzz/plan_fuzz.c.
 """
 import argparse
 import copy
@@ -33,6 +34,7 @@ except ImportError:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "plan_cases.expected")
+SCHEMA = os.path.join(HERE, "..", "..", "gen", "plan", "plan.schema.json")
 HIDDEN, INTER, LAYERS, HEADS, KV_HEADS = 32, 64, 2, 4, 2
 FORM = {"E0402", "E0403", "E0404"}  # what a JSON Schema can see
 MODEL = gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=HEADS, kv_heads=KV_HEADS,
@@ -521,17 +523,23 @@ def no_json(constant):
     raise ValueError(constant)
 
 
-def check_schema(lathe):
-    """Names of the cases on which the JSON Schema and the reader differ."""
-    schema = json.loads(subprocess.run([lathe, "schema"], capture_output=True, check=True).stdout)
+def check_schema(lathe, update):
+    """Names of the cases on which the JSON Schema and the reader differ; and of the checked-in
+    schema, where it is not the program's."""
+    text = subprocess.run([lathe, "schema"], capture_output=True, check=True).stdout
+    schema = json.loads(text)
+    if update:
+        with open(SCHEMA, "wb") as f:
+            f.write(text)
+    with open(SCHEMA, "rb") as f:
+        wrong = [] if f.read() == text else ["gen/plan/plan.schema.json"]
     validators = [Validator(schema).valid]
     if jsonschema:
         jsonschema.Draft202012Validator.check_schema(schema)
         validators.append(jsonschema.Draft202012Validator(schema).is_valid)
     else:
         print("no jsonschema here: the schema is checked by json_schema.py alone")
-    wrong = []
-    for name, ids, plan, _, form_fault in cases:
+    for name, _, plan, _, form_fault in cases:
         try:
             value = json.loads(plan.decode(), parse_constant=no_json)
         except (ValueError, RecursionError):
@@ -606,7 +614,7 @@ def main():
     if stale and not a.update:
         bad += 1
         print("FAIL expected messages without a case:", ", ".join(stale))
-    for name in check_schema(lathe):
+    for name in check_schema(lathe, a.update):
         bad += 1
         print(f"FAIL {name}: the JSON Schema says otherwise than the reader")
     if a.update:
