@@ -110,15 +110,30 @@ PLAN = {
     "data": {"file": "plan.safetensors"}}
 
 
+def write_files(folder, tensors):
+    for name, data in (("model.gguf", G.bytes()), ("plan.json", json.dumps(PLAN).encode()),
+                       ("plan.safetensors", safetensors(tensors))):
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(data)
+
+
 def verify(lathe, tensors):
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in (("model.gguf", G.bytes()), ("plan.json", json.dumps(PLAN).encode()),
-                           ("plan.safetensors", safetensors(tensors))):
-            with open(os.path.join(folder, name), "wb") as f:
-                f.write(data)
+        write_files(folder, tensors)
         p = subprocess.run([lathe, "verify", "model.gguf", "plan.json"], cwd=folder,
                            capture_output=True, text=True, timeout=60)
     return p.returncode, p.stdout + p.stderr
+
+
+def depends(lathe, tensors):
+    """What the depfile of a compile with the plan names behind its colon."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(folder, tensors)
+        subprocess.run([lathe, "compile", "model.gguf", "--plan", "plan.json", "--emit=c",
+                        "--target", "c", "--quiet", "-o", "planned"], cwd=folder, check=True,
+                       timeout=300)
+        with open(os.path.join(folder, "planned", "planned.d"), encoding="utf-8") as f:
+            return f.read().split(":")[1].split()
 
 
 def main():
@@ -143,6 +158,7 @@ def main():
         name = {"q": "attn_q", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate",
                 "up": "ffn_up", "down": "ffn_down"}[role]
         assert code == 1 and f"'blk.0.{name}.weight'" in text and "dB" in text, (role, text)
+    assert set(depends(lathe, good)) == {"model.gguf", "plan.json", "plan.safetensors"}
     print(f"{len(wrong)} tensors with codes of another basis refused")
 
 
