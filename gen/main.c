@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 	{"compile", "compile a model into a library, a header and a program", compile_main},
 	{"verify", "check a plan against its model", verify_main},
+	{"explain", "say what becomes of a plan's transforms", explain_main},
 	{"inspect", "print what a model file holds", inspect_main},
 	{"schema", "print the JSON Schema of plans", schema_main},
 	{"targets", "list the targets and the C flags of each", targets_main},
