@@ -20,24 +20,26 @@ apply_weights(Diag *d, Graph *g, const Plan *p, Role role, uint32_t layer)
 	return true;
 }
 
-/* All sites that say something must say the same: a graph has one format of activations. */
+/* The sites of rows that linears read, each by itself. */
 static bool
 apply_activations(Diag *d, Graph *g, const Plan *p)
 {
-	const PlanFormat *first = NULL;
 	for (int s = 0; s < SITE_COUNT; s++)
 		for (uint32_t l = 0; l < (site_table[s].layered ? g->model->n_layer : 1); l++) {
 			const PlanFormat *f = &p->activations[s][l];
+			bool read = false;
 			if (!plan_says(f->loc))
 				continue;
 			if (f->zero || (f->clip != 1.0F && !format_is_float(f->format)))
 				return refused(d, f->loc, "this format of activations");
-			if (first && !format_equal(first->format, f->format))
-				return refused(d, f->loc, "a second format of activations");
-			first = f;
+			for (int role = 0; role < ROLE_COUNT; role++)
+				if (role_site(role) == s) {
+					graph_set_activations(g, role, (int)l, f->format);
+					read = true;
+				}
+			if (!read)
+				return refused(d, f->loc, "a format where no matrix reads");
 		}
-	if (first)
-		g->activations = first->format;
 	return true;
 }
 

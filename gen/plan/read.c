@@ -39,18 +39,21 @@ beside(Arena *a, const char *plan, const char *file)
 	return arena_printf(a, "%.*s/%s", (int)(slash - plan), plan, file);
 }
 
-/* The model that the sidecar says it was made for. */
+/* The model that the sidecar says it was made for, where the model's digest is known. */
 static void
 check_sidecar_model(PlanReader *r)
 {
+	static const uint8_t unknown[32];
 	const Json *digest = json_get(r->data->metadata, "model_sha256");
-	const Json *want = json_get(json_get(r->json, "model"), "sha256");
-	if (!digest || !want)
+	char hex[65];
+	if (!digest || !memcmp(r->model->sha256, unknown, sizeof unknown))
 		return;
-	if (digest->kind == JSON_STRING && !strcmp(digest->string, want->string))
+	sha256_hex(r->model->sha256, hex);
+	if (digest->kind == JSON_STRING && !strcmp(digest->string, hex))
 		return;
-	diag_error(r->d, digest->loc, E_PLAN_MODEL, "the data was made for another model");
-	diag_note(r->d, want->loc, "the plan's model is this one");
+	diag_error(r->d, digest->loc, E_PLAN_MODEL, "the data was made for another model than %s",
+		   r->model->file);
+	diag_hint(r->d, "the model's digest is %s", hex);
 }
 
 static void
@@ -133,14 +136,17 @@ plan_read(Arena *run, Diag *d, const char *path, const Model *m)
 bool
 plan_wants_digest(const char *path)
 {
-	static const char word[] = "\"sha256\"";
+	static const char *const words[] = {"\"sha256\"", "\"data\""};
 	Mapped map;
 	const char *error;
 	bool found = false;
 	if (!file_map(path, &map, &error))
 		return false;
-	for (size_t i = 0; !found && i + sizeof word - 1 <= map.size; i++)
-		found = !memcmp(map.data + i, word, sizeof word - 1);
+	for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+		const size_t n = strlen(words[w]);
+		for (size_t i = 0; !found && i + n <= map.size; i++)
+			found = !memcmp(map.data + i, words[w], n);
+	}
 	file_unmap(&map);
 	return found;
 }

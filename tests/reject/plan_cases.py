@@ -460,6 +460,9 @@ def sidecar():
     mid = {"model": full()["model"], "apply": {"layers.*.mlp.mid": {"permutation": "p"}},
            "data": {"file": "plan.safetensors"}}
     case("data-of-another-model", "E0416", mid, safetensors(other, {"model_sha256": "1" * 64}))
+    del mid["model"]
+    case("data-of-another-model-unpinned", "E0416", mid, safetensors(
+        other, {"model_sha256": "1" * 64}))
     case("data-of-this-model", None, mid, safetensors(
         other, {"model_sha256": full()["model"]["sha256"]}))
     case("data-unused", None, mid, safetensors({**other, "q": ("U8", [1], [1])}))
