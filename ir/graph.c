@@ -67,6 +67,25 @@ graph_weight_format(const Graph *g, int role, int layer)
 	return g->formats[role][role_layered[role] && layer >= 0 ? layer : 0];
 }
 
+Format
+graph_activations(const Graph *g, int role, int layer)
+{
+	INVARIANT(role >= 0 && role < ROLE_COUNT);
+	const Format *of = g->activations_of[role];
+	const int i = role_layered[role] && layer >= 0 ? layer : 0;
+	return of && of[i].bits ? of[i] : g->activations;
+}
+
+void
+graph_set_activations(Graph *g, int role, int layer, Format f)
+{
+	INVARIANT(role >= 0 && role < ROLE_COUNT);
+	Format **of = &g->activations_of[role];
+	if (!*of)
+		*of = ARENA_ARRAY(g->arena, Format, role_layered[role] ? g->model->n_layer : 1);
+	(*of)[role_layered[role] && layer >= 0 ? layer : 0] = f;
+}
+
 void
 graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns)
 {

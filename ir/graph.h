@@ -150,9 +150,11 @@ typedef struct Graph {
 	int count;
 	/* Format each tensor is compiled to: formats[role][layer], as Model.tensors. */
 	Format *formats[ROLE_COUNT];
-	Format activations;	 /* that `quantize` gives linears with integer weights; f32: none */
-	Format kv;		 /* f32 or f16 */
-	const struct Plan *plan; /* that graph_apply_plan took; null: none */
+	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
+	/* The same for linears of one role and layer where it differs: graph_set_activations. */
+	Format *activations_of[ROLE_COUNT];
+	Format kv;			/* f32 or f16 */
+	const struct Plan *plan;	/* that graph_apply_plan took; null: none */
 	const Transform *residual;	/* basis of the rows between functions; null: I */
 	uint64_t arena_bytes_per_token; /* arena pass */
 	unsigned facts;			/* pass.h */
@@ -183,6 +185,9 @@ func_is_last(const Graph *g, const Func *f)
 {
 	return f == &g->funcs[g->count - 1];
 }
+/* Format of the row that linears of a role and layer read, and one that is not the graph's. */
+Format graph_activations(const Graph *g, int role, int layer);
+void graph_set_activations(Graph *g, int role, int layer, Format f);
 /* Format that a tensor is compiled to. layer is ignored for roles that are not layered. */
 Format graph_weight_format(const Graph *g, int role, int layer);
 /* Rows and columns of the tensor that a value names. */

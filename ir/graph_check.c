@@ -262,7 +262,7 @@ check_linear(Check *c, int i)
 			check_report(c, i, "wants sums=%u of its activation, which has sums=%u",
 				     sums, x->sums);
 	} else if (!format_is_float(weight)) {
-		check_formats(c, i, weight, c->g->activations);
+		check_formats(c, i, weight, graph_activations(c->g, v->role, c->f->layer));
 	}
 }
 
@@ -376,6 +376,24 @@ check_func(Check *c, int n)
 		check_same_as(c, n);
 }
 
+static void
+check_activations_of(Check *c)
+{
+	const Graph *g = c->g;
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t i = 0; i < (role_layered[role] ? g->model->n_layer : 1); i++) {
+			const Format f = graph_activations(g, role, (int)i);
+			if (!g->activations_of[role] || format_equal(f, FORMAT_F32) ||
+			    is_activation_format(f))
+				continue;
+			c->reports++;
+			diag_error(c->d, g->model->loc, E_IR_CHECK,
+				   "%s is no format of what '%s' reads", format_text(c, f),
+				   role_names[role]);
+			return;
+		}
+}
+
 int
 graph_check(const Graph *g, Diag *d)
 {
@@ -391,6 +409,7 @@ graph_check(const Graph *g, Diag *d)
 		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of activations",
 			   format_text(&c, g->activations));
 	}
+	check_activations_of(&c);
 	if (g->count == 0) {
 		c.reports++;
 		diag_error(d, g->model->loc, E_IR_CHECK, "the graph has no function");

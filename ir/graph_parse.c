@@ -253,26 +253,33 @@ parse_layer_number(const char **name, uint32_t n_layer, uint32_t *layer)
 	return true;
 }
 
+/* `q` or `layer.3.q`; layer is -1 in the first case. */
+static bool
+parse_tensor_name(Parser *s, int *role, int *layer)
+{
+	skip_blank(s);
+	const char *at = s->p, *name = word(s), *rest = name;
+	uint32_t n;
+	bool one = parse_layer_number(&rest, s->m->n_layer, &n) && *rest == '.';
+	*layer = one ? (int)n : -1;
+	if (!index_of(one ? rest + 1 : name, role_names, ROLE_COUNT, role))
+		return fail_name(s, at, "tensor role", one ? rest + 1 : name, role_names,
+				 ROLE_COUNT);
+	if (one && !role_layered[*role])
+		return fail(s, at, "this role has one tensor, not one a layer");
+	return true;
+}
+
 /* `q FORMAT` or `layer.3.q FORMAT`. */
 static bool
 parse_weights(Parser *s)
 {
-	skip_blank(s);
-	const char *at = s->p, *name = word(s), *rest = name;
-	uint32_t layer, n;
-	int role;
+	int role, layer;
 	Format f;
-	bool one = parse_layer_number(&rest, s->m->n_layer, &layer) && *rest == '.';
-	if (!index_of(one ? rest + 1 : name, role_names, ROLE_COUNT, &role))
-		return fail_name(s, at, "tensor role", one ? rest + 1 : name, role_names,
-				 ROLE_COUNT);
-	if (one && !role_layered[role])
-		return fail(s, at, "this role has one tensor, not one a layer");
-	if (!format(s, &f))
+	if (!parse_tensor_name(s, &role, &layer) || !format(s, &f))
 		return false;
-	n = role_layered[role] ? s->m->n_layer : 1;
-	for (uint32_t i = 0; i < n; i++)
-		if (!one || i == layer)
+	for (int i = 0; i < (role_layered[role] ? (int)s->m->n_layer : 1); i++)
+		if (layer < 0 || i == layer)
 			s->g->formats[role][i] = f;
 	return true;
 }
@@ -290,10 +297,23 @@ parse_facts(Parser *s)
 	return true;
 }
 
+/* `FORMAT`, or `layer.3.q FORMAT` for the row that one linear reads. */
 static bool
 parse_activations(Parser *s)
 {
-	return format(s, &s->g->activations);
+	int role, layer;
+	Format f;
+	skip_blank(s);
+	const char *start = s->p, *name = word(s);
+	s->p = start;
+	if (strncmp(name, "layer.", 6) != 0 && !index_of(name, role_names, ROLE_COUNT, &role))
+		return format(s, &s->g->activations);
+	if (!parse_tensor_name(s, &role, &layer) || !format(s, &f))
+		return false;
+	for (int i = 0; i < (role_layered[role] ? (int)s->m->n_layer : 1); i++)
+		if (layer < 0 || i == layer)
+			graph_set_activations(s->g, role, i, f);
+	return true;
 }
 
 static bool

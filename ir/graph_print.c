@@ -31,10 +31,24 @@ print_model(Text *t, const Model *m)
 }
 
 static void
+print_activations_of(Text *t, const Graph *g, int role, uint32_t layer)
+{
+	text_printf(t, "\nactivations ");
+	if (role_layered[role])
+		text_printf(t, "layer.%u.", layer);
+	text_printf(t, "%s ", role_names[role]);
+	format_print(t, g->activations_of[role][layer]);
+}
+
+static void
 print_formats(Text *t, const Graph *g)
 {
 	text_printf(t, "activations ");
 	format_print(t, g->activations);
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t i = 0; i < (role_layered[role] ? g->model->n_layer : 1); i++)
+			if (g->activations_of[role] && g->activations_of[role][i].bits)
+				print_activations_of(t, g, role, i);
 	text_printf(t, "\nkv ");
 	format_print(t, g->kv);
 	for (int role = 0; role < ROLE_COUNT; role++) {

@@ -12,10 +12,12 @@ make_quantize(const Graph *g, const Func *f, int i, Value *v)
 		return false;
 	const Value *x = &f->values[linear->operands[0]];
 	Format weight = graph_weight_format(g, linear->role, f->layer);
-	if (format_is_float(weight) || op_table[x->op].result != 'r')
+	Format activations = graph_activations(g, linear->role, f->layer);
+	if (format_is_float(weight) || format_is_float(activations) ||
+	    op_table[x->op].result != 'r')
 		return false;
 	*v = value_new(OP_QUANTIZE, x->width, linear->loc);
-	v->format = g->activations;
+	v->format = activations;
 	v->format.scale_bits = 32;
 	v->basis = x->basis;
 	v->sums = linear_sums(weight, v->format, x->width);
@@ -25,8 +27,6 @@ make_quantize(const Graph *g, const Func *f, int i, Value *v)
 void
 pass_quantize(Graph *g)
 {
-	if (format_is_float(g->activations))
-		return;
 	for (int n = 0; n < g->count; n++)
 		func_insert(g, &g->funcs[n], make_quantize);
 }
