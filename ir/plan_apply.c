@@ -386,9 +386,9 @@ bool
 graph_apply_plan(Graph *g, const Plan *p, Diag *d)
 {
 	Pairs pairs = {NULL, 0, 0}, *known = &pairs;
+	g->plan = p;
 	if (!check_plan(g, p, known, d))
 		return false;
-	g->plan = p;
 	g->residual = p->transforms[SITE_RESIDUAL][0].transform;
 	for (int n = 0; n < g->count; n++) {
 		Apply x = {.g = g, .f = &g->funcs[n], .plan = p, .known = known, .only = -1};

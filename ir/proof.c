@@ -72,17 +72,17 @@ add_random_rows(Proof *p, size_t width)
 static const struct {
 	Op op;
 	int role;
-	int sites[4];
+	int sites[5]; /* up to -1 */
 } around[] = {
 	{OP_EMBED, ROLE_EMBED, {SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_Q, {SITE_QK_RAW, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_K, {SITE_QK_RAW, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
-	{OP_LINEAR, ROLE_V, {SITE_V, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
+	{OP_LINEAR, ROLE_V, {SITE_V, SITE_ATTN_IN, SITE_O_IN, SITE_RESIDUAL, -1}},
 	{OP_ROPE, -1, {SITE_QK_RAW, SITE_QK_ROPE, -1}},
 	{OP_ATTENTION, -1, {SITE_QK_ROPE, SITE_QK_RAW, SITE_V, -1}},
 	{OP_LINEAR, ROLE_O, {SITE_O_IN, SITE_V, SITE_RESIDUAL, -1}},
-	{OP_LINEAR, ROLE_GATE, {SITE_MLP_MID, SITE_MLP_IN, SITE_RESIDUAL, -1}},
-	{OP_LINEAR, ROLE_UP, {SITE_MLP_MID, SITE_MLP_IN, SITE_RESIDUAL, -1}},
+	{OP_LINEAR, ROLE_GATE, {SITE_MLP_MID, SITE_MLP_IN, SITE_DOWN_IN, SITE_RESIDUAL, -1}},
+	{OP_LINEAR, ROLE_UP, {SITE_MLP_MID, SITE_MLP_IN, SITE_DOWN_IN, SITE_RESIDUAL, -1}},
 	{OP_SILU_MUL, -1, {SITE_MLP_MID, -1}},
 	{OP_LINEAR, ROLE_DOWN, {SITE_DOWN_IN, SITE_MLP_MID, SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_HEAD, {SITE_HEAD_IN, SITE_RESIDUAL, -1}},
@@ -183,7 +183,8 @@ compare_value(Proof *p, const Func *f, const Value *v, const double *x, const do
 {
 	const double d = rows_difference(p, x, got, basis, v->width);
 	p->result->worst = d > p->result->worst ? d : p->result->worst;
-	return d <= PROOF_TOLERANCE || refuse(p, f, v, d);
+	return d <= (p->options->tolerance > 0 ? p->options->tolerance : PROOF_TOLERANCE) ||
+	       refuse(p, f, v, d);
 }
 
 /* One function in both models: every value in its derived basis, the output in the plan's. */

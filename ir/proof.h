@@ -11,6 +11,7 @@ typedef struct ProofOptions {
 	int jobs;
 	const int32_t *tokens; /* real ones; random rows follow them through the layers */
 	int n_tokens;
+	double tolerance;	  /* 0: PROOF_TOLERANCE; more for weights that are stored folded */
 	const WeightFault *fault; /* null; tests spoil the folded weights */
 } ProofOptions;
 
@@ -23,9 +24,10 @@ typedef struct ProofResult {
 /*
  * Runs both graphs in double, the planned one on folded but unrounded weights, and compares every
  * value that both compute, in the basis that the planned one has there. Refuses at the plan's line
- * a relative difference above PROOF_TOLERANCE, naming the first value that has it (everything in
- * front of it agrees), and codes too far from the weights they stand for. `original` and `planned`
- * are of one model, no pass has run on the original.
+ * a relative difference above the tolerance, naming the first value that has it (everything in
+ * front of it agrees), and codes too far from the weights they stand for. No pass has run on the
+ * original; it is of the same model, or, where the plan's weights are stored folded, of the model
+ * that they were made from.
  */
 #define PROOF_TOLERANCE 1e-9
 bool proof_run(Diag *d, const Graph *original, const Graph *planned, const ProofOptions *o,

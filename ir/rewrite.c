@@ -1,6 +1,7 @@
 #include "rewrite.h"
 
 #include "heads.h"
+#include "plan.h"
 
 #include <string.h>
 
@@ -122,23 +123,32 @@ down_rmsnorm(Rewrite *r, int i)
 	return true;
 }
 
-/* A gain behind a transform is one more factor, which its readers take. */
-static bool
-down_gain(Rewrite *r, int i)
+/* The gain's elements; null: a kept gain, one of a text, or one with an element of 0. */
+static const Transform *
+gain_diagonal(Rewrite *r, const Value *v)
 {
-	Value *v = at(r, i);
 	const Tensor *t = model_tensor(r->g->model, (Role)v->role,
 				       r->f->layer < 0 ? 0 : (uint32_t)r->f->layer);
 	const char *why;
 	if (v->pinned || !t || !t->data)
-		return false;
+		return NULL;
 	float *row = ARENA_ARRAY(r->scratch, float, v->width);
 	double *gain = ARENA_ARRAY(r->scratch, double, v->width);
 	tensor_row_f32(t, 0, row);
 	for (uint32_t k = 0; k < v->width; k++)
 		gain[k] = (double)row[k];
-	const Transform *d = transform_vector(r->g->arena, T_DIAGONAL, v->width, gain, &why);
-	if (!d)
+	return transform_vector(r->g->arena, T_DIAGONAL, v->width, gain, &why);
+}
+
+/* A gain behind a transform is one more factor, which its readers take. Weights that are stored
+ * folded have taken it before, and left 1 in its place. */
+static bool
+down_gain(Rewrite *r, int i)
+{
+	Value *v = at(r, i);
+	const bool stored = r->g->plan && r->g->plan->stored;
+	const Transform *d = gain_diagonal(r, v);
+	if (!d || (stored && !transform_facts(d).identity))
 		return false;
 	const int x = v->operands[0];
 	*v = value_new(OP_TRANSFORM, v->width, v->loc);
@@ -325,7 +335,8 @@ static const Rule rules[] = {
 	{OP_RMSNORM, REWRITE_COMMUTE, down_rmsnorm, NULL,
 	 "rmsnorm commutes with orthogonal transforms only"},
 	{OP_GAIN, REWRITE_COMMUTE, down_gain, up_gain,
-	 "a gain lets nothing through where the plan keeps it, or where an element of it is 0"},
+	 "a gain lets nothing through where the plan keeps it, where the weights are stored "
+	 "folded, or where an element of it is 0"},
 	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
 	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
 	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},

@@ -86,21 +86,22 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 		   const WeightFault *fault)
 {
 	const uint32_t layer = role_layered[v->role] && f->layer >= 0 ? (uint32_t)f->layer : 0;
-	const bool looked_up = v->op == OP_EMBED;
-	const Transform *out = looked_up ? NULL : v->fold_out;
+	const bool looked_up = v->op == OP_EMBED, stored = g->plan && g->plan->stored;
+	const Transform *fold_in = stored ? NULL : v->fold_in;
+	const Transform *fold_out = stored ? NULL : v->fold_out;
+	const Transform *out = looked_up ? NULL : fold_out;
 	const Tensor *t = model_tensor(g->model, (Role)v->role, layer);
 	INVARIANT(t != NULL);
 	*s = weight_source_of(t);
 	s->codes = ready_codes(g, v->role, layer);
 	s->codes_format = graph_weight_format(g, v->role, f->layer);
-	if (!v->fold_in && !v->fold_out && !fault)
+	if (!fold_in && !fold_out && !fault)
 		return;
 	s->arena = arena_new();
 	if (looked_up)
-		s->each_row = v->fold_out;
-	else if (v->fold_in)
-		s->each_row =
-			transform_normalise(s->arena, transform_transpose(s->arena, v->fold_in));
+		s->each_row = fold_out;
+	else if (fold_in)
+		s->each_row = transform_normalise(s->arena, transform_transpose(s->arena, fold_in));
 	if (!out && !fault)
 		return;
 	fold_tensor(s, out, jobs);

@@ -106,7 +106,8 @@ static bool
 weights_same(const Graph *g, const Func *f, int role, const Func *other, int other_role)
 {
 	const Value *a = constant_value(f, role), *b = constant_value(other, other_role);
-	const bool folded = a->fold_in || a->fold_out || b->fold_in || b->fold_out;
+	const bool folded = (a->fold_in || a->fold_out || b->fold_in || b->fold_out) &&
+			    !(g->plan && g->plan->stored);
 	const Plan *p = g->plan;
 	const int layer = f->layer < 0 ? 0 : f->layer,
 		  other_layer = other->layer < 0 ? 0 : other->layer;

@@ -488,6 +488,113 @@ test_kept_gain(void **state)
 	close_bench(&b);
 }
 
+/* ---- contract ------------------------------------------------------------------------------ */
+
+/* In floats, by the sequences of the contract, within what floats give; every kind of transform. */
+static void
+test_contract(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof legal / sizeof *legal; i++) {
+		double want[TOKENS * VOCAB], as_double[TOKENS * VOCAB];
+		float got[TOKENS * VOCAB];
+		Bench b = open_bench(i % 2);
+		Plan *p = plan_new(b.a, b.model);
+		put_all(&b, p, legal[i].site, legal[i].make, legal[i].whole);
+		logits(&b, graph_build(b.a, b.model), want);
+		Graph *g = planned(&b, p, NULL, 0);
+		Interp *x = interp_new(b.a, g, ARITHMETIC_CONTRACT, CTX, 2);
+		interp_eval(x, tokens, TOKENS, got, NULL, true);
+		for (int k = 0; k < TOKENS * VOCAB; k++)
+			as_double[k] = (double)got[k];
+		const double d = difference(as_double, want, TOKENS * VOCAB);
+		if (!(d < 3e-6))
+			print_error("%s: %.1e\n", legal[i].name, d);
+		assert_true(d < 3e-6);
+		close_bench(&b);
+	}
+}
+
+/* ---- weights that are stored folded -------------------------------------------------------- */
+
+/* A model whose file holds what g's folds make of the weights, its gains 1. */
+static Model *
+store_folded(Bench *b, const Graph *g)
+{
+	Model *m = ARENA_NEW(b->a, Model);
+	*m = *b->model;
+	m->tied = false;
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		const uint32_t n = role_layered[role] ? LAYERS : 1;
+		const Tensor **tensors = ARENA_ARRAY(b->a, const Tensor *, n);
+		for (uint32_t l = 0; l < n; l++) {
+			Tensor *t = ARENA_NEW(b->a, Tensor);
+			*t = *model_tensor(b->model, (Role)role, l);
+			float *to = ARENA_ARRAY(b->a, float, (size_t)t->rows * t->columns);
+			t->data = (const uint8_t *)to;
+			tensors[l] = t;
+			for (uint32_t k = 0; k < t->columns && t->rows == 1; k++)
+				to[k] = 1;
+			for (int f = 0; f < g->count && t->rows > 1; f++)
+				for (int i = 0; i < g->funcs[f].count; i++) {
+					WeightSource s;
+					WeightRow w;
+					const Value *v = &g->funcs[f].values[i];
+					if (v->role != role ||
+					    (role_layered[role] && g->funcs[f].layer != (int)l))
+						continue;
+					weight_source_open(&s, g, &g->funcs[f], v, 1, NULL);
+					weight_row_alloc(b->a, &w, (int)s.columns, FORMAT_F32);
+					for (uint32_t r = 0; r < s.rows; r++, to += s.columns) {
+						weight_source_row(&s, r, FORMAT_F32, &w);
+						memcpy(to, w.row_f32, s.columns * sizeof *to);
+					}
+					weight_source_close(&s);
+				}
+		}
+		m->tensors[role] = tensors;
+	}
+	return m;
+}
+
+static void
+test_stored(void **state)
+{
+	(void)state;
+	Bench b = open_bench(true);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_RESIDUAL, hadamard, false);
+	put_all(&b, p, SITE_MLP_IN, hadamard, false);
+	put_all(&b, p, SITE_V, dense, true);
+	put_all(&b, p, SITE_DOWN_IN, signed_hadamard, false);
+	Graph *reference = graph_build(b.a, b.model);
+	Model *plain = b.model;
+	b.model = store_folded(&b, planned(&b, p, NULL, 0));
+	p->stored = true;
+	ProofResult r;
+	ProofOptions o = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS, .tolerance = 1e-5};
+	Graph *g = planned(&b, p, NULL, 0);
+	assert_true(proof_run(diag_new(b.a, stderr), reference, g, &o, &r));
+	print_message("stored: %.1e\n", r.worst);
+	/* Another rotation than the stored one is found out. */
+	p->transforms[SITE_DOWN_IN][1].transform = hadamard(&b, INTER);
+	FILE *f;
+	Diag *d = listen(&b, &f);
+	assert_false(proof_run(d, reference, planned(&b, p, NULL, 0), &o, &r));
+	fclose(f);
+	assert_non_null(strstr(b.said, "linear of tensor 't1.gate'"));
+	assert_non_null(strstr(b.said, "layers.1.mlp.down.in"));
+	free(b.said);
+	/* Gains that are not 1 are not folded. */
+	b.model = plain;
+	d = listen(&b, &f);
+	assert_false(graph_apply_plan(graph_build(b.a, plain), p, d));
+	fclose(f);
+	assert_non_null(strstr(b.said, "where the weights are stored folded"));
+	free(b.said);
+	close_bench(&b);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------ */
 
 static const struct {
@@ -757,6 +864,7 @@ main(void)
 		cmocka_unit_test(test_random),	    cmocka_unit_test(test_kept_gain),
 		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_weight_faults),
 		cmocka_unit_test(test_fold_faults), cmocka_unit_test(test_codes),
+		cmocka_unit_test(test_contract),    cmocka_unit_test(test_stored),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
