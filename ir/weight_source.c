@@ -12,10 +12,16 @@ typedef struct Fold {
 	double *w;
 } Fold;
 
+static uint32_t
+tensor_index(const WeightSource *s, uint32_t i)
+{
+	return s->row_of ? s->row_of[i] : i;
+}
+
 static void
 row_double(const WeightSource *s, uint32_t i, double *row, float *as_float)
 {
-	tensor_row_f32(s->tensor, i, as_float);
+	tensor_row_f32(s->tensor, tensor_index(s, i), as_float);
 	for (uint32_t k = 0; k < s->columns; k++)
 		row[k] = (double)as_float[k];
 }
@@ -102,6 +108,11 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 		s->each_row = fold_out;
 	else if (fold_in)
 		s->each_row = transform_normalise(s->arena, transform_transpose(s->arena, fold_in));
+	/* An order of the rows needs no arithmetic, and keeps stored codes. */
+	if (out && out->kind == T_PERM) {
+		s->row_of = out->perm;
+		out = NULL;
+	}
 	if (!out && !fault)
 		return;
 	fold_tensor(s, out, jobs);
@@ -157,7 +168,7 @@ weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
 		return;
 	}
 	if (!s->folded && !s->each_row) {
-		weight_row_load(s->tensor, i, f, w);
+		weight_row_load(s->tensor, tensor_index(s, i), f, w);
 		return;
 	}
 	weight_source_row_exact(s, i, w);

@@ -20,8 +20,9 @@ typedef struct WeightSource {
 	uint32_t rows, columns;
 	const PlanCodes *codes; /* null: none */
 	Format codes_format;
+	const uint32_t *row_of;	   /* row i is the tensor's row row_of[i]; null: row i */
 	const Transform *each_row; /* row' = each_row * row, as it is read; null: none */
-	double *folded;		   /* [rows][columns]; null: rows are made as they are read */
+	double *folded;		   /* [rows][columns], all done; null: rows are made as read */
 	Arena *arena;
 } WeightSource;
 

@@ -856,6 +856,34 @@ test_codes(void **state)
 	}
 }
 
+/* An order of rows moves codes and scales as they are. */
+static void
+test_rows_moved(void **state)
+{
+	const Format f = {NUMBER_INT, 4, 16, true, 8};
+	(void)state;
+	Bench b = open_bench(false);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_MLP_MID, permutation, false);
+	Graph *g = planned(&b, p, NULL, 0);
+	const uint32_t *perm = p->transforms[SITE_MLP_MID][1].transform->perm;
+	WeightSource s;
+	WeightRow got, want;
+	weight_row_alloc(b.a, &got, HIDDEN, f);
+	weight_row_alloc(b.a, &want, HIDDEN, f);
+	weight_source_open(&s, g, &g->funcs[2], linear(g, 2, ROLE_UP), 1, NULL);
+	assert_null(s.folded);
+	for (uint32_t i = 0; i < INTER; i++) {
+		weight_source_row(&s, i, f, &got);
+		weight_row_load(model_tensor(b.model, ROLE_UP, 1), perm[i], f, &want);
+		assert_memory_equal(got.codes, want.codes, HIDDEN);
+		assert_memory_equal(got.scales, want.scales, HIDDEN / 8 * sizeof(float));
+		assert_memory_equal(got.minima, want.minima, HIDDEN / 8 * sizeof(float));
+	}
+	weight_source_close(&s);
+	close_bench(&b);
+}
+
 int
 main(void)
 {
@@ -865,6 +893,7 @@ main(void)
 		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_weight_faults),
 		cmocka_unit_test(test_fold_faults), cmocka_unit_test(test_codes),
 		cmocka_unit_test(test_contract),    cmocka_unit_test(test_stored),
+		cmocka_unit_test(test_rows_moved),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
