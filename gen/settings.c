@@ -35,7 +35,8 @@ rule_item(Diag *d, const char *rule, const char *item, Format *f)
 	const size_t n = colon ? (size_t)(colon - item) : strlen(item);
 	const long number = strtol(value, &end, 10);
 	const bool is_number = *value && !*end;
-	if (n == 4 && !memcmp(item, "bits", 4) && is_number && (number == 4 || number == 8)) {
+	if (n == 4 && !memcmp(item, "bits", 4) && is_number && number >= 2 && number <= 8 &&
+	    number != 7) {
 		f->bits = (uint8_t)number;
 		return true;
 	}
@@ -55,7 +56,8 @@ rule_item(Diag *d, const char *rule, const char *item, Format *f)
 	}
 	diag_error(d, (Loc){0}, E_USAGE, "--quantize '%s': '%s' is not understood", rule, item);
 	diag_hint(d,
-		  "write bits:4 or bits:8, group:row or a multiple of 32, scale:f16 or scale:f32");
+		  "write bits:N of 2, 3, 4, 5, 6, 8, group:row or a multiple of 32, scale:f16 or "
+		  "scale:f32");
 	return false;
 }
 

@@ -5,10 +5,81 @@
 
 enum { LINE_ROWS = 16, LINE_BYTES = 64, SET_BYTES = 2 * LINE_BYTES };
 
+/* Bits [code_bit, code_bit + bits) of a slot's codes lie at bit byte_bit of the bytes of a line. */
+typedef struct Piece {
+	uint8_t slot, line, code_bit, bits, byte_bit;
+} Piece;
+
+/* A line set of codes of so many bits: lines of a half, slots of four columns, pieces by slot. */
+typedef struct Packing {
+	uint8_t bits, lines, slots, n_pieces;
+	Piece pieces[16];
+} Packing;
+
+static const Packing packings[] = {
+	{8, 1, 1, 1, {{0, 0, 0, 8, 0}}},
+	{6,
+	 3,
+	 4,
+	 6,
+	 {{0, 0, 0, 6, 0},
+	  {1, 1, 0, 6, 0},
+	  {2, 2, 0, 6, 0},
+	  {3, 0, 4, 2, 6},
+	  {3, 1, 2, 2, 6},
+	  {3, 2, 0, 2, 6}}},
+	{5,
+	 5,
+	 8,
+	 16,
+	 {{0, 0, 0, 4, 0},
+	  {0, 4, 4, 1, 0},
+	  {1, 0, 0, 4, 4},
+	  {1, 4, 4, 1, 1},
+	  {2, 1, 0, 4, 0},
+	  {2, 4, 4, 1, 2},
+	  {3, 1, 0, 4, 4},
+	  {3, 4, 4, 1, 3},
+	  {4, 2, 0, 4, 0},
+	  {4, 4, 4, 1, 4},
+	  {5, 2, 0, 4, 4},
+	  {5, 4, 4, 1, 5},
+	  {6, 3, 0, 4, 0},
+	  {6, 4, 4, 1, 6},
+	  {7, 3, 0, 4, 4},
+	  {7, 4, 4, 1, 7}}},
+	{4, 1, 2, 2, {{0, 0, 0, 4, 0}, {1, 0, 0, 4, 4}}},
+	{3,
+	 3,
+	 8,
+	 10,
+	 {{0, 0, 0, 3, 0},
+	  {1, 0, 0, 3, 3},
+	  {2, 1, 0, 3, 0},
+	  {3, 1, 0, 3, 3},
+	  {4, 2, 0, 3, 0},
+	  {5, 2, 0, 3, 5},
+	  {6, 0, 1, 2, 6},
+	  {6, 2, 0, 1, 4},
+	  {7, 1, 1, 2, 6},
+	  {7, 2, 0, 1, 3}}},
+	{2, 1, 4, 4, {{0, 0, 0, 2, 0}, {1, 0, 0, 2, 2}, {2, 0, 0, 2, 4}, {3, 0, 0, 2, 6}}},
+};
+
+static const Packing *
+packing_of(Format f)
+{
+	for (size_t i = 0; i < sizeof(packings) / sizeof(packings[0]); i++)
+		if (packings[i].bits == f.bits)
+			return &packings[i];
+	INVARIANT(!"a weight format without a packing");
+	return NULL;
+}
+
 int
 pack_set_columns(Format f)
 {
-	return format_is_float(f) ? 0 : 32 / f.bits;
+	return format_is_float(f) ? 0 : 4 * packing_of(f)->slots;
 }
 
 /* Bytes of one scale or minimum of a whole block. */
@@ -22,9 +93,11 @@ scale_line_bytes(Format f)
 static uint64_t
 group_bytes(Format f, uint64_t width)
 {
-	uint64_t set = (uint64_t)pack_set_columns(f);
+	const Packing *p = packing_of(f);
+	uint64_t set = 4 * (uint64_t)p->slots;
 
-	return scale_line_bytes(f) * (f.minimum ? 2 : 1) + (width + set - 1) / set * SET_BYTES;
+	return scale_line_bytes(f) * (f.minimum ? 2 : 1) +
+	       (width + set - 1) / set * SET_BYTES * p->lines;
 }
 
 uint64_t
@@ -34,7 +107,6 @@ pack_block_bytes(Format f, uint32_t columns)
 
 	if (format_is_float(f))
 		return (uint64_t)columns * PACK_ROWS * f.bits / 8;
-	INVARIANT(f.bits == 8 || f.bits == 4);
 	if (f.group == 0)
 		return group_bytes(f, columns);
 	whole = columns / f.group;
@@ -87,22 +159,28 @@ load_u32(const uint8_t *src)
 /* The codes of a row's group; `line` is the row's dword in the first line set. A short last set
  * is filled up with zeros. */
 static void
-store_codes(uint8_t *line, const uint8_t *codes, int width, int bits)
+store_codes(uint8_t *line, const uint8_t *codes, int width, const Packing *p)
 {
-	int set = 32 / bits, k = 0;
-	uint8_t last[8] = {0};
+	int set = 4 * p->slots, k = 0;
+	uint8_t last[32] = {0};
 
-	for (; k < width; k += set, line += SET_BYTES) {
+	for (; k < width; k += set, line += (ptrdiff_t)SET_BYTES * p->lines) {
 		const uint8_t *c = codes + k;
+		uint32_t lines[5] = {0};
 
 		if (width - k < set) {
 			memcpy(last, c, (size_t)(width - k));
 			c = last;
 		}
-		if (bits == 8)
-			store_u32(line, load_u32(c));
-		else
-			store_u32(line, load_u32(c) | load_u32(c + 4) << 4);
+		for (int i = 0; i < p->n_pieces; i++) {
+			const Piece *piece = &p->pieces[i];
+			uint32_t four = load_u32(c + (ptrdiff_t)4 * piece->slot);
+			uint32_t mask = ((1u << piece->bits) - 1) * 0x01010101u;
+
+			lines[piece->line] |= (four >> piece->code_bit & mask) << piece->byte_bit;
+		}
+		for (int i = 0; i < p->lines; i++)
+			store_u32(line + (ptrdiff_t)LINE_BYTES * i, lines[i]);
 	}
 }
 
@@ -120,7 +198,8 @@ store_int_row(const WeightRow *w, Format f, int columns, int r, uint8_t *dst)
 {
 	int groups = format_groups(f, columns), column = 0;
 	uint64_t scale_line = scale_line_bytes(f);
-	int scale_at = r * f.scale_bits / 8, code_at = r / LINE_ROWS * LINE_BYTES;
+	const Packing *p = packing_of(f);
+	int scale_at = r * f.scale_bits / 8, code_at = r / LINE_ROWS * LINE_BYTES * p->lines;
 
 	code_at += r % LINE_ROWS * 4;
 	for (int g = 0; g < groups; g++) {
@@ -133,7 +212,7 @@ store_int_row(const WeightRow *w, Format f, int columns, int r, uint8_t *dst)
 			store_float(at + scale_at, w->minima[g], f.scale_bits);
 			at += scale_line;
 		}
-		store_codes(at + code_at, w->codes + column, width, f.bits);
+		store_codes(at + code_at, w->codes + column, width, p);
 		column += width;
 		dst += group_bytes(f, (uint64_t)width);
 	}

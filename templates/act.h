@@ -9,7 +9,7 @@ typedef struct Act {
 
 /*
  * What a linear kernel is specialised on; always a literal, so every branch on it disappears.
- * Int weights have bits 4 or 8; float weights bits 16 or 32 with is_float set.
+ * Int weights have 2, 3, 4, 5, 6 or 8 bits; float weights bits 16 or 32 with is_float set.
  */
 typedef struct Linear {
 	int is_float;	/* weights are floats */
@@ -23,3 +23,10 @@ typedef struct Linear {
 	int sums; /* columns per entry of sum_hi/sum_lo/xsum: act_group where grouped, else group */
 	int split; /* runs of the K split */
 } Linear;
+
+/*
+ * Of codes of so many bits: lines of 64 bytes that a half of a line set has (16 rows), and slots of
+ * four columns that a line set holds. targets/pack.c has the table of what lies where.
+ */
+#define LINEAR_LINES(bits) ((bits) == 5 ? 5 : (bits) % 3 == 0 ? 3 : 1)
+#define LINEAR_SLOTS(bits) (8 * LINEAR_LINES(bits) / (bits))

@@ -65,9 +65,10 @@ linear_block_bytes(const Linear s)
 
 	if (s.is_float)
 		return (ptrdiff_t)s.k * 4 * s.bits;
-	n = (linear_header(s) + (ptrdiff_t)linear_sets(s, s.group) * LINEAR_SET) * (s.k / s.group);
+	n = (linear_header(s) + (ptrdiff_t)linear_sets(s, s.group) * linear_set(s)) *
+	    (s.k / s.group);
 	if (rest)
-		n += linear_header(s) + (ptrdiff_t)linear_sets(s, rest) * LINEAR_SET;
+		n += linear_header(s) + (ptrdiff_t)linear_sets(s, rest) * linear_set(s);
 	return n;
 }
 

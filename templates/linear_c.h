@@ -36,15 +36,57 @@ linear_header(const Linear s)
 LATHE_INLINE int
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 32 / s.bits;
+	const int columns = 4 * LINEAR_SLOTS(s.bits);
 
 	return (width + columns - 1) / columns;
+}
+
+/* Bytes of a line set. */
+LATHE_INLINE int
+linear_set(const Linear s)
+{
+	return LINEAR_SET * LINEAR_LINES(s.bits);
 }
 
 LATHE_INLINE int
 linear_offset(const Linear s)
 {
 	return s.minimum ? 0 : 1 << (s.bits - 1);
+}
+
+/* ---- codes of a slot ---------------------------------------------------------------------- */
+
+/* The byte of slot j's code from the bytes that a lane has in each line, 64 bytes apart. */
+LATHE_INLINE int
+linear_code(const Linear s, const uint8_t *b, const int j)
+{
+	switch (s.bits) {
+	case 2:
+		return b[0] >> 2 * j & 3;
+	case 3:
+		if (j < 6)
+			return b[j / 2 * 64] >> (j == 5 ? 5 : j % 2 * 3) & 7;
+		return (b[(j - 6) * 64] >> 5 & 6) | (b[128] >> (10 - j) & 1);
+	case 4:
+		return b[0] >> 4 * j & 15;
+	case 5:
+		return (b[j / 2 * 64] >> j % 2 * 4 & 15) | (b[256] >> j & 1) << 4;
+	case 6:
+		if (j < 3)
+			return b[j * 64] & 63;
+		return (b[0] >> 2 & 48) | (b[64] >> 4 & 12) | b[128] >> 6;
+	default:
+		return b[0];
+	}
+}
+
+/* u: codes of slot j of all rows, a row's four side by side; w: the line set. */
+LATHE_INLINE void
+linear_codes(const Linear s, const uint8_t *w, const int j, uint8_t *u)
+{
+	for (int half = 0; half < 2; half++, w += 64 * LINEAR_LINES(s.bits), u += 64)
+		for (int i = 0; i < 64; i++)
+			u[i] = (uint8_t)linear_code(s, w + i, j);
 }
 
 /* ---- integer activations ------------------------------------------------------------------ */
@@ -98,6 +140,31 @@ linear_sets8(const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
 		sum[r] += t[4 * r] + t[4 * r + 1] + t[4 * r + 2] + t[4 * r + 3];
 }
 
+/* The same of codes of any bits over n slots; a last line set may hold more than are left. */
+LATHE_INLINE void
+linear_slots(const Linear s, const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
+{
+	const int slots = LINEAR_SLOTS(s.bits);
+	int32_t t[LINEAR_SET] = {0};
+	uint8_t u[LINEAR_SET];
+	int16_t a[16];
+
+	for (; n > 0; n -= slots, w += linear_set(s)) {
+		LATHE_UNROLL(8)
+		for (int j = 0; j < slots; j++) {
+			if (j >= n)
+				break;
+			linear_codes(s, w, j, u);
+			linear_repeat(c, a);
+			c += step;
+			for (int i = 0; i < LINEAR_SET; i++)
+				t[i] += (int16_t)(u[i] * a[i % 16]);
+		}
+	}
+	for (int r = 0; r < LINEAR_ROWS; r++)
+		sum[r] += t[4 * r] + t[4 * r + 1] + t[4 * r + 2] + t[4 * r + 3];
+}
+
 /* t[r] = (float)(sum of (u - z) c) of one plane over a unit of `width` columns. */
 LATHE_INLINE void
 linear_dot(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
@@ -111,8 +178,10 @@ linear_dot(const Linear s, const int mt, const int width, const uint8_t *w, cons
 		for (int i = 0; i < sets; i += MOST)
 			linear_sets4(w + i * LINEAR_SET, sets - i < MOST ? sets - i : MOST,
 				     c + (ptrdiff_t)i * 8 * mt, 4 * mt, sum);
-	} else {
+	} else if (s.bits == 8) {
 		linear_sets8(w, sets, c, 4 * mt, sum);
+	} else {
+		linear_slots(s, w, (width + 3) / 4, c, 4 * mt, sum);
 	}
 	for (int r = 0; r < LINEAR_ROWS; r++)
 		t[r] = (float)(sum[r] - linear_offset(s) * codes);
@@ -158,20 +227,19 @@ LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		  int k, int unit, const float *e, const float *f, float *acc)
 {
-	const int sets = linear_sets(s, width), slots = 8 / s.bits;
+	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
 	float p[LINEAR_TOKENS][LINEAR_ROWS] = {{0}};
 	const float *x = a->x + (ptrdiff_t)k * mt;
 
-	for (int i = 0; i < sets; i++, w += LINEAR_SET)
-		for (int column = 0; column < 4 * slots; column++, x += mt) {
-			const uint8_t *line = w + column % 4;
+	for (int slot = 0; slot < n; slot++)
+		for (int column = 0; column < 4; column++, x += mt) {
+			const uint8_t *set = w + slot / slots * linear_set(s) + column;
 			float c[LINEAR_ROWS];
 
 			for (int r = 0; r < LINEAR_ROWS; r++) {
-				int u = line[4 * r];
+				const ptrdiff_t at = r / 16 * 64 * LINEAR_LINES(s.bits);
+				const int u = linear_code(s, set + at + r % 16 * 4, slot % slots);
 
-				if (s.bits == 4)
-					u = column < 4 ? u & 15 : u >> 4;
 				c[r] = (float)(u - linear_offset(s));
 			}
 			for (int m = 0; m < mt; m++)
@@ -233,7 +301,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
 		}

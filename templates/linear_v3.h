@@ -17,6 +17,57 @@ linear_quarter(const uint8_t *w)
 	return _mm256_loadu_si256((const __m256i *)(const void *)w);
 }
 
+/* Quarter q of the first line of a line set; the others of its half follow 64 bytes apart. */
+LATHE_INLINE ptrdiff_t
+linear_at(const Linear s, const int q)
+{
+	return q / 2 * 64 * LINEAR_LINES(s.bits) + q % 2 * 32;
+}
+
+/* Bits [from, from + 8) of each byte of the line at w, as far as the mask lets them. */
+LATHE_INLINE __m256i
+linear_bits(const uint8_t *w, const int from, const int mask)
+{
+	const __m256i x = _mm256_srlv_epi32(linear_quarter(w), _mm256_set1_epi32(from));
+
+	return _mm256_and_si256(x, _mm256_set1_epi8((char)mask));
+}
+
+/* The same, `by` bits higher. */
+LATHE_INLINE __m256i
+linear_bits_up(const uint8_t *w, const int from, const int mask, const int by)
+{
+	return _mm256_sllv_epi32(linear_bits(w, from, mask), _mm256_set1_epi32(by));
+}
+
+/* The codes of slot j, 8 rows; w: their quarter of the first line of the set. */
+LATHE_INLINE __m256i
+linear_slot_codes(const Linear s, const uint8_t *w, const int j)
+{
+	switch (s.bits) {
+	case 2:
+		return linear_bits(w, 2 * j, 3);
+	case 3:
+		if (j < 6)
+			return linear_bits(w + j / 2 * 64, j == 5 ? 5 : j % 2 * 3, 7);
+		return _mm256_or_si256(linear_bits(w + (j - 6) * 64, 5, 6),
+				       linear_bits(w + 128, 10 - j, 1));
+	case 4:
+		return linear_bits(w, 4 * j, 15);
+	case 5:
+		return _mm256_or_si256(linear_bits(w + j / 2 * 64, j % 2 * 4, 15),
+				       linear_bits_up(w + 256, j, 1, 4));
+	case 6:
+		if (j < 3)
+			return linear_bits(w + j * 64, 0, 63);
+		return _mm256_or_si256(
+			_mm256_or_si256(linear_bits(w, 2, 48), linear_bits(w + 64, 4, 12)),
+			linear_bits(w + 128, 6, 3));
+	default:
+		return linear_quarter(w);
+	}
+}
+
 LATHE_INLINE __m256i
 linear_mask(__m256i x)
 {
@@ -53,9 +104,16 @@ linear_header(const Linear s)
 LATHE_INLINE int
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 32 / s.bits;
+	const int columns = 4 * LINEAR_SLOTS(s.bits);
 
 	return (width + columns - 1) / columns;
+}
+
+/* Bytes of a line set. */
+LATHE_INLINE int
+linear_set(const Linear s)
+{
+	return LINEAR_SET * LINEAR_LINES(s.bits);
 }
 
 /* ---- 4-bit codes: 8-bit products
@@ -127,6 +185,69 @@ linear_dot4(const Linear s, const int mt, const int sets, const uint8_t *w, cons
 	}
 	if (sets % 4)
 		linear_sets4(s, mt, sets % 4, w, hi, lo, sum);
+}
+
+/* ---- 2, 3, 5, 6 bits: 8-bit products, a slot at a time --------------------------------------- */
+
+/* sum[v] += sums of products over slots [first, end) of one line set; they fit 16 bits. */
+LATHE_INLINE void
+linear_slots_of(const Linear s, const int mt, const int first, const int end, const uint8_t *w,
+		const int8_t *hi, const int8_t *lo, __m256i *sum)
+{
+	const int vectors = s.planes * mt;
+	__m256i t[LINEAR_TOKENS];
+
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++)
+		t[v] = _mm256_setzero_si256();
+	LATHE_UNROLL(8)
+	for (int j = first; j < end; j++) {
+		const __m256i x = linear_slot_codes(s, w, j);
+
+		LATHE_UNROLL(8)
+		for (int v = 0; v < vectors; v++) {
+			const __m256i a = linear_codes(s, mt, hi, lo, j, v);
+
+			t[v] = _mm256_add_epi16(t[v], _mm256_maddubs_epi16(x, a));
+		}
+	}
+	LATHE_UNROLL(8)
+	for (int v = 0; v < vectors; v++) {
+		t[v] = _mm256_madd_epi16(t[v], _mm256_set1_epi16(1));
+		sum[v] = _mm256_add_epi32(sum[v], t[v]);
+	}
+}
+
+/* One line set, of which n slots count. */
+LATHE_INLINE void
+linear_set_slots(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
+		 const int8_t *lo, __m256i *sum)
+{
+	/* A 16-bit lane takes 2 * 63 * 128 a product and 2 of them, 2 * 31 * 128 and 4, or 8. */
+	const int most = s.bits == 6 ? 2 : s.bits == 5 ? 4 : 8;
+
+	LATHE_UNROLL(4)
+	for (int j = 0; j < n; j += most)
+		linear_slots_of(s, mt, j, n - j < most ? n : j + most, w, hi, lo, sum);
+}
+
+/* Any number of slots of one quarter. */
+LATHE_INLINE void
+linear_dot_slots(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
+		 const int8_t *lo, __m256i *sum)
+{
+	const int slots = LINEAR_SLOTS(s.bits);
+
+	LATHE_UNROLL(1)
+	for (int i = 0; i < n / slots; i++) {
+		linear_set_slots(s, mt, slots, w, hi, lo, sum);
+		w += linear_set(s);
+		hi += 4 * slots * mt;
+		if (s.planes == 2)
+			lo += 4 * slots * mt;
+	}
+	if (n % slots)
+		linear_set_slots(s, mt, n % slots, w, hi, lo, sum);
 }
 
 /* ---- 8-bit codes: 16-bit products --------------------------------------------------------- */
@@ -272,9 +393,20 @@ linear_merge_quarter(const Linear s, const int mt, const int joins, const Act *a
 	}
 }
 
-/* Units of 4-bit codes that the first cache level holds for four passes: a quarter at a time. */
+/* Sums of products of quarter q over so many slots, all bits but 8. */
 LATHE_INLINE void
-linear_unit_short(const Linear s, const int mt, const int sets, const uint8_t *w, const Act *a,
+linear_dot(const Linear s, const int mt, const int slots, const uint8_t *w, const int q,
+	   const int8_t *hi, const int8_t *lo, __m256i *sum)
+{
+	if (s.bits == 4)
+		linear_dot4(s, mt, (slots + 1) / 2, w + 32 * q, hi, lo, sum);
+	else
+		linear_dot_slots(s, mt, slots, w + linear_at(s, q), hi, lo, sum);
+}
+
+/* Units of `slots` slots that the first cache level holds for four passes: a quarter at a time. */
+LATHE_INLINE void
+linear_unit_short(const Linear s, const int mt, const int slots, const uint8_t *w, const Act *a,
 		  ptrdiff_t at, const int8_t *hi, const int8_t *lo, const uint8_t *scales,
 		  float *acc)
 {
@@ -283,51 +415,51 @@ linear_unit_short(const Linear s, const int mt, const int sets, const uint8_t *w
 	LATHE_UNROLL(1)
 	for (int q = 0; q < LINEAR_QUARTERS; q++) {
 		linear_start(s, mt, 0, a, at, sum);
-		linear_dot4(s, mt, sets, w + 32 * q, hi, lo, sum);
+		linear_dot(s, mt, slots, w, q, hi, lo, sum);
 		linear_merge_quarter(s, mt, 0, a, at, scales, q, sum, acc);
 	}
 }
 
 LATHE_INLINE void
-linear_stretch(const Linear s, const int mt, const int joins, const int sets, const uint8_t *w,
+linear_stretch(const Linear s, const int mt, const int joins, const int slots, const uint8_t *w,
 	       const int8_t *hi, const int8_t *lo, __m256i (*sum)[LINEAR_TOKENS])
 {
 	if (s.bits == 8) {
-		linear_stretch8(s, mt, joins, sets, w, hi, lo, sum);
+		linear_stretch8(s, mt, joins, slots, w, hi, lo, sum);
 		return;
 	}
 	LATHE_UNROLL(1)
 	for (int q = 0; q < LINEAR_QUARTERS; q++)
-		linear_dot4(s, mt, sets, w + 32 * q, hi, lo, sum[q]);
+		linear_dot(s, mt, slots, w, q, hi, lo, sum[q]);
 }
 
 LATHE_INLINE void
 linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		int k, int unit, const uint8_t *scales, float *acc)
 {
-	const int sets = linear_sets(s, width), joins = linear_joins(s, width);
-	const int step = LINEAR_STRETCH * (32 / s.bits) * mt;
+	const int slots = (width + 3) / 4, joins = linear_joins(s, width);
+	const int stretch = LINEAR_STRETCH * LINEAR_SLOTS(s.bits), step = 4 * stretch * mt;
 	const ptrdiff_t at = (ptrdiff_t)unit * mt;
 	const int8_t *hi = a->hi + (ptrdiff_t)k * mt;
 	const int8_t *lo = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : hi;
 	__m256i sum[LINEAR_QUARTERS][LINEAR_TOKENS];
 
-	if (s.bits == 4 && sets <= LINEAR_STRETCH) {
-		linear_unit_short(s, mt, sets, w, a, at, hi, lo, scales, acc);
+	if (s.bits != 8 && slots <= stretch) {
+		linear_unit_short(s, mt, slots, w, a, at, hi, lo, scales, acc);
 		return;
 	}
 	for (int q = 0; q < LINEAR_QUARTERS; q++)
 		linear_start(s, mt, joins, a, at, sum[q]);
 	LATHE_UNROLL(1)
-	for (int i = 0; i < sets / LINEAR_STRETCH; i++) {
-		linear_stretch(s, mt, joins, LINEAR_STRETCH, w, hi, lo, sum);
-		w += LINEAR_SET * LINEAR_STRETCH;
+	for (int i = 0; i < slots / stretch; i++) {
+		linear_stretch(s, mt, joins, stretch, w, hi, lo, sum);
+		w += linear_set(s) * LINEAR_STRETCH;
 		hi += step;
 		if (s.planes == 2)
 			lo += step;
 	}
-	if (sets % LINEAR_STRETCH)
-		linear_stretch(s, mt, joins, sets % LINEAR_STRETCH, w, hi, lo, sum);
+	if (slots % stretch)
+		linear_stretch(s, mt, joins, slots % stretch, w, hi, lo, sum);
 	LATHE_UNROLL(1)
 	for (int q = 0; q < LINEAR_QUARTERS; q++)
 		linear_merge_quarter(s, mt, joins, a, at, scales, q, sum[q], acc);
@@ -335,12 +467,12 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 
 /* ---- float activations -------------------------------------------------------------------- */
 
-/* (float)(u - z) of the codes that begin at bit `shift` of each dword. */
+/* (float)(u - z) of column i (below 4) of the codes of a slot. */
 LATHE_INLINE __m256
-linear_code_f32(const Linear s, __m256i x, const int shift)
+linear_code_f32(const Linear s, __m256i x, const int i)
 {
 	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
-	__m256i u = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift));
+	__m256i u = _mm256_srlv_epi32(x, _mm256_set1_epi32(8 * i));
 
 	u = _mm256_and_si256(u, _mm256_set1_epi32((1 << s.bits) - 1));
 	if (offset)
@@ -348,11 +480,32 @@ linear_code_f32(const Linear s, __m256i x, const int shift)
 	return _mm256_cvtepi32_ps(u);
 }
 
+/* Slot j of the set at w times mt tokens whose values lie at x. */
+LATHE_INLINE void
+linear_slot_float(const Linear s, const int mt, const uint8_t *w, const int j, const float *x,
+		  __m256 (*p)[LINEAR_QUARTERS])
+{
+	LATHE_UNROLL(4)
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		const __m256i u = linear_slot_codes(s, w + linear_at(s, q), j);
+
+		LATHE_UNROLL(4)
+		for (int i = 0; i < 4; i++) {
+			const __m256 c = linear_code_f32(s, u, i);
+
+			LATHE_UNROLL(8)
+			for (int m = 0; m < mt; m++)
+				p[m][q] =
+					_mm256_fmadd_ps(c, _mm256_set1_ps(x[i * mt + m]), p[m][q]);
+		}
+	}
+}
+
 LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		  int k, int unit, const uint8_t *scales, float *acc)
 {
-	const int sets = linear_sets(s, width), slots = 8 / s.bits;
+	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
 	const uint8_t *minima = scales + s.scale_bits * 4;
 	const float *x = a->x + (ptrdiff_t)k * mt;
 	__m256 p[LINEAR_TOKENS][LINEAR_QUARTERS];
@@ -363,22 +516,15 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 		for (int q = 0; q < LINEAR_QUARTERS; q++)
 			p[m][q] = _mm256_setzero_ps();
 	}
-	for (int i = 0; i < sets; i++, w += LINEAR_SET) {
+	LATHE_UNROLL(1)
+	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
 		LATHE_UNROLL(8)
-		for (int column = 0; column < 4 * slots; column++, x += mt) {
-			const int shift = 8 * (column % 4) + column / 4 * 4;
-
-			LATHE_UNROLL(4)
-			for (int q = 0; q < LINEAR_QUARTERS; q++) {
-				const __m256 c =
-					linear_code_f32(s, linear_quarter(w + 32 * q), shift);
-
-				LATHE_UNROLL(8)
-				for (int m = 0; m < mt; m++)
-					p[m][q] = _mm256_fmadd_ps(c, _mm256_set1_ps(x[m]), p[m][q]);
-			}
-		}
+		for (int j = 0; j < slots; j++, x += 4 * mt)
+			linear_slot_float(s, mt, w, j, x, p);
 	}
+	LATHE_UNROLL(8)
+	for (int j = 0; j < n % slots; j++, x += 4 * mt)
+		linear_slot_float(s, mt, w, j, x, p);
 	LATHE_UNROLL(4)
 	for (int q = 0; q < LINEAR_QUARTERS; q++) {
 		const __m256 e = linear_scales(s, scales, q);
@@ -442,7 +588,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
 		}

@@ -42,6 +42,42 @@ linear_mask(__m512i x, const int mask)
 	return _mm512_and_si512(x, _mm512_set1_epi8((char)mask));
 }
 
+/* Bits [from, from + 8) of each byte of the line at w, as far as the mask lets them. */
+LATHE_INLINE __m512i
+linear_bits(const uint8_t *w, const int from, const int mask)
+{
+	return linear_mask(_mm512_srlv_epi32(linear_line(w), _mm512_set1_epi32(from)), mask);
+}
+
+/* The codes of slot j, 16 rows; w: their half of the set. */
+LATHE_INLINE __m512i
+linear_codes(const Linear s, const uint8_t *w, const int j)
+{
+	__m512i x;
+
+	switch (s.bits) {
+	case 2:
+		return linear_bits(w, 2 * j, 3);
+	case 3:
+		if (j < 6)
+			return linear_bits(w + j / 2 * 64, j == 5 ? 5 : j % 2 * 3, 7);
+		return _mm512_or_si512(linear_bits(w + (j - 6) * 64, 5, 6),
+				       linear_bits(w + 128, 10 - j, 1));
+	case 4:
+		return linear_bits(w, 4 * j, 15);
+	case 5:
+		x = _mm512_sllv_epi32(linear_bits(w + 256, j, 1), _mm512_set1_epi32(4));
+		return _mm512_or_si512(linear_bits(w + j / 2 * 64, j % 2 * 4, 15), x);
+	case 6:
+		if (j < 3)
+			return linear_bits(w + j * 64, 0, 63);
+		x = _mm512_or_si512(linear_bits(w, 2, 48), linear_bits(w + 64, 4, 12));
+		return _mm512_or_si512(x, linear_bits(w + 128, 6, 3));
+	default:
+		return linear_line(w);
+	}
+}
+
 /* Scales or minima of rows 16 h .. 16 h + 15 from the line at w. */
 LATHE_INLINE __m512
 linear_scales(const Linear s, const uint8_t *w, const int h)
@@ -62,9 +98,16 @@ linear_header(const Linear s)
 LATHE_INLINE ptrdiff_t
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 32 / s.bits;
+	const int columns = 4 * LINEAR_SLOTS(s.bits);
 
 	return (width + columns - 1) / columns;
+}
+
+/* Bytes of a line set. */
+LATHE_INLINE int
+linear_set(const Linear s)
+{
+	return LINEAR_SET * LINEAR_LINES(s.bits);
 }
 
 /* Start of a sum of (u - z) c over a unit: -z * (sum of c). */
@@ -206,6 +249,48 @@ linear_dot8(const Linear s, const int sets, const uint8_t *w, const int8_t *c, c
 	lo[1] = _mm512_add_epi32(l1, l3);
 }
 
+/* One slot of 32 rows, x and y, into the sums of one parity of slots. */
+LATHE_INLINE void
+linear_slot_one(const Linear s, const uint8_t *w, const int j, const int8_t *c, const int8_t *d,
+		__m512i *hi, __m512i *lo)
+{
+	const __m512i x = linear_codes(s, w, j);
+	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j);
+
+	hi[0] = _mm512_dpbusd_epi32(hi[0], x, linear_slot(c));
+	hi[1] = _mm512_dpbusd_epi32(hi[1], y, linear_slot(c));
+	if (s.planes == 2) {
+		lo[0] = _mm512_dpbusd_epi32(lo[0], x, linear_slot(d));
+		lo[1] = _mm512_dpbusd_epi32(lo[1], y, linear_slot(d));
+	}
+}
+
+/* The same of codes of any bits over n slots, two chains a plane and half. */
+LATHE_INLINE void
+linear_dot_slots(const Linear s, const int n, const uint8_t *w, const int8_t *c, const int8_t *d,
+		 __m512i *hi, __m512i *lo)
+{
+	const int slots = LINEAR_SLOTS(s.bits);
+	__m512i h[2][2], l[2][2];
+
+	h[0][0] = hi[0], h[0][1] = hi[1], l[0][0] = lo[0], l[0][1] = lo[1];
+	h[1][0] = h[1][1] = l[1][0] = l[1][1] = _mm512_setzero_si512();
+	LATHE_UNROLL(1)
+	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
+		LATHE_UNROLL(8)
+		for (int j = 0; j < slots; j++, c += 4, d += 4)
+			linear_slot_one(s, w, j, c, d, h[j % 2], l[j % 2]);
+	}
+	LATHE_UNROLL(8)
+	for (int j = 0; j < n % slots; j++, c += 4, d += 4)
+		linear_slot_one(s, w, j, c, d, h[j % 2], l[j % 2]);
+	LATHE_UNROLL(2)
+	for (int i = 0; i < 2; i++) {
+		hi[i] = _mm512_add_epi32(h[0][i], h[1][i]);
+		lo[i] = _mm512_add_epi32(l[0][i], l[1][i]);
+	}
+}
+
 /* One unit of `width` columns from k on, one token: adds it to acc[2]. */
 LATHE_INLINE void
 linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
@@ -225,8 +310,10 @@ linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a,
 	}
 	if (s.bits == 4)
 		linear_dot4(s, sets, w, c, d, hi, lo);
-	else
+	else if (s.bits == 8)
 		linear_dot8(s, sets, w, c, d, hi, lo);
+	else
+		linear_dot_slots(s, (width + 3) / 4, w, c, d, hi, lo);
 	LATHE_UNROLL(2)
 	for (int h = 0; h < 2; h++) {
 		if (joins)
@@ -252,11 +339,33 @@ linear_slot_tile(const int mt, __m512i x, __m512i y, const int8_t *c, __m512i (*
 	}
 }
 
-/* Sums of products of one plane, whose codes lie at c, over `sets` line sets. */
+/* The first n slots of the set at w. */
 LATHE_INLINE void
-linear_plane_tile(const Linear s, const int mt, const int sets, const uint8_t *w, const int8_t *c,
+linear_set_tile(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *c,
+		__m512i (*sum)[2])
+{
+	LATHE_UNROLL(8)
+	for (int j = 0; j < n; j++, c += 4 * mt)
+		linear_slot_tile(mt, linear_codes(s, w, j),
+				 linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j), c, sum);
+}
+
+/* Sums of products of one plane, whose codes lie at c, over `width` columns. */
+LATHE_INLINE void
+linear_plane_tile(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
 		  __m512i (*sum)[2])
 {
+	const int sets = (int)linear_sets(s, width), slots = LINEAR_SLOTS(s.bits);
+
+	if (s.bits != 4 && s.bits != 8) {
+		const int n = (width + 3) / 4;
+
+		LATHE_UNROLL(1)
+		for (int i = 0; i < n / slots; i++, w += linear_set(s), c += 4 * slots * mt)
+			linear_set_tile(s, mt, slots, w, c, sum);
+		linear_set_tile(s, mt, n % slots, w, c, sum);
+		return;
+	}
 	LATHE_UNROLL(4)
 	for (int i = 0; i < sets; i++) {
 		__m512i x = linear_line(w), y = linear_line(w + 64);
@@ -286,7 +395,7 @@ LATHE_INLINE void
 linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		 int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
 {
-	const int sets = (int)linear_sets(s, width), joins = linear_joins(s, width);
+	const int joins = linear_joins(s, width);
 	const ptrdiff_t at = (ptrdiff_t)unit * mt, code = (ptrdiff_t)k * mt;
 	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
 
@@ -294,7 +403,7 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 	for (int m = 0; m < mt; m++)
 		lo[m][0] = lo[m][1] = _mm512_setzero_si512();
 	linear_start_tile(s, mt, a->sum_hi + at, hi);
-	linear_plane_tile(s, mt, sets, w, a->hi + code, hi);
+	linear_plane_tile(s, mt, width, w, a->hi + code, hi);
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt && joins; m++) {
 		const __m512i start = linear_start(s, a->sum_lo[at + m]);
@@ -303,10 +412,10 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 		hi[m][1] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][1], 8), start);
 	}
 	if (joins) {
-		linear_plane_tile(s, mt, sets, w, a->lo + code, hi);
+		linear_plane_tile(s, mt, width, w, a->lo + code, hi);
 	} else if (s.planes == 2) {
 		linear_start_tile(s, mt, a->sum_lo + at, lo);
-		linear_plane_tile(s, mt, sets, w, a->lo + code, lo);
+		linear_plane_tile(s, mt, width, w, a->lo + code, lo);
 	}
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
@@ -321,13 +430,12 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 
 /* ---- float activations -------------------------------------------------------------------- */
 
-/* (float)(u - z) of column i (a literal below 4) of a slot; high: its code is bits 4-7 of the byte.
- */
+/* (float)(u - z) of column i (a literal below 4) of the codes of a slot. */
 LATHE_INLINE __m512
-linear_code_f32(const Linear s, __m512i x, const int i, const int high)
+linear_code_f32(const Linear s, __m512i x, const int i)
 {
 	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
-	__m512i u = _mm512_srlv_epi32(x, _mm512_set1_epi32(8 * i + 4 * high));
+	__m512i u = _mm512_srlv_epi32(x, _mm512_set1_epi32(8 * i));
 
 	u = _mm512_and_si512(u, _mm512_set1_epi32((1 << s.bits) - 1));
 	if (offset)
@@ -335,14 +443,17 @@ linear_code_f32(const Linear s, __m512i x, const int i, const int high)
 	return _mm512_cvtepi32_ps(u);
 }
 
-/* Four columns of 32 rows, x and y, times mt tokens whose values lie at v. */
+/* Slot j of the set at w, 32 rows, times mt tokens whose values lie at v. */
 LATHE_INLINE void
-linear_slot_float(const Linear s, const int mt, __m512i x, __m512i y, const int high,
-		  const float *v, __m512 (*p)[2])
+linear_slot_float(const Linear s, const int mt, const uint8_t *w, const int j, const float *v,
+		  __m512 (*p)[2])
 {
+	const __m512i x = linear_codes(s, w, j);
+	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j);
+
 	LATHE_UNROLL(4)
 	for (int i = 0; i < 4; i++) {
-		const __m512 c = linear_code_f32(s, x, i, high), d = linear_code_f32(s, y, i, high);
+		const __m512 c = linear_code_f32(s, x, i), d = linear_code_f32(s, y, i);
 
 		LATHE_UNROLL(8)
 		for (int m = 0; m < mt; m++) {
@@ -358,24 +469,22 @@ LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		  int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
 {
-	const int sets = (int)linear_sets(s, width);
+	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
 	const float *v = a->x + (ptrdiff_t)k * mt;
 	__m512 p[LINEAR_TOKENS][2];
 
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++)
 		p[m][0] = p[m][1] = _mm512_setzero_ps();
-	LATHE_UNROLL(2)
-	for (int i = 0; i < sets; i++, w += LINEAR_SET) {
-		const __m512i x = linear_line(w), y = linear_line(w + 64);
-
-		linear_slot_float(s, mt, x, y, 0, v, p);
-		v += 4 * mt;
-		if (s.bits == 4) {
-			linear_slot_float(s, mt, x, y, 1, v, p);
-			v += 4 * mt;
-		}
+	LATHE_UNROLL(1)
+	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
+		LATHE_UNROLL(8)
+		for (int j = 0; j < slots; j++, v += 4 * mt)
+			linear_slot_float(s, mt, w, j, v, p);
 	}
+	LATHE_UNROLL(8)
+	for (int j = 0; j < n % slots; j++, v += 4 * mt)
+		linear_slot_float(s, mt, w, j, v, p);
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
 		acc[m][0] = _mm512_fmadd_ps(p[m][0], e[0], acc[m][0]);
@@ -449,7 +558,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * LINEAR_SET;
+			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
 		}

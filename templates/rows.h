@@ -153,6 +153,29 @@ packed_float(int bits, const uint8_t *p, int i)
 }
 
 /*
+ * Code `in` of a line set whose first line has the row's dword at p; lines are 64 bytes apart
+ * (layout: targets/pack.h).
+ */
+LATHE_INLINE int
+packed_code(int bits, const uint8_t *p, int in)
+{
+	const int slot = in / 4, top = bits == 3 ? slot - 6 : 0;
+	p += in % 4;
+	if (bits == 8)
+		return p[0];
+	if (bits == 2 || bits == 4)
+		return p[0] >> slot * bits & ((1 << bits) - 1);
+	if (bits == 5)
+		return (p[slot / 2 * 64] >> slot % 2 * 4 & 15) | (p[256] >> slot & 1) << 4;
+	if (bits == 6)
+		return slot < 3 ? p[slot * 64] & 63
+				: (p[0] >> 6) << 4 | (p[64] >> 6) << 2 | p[128] >> 6;
+	if (slot < 6)
+		return p[slot / 2 * 64] >> (slot == 5 ? 5 : slot % 2 * 3) & 7;
+	return (p[top * 64] >> 6) << 1 | (p[128] >> (4 - top) & 1);
+}
+
+/*
  * Row `row` of a packed matrix of k columns (layout: 32-row blocks of groups, each scales, minima,
  * line sets) as floats; y is zero beyond k up to a multiple of 32. group 0 or k: one scale a row.
  */
@@ -170,25 +193,25 @@ embed_row(int is_float, int bits, int scale_bits, int minimum, int group, int k,
 			y[i] = packed_float(bits, p, i * 32 + r);
 		return;
 	}
-	const int width = group ? group : k, set = bits == 4 ? 8 : 4, scales = scale_bits * 4;
+	const int lines = bits == 5 ? 5 : bits % 3 == 0 ? 3 : 1, set = 32 * lines / bits;
+	const int width = group ? group : k, scales = scale_bits * 4, set_bytes = 128 * lines;
 	const size_t head = (size_t)(scales * (minimum ? 2 : 1));
 	const size_t groups = (size_t)LATHE_PAD(k, width) / (size_t)width;
 	const size_t sets = (groups - 1) * (size_t)(LATHE_PAD(width, set) / set) +
 			    (size_t)(LATHE_PAD(k - (int)(groups - 1) * width, set) / set);
-	const uint8_t *p = packed + block * (groups * head + sets * 128);
+	const uint8_t *p = packed + block * (groups * head + sets * (size_t)set_bytes);
 	for (int from = 0; from < k; from += width) {
 		const float s = packed_float(scale_bits, p, r);
 		const float m = minimum ? packed_float(scale_bits, p + scales, r) : 0.0f;
 		const int end = from + width < k ? from + width : k;
-		const uint8_t *line = p + head + (r >> 4) * 64 + (r & 15) * 4;
+		const uint8_t *line = p + head + (r >> 4) * 64 * lines + (r & 15) * 4;
 		for (int i = from; i < end; i++) {
-			int in = (i - from) % set, code = line[(i - from) / set * 128 + in % 4];
-			if (bits == 4)
-				code = in < 4 ? code & 15 : code >> 4;
+			const uint8_t *in_set = line + (ptrdiff_t)((i - from) / set) * set_bytes;
+			const int code = packed_code(bits, in_set, (i - from) % set);
 			y[i] = minimum ? s_fma((float)code, s, m)
 				       : (float)(code - (1 << (bits - 1))) * s;
 		}
-		p += head + (size_t)(LATHE_PAD(end - from, set) / set) * 128;
+		p += head + (size_t)(LATHE_PAD(end - from, set) / set) * (size_t)set_bytes;
 	}
 }
 

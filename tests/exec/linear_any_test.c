@@ -39,6 +39,7 @@ random_spec(uint64_t *r)
 {
 	static const int ks[] = {16,  44,  64,	96,  128, 160,	172,
 				 256, 320, 576, 768, 960, 1536, 4864};
+	static const int bits[] = {8, 6, 5, 4, 3, 2};
 	static const int groups[] = {32, 32, 64, 96, 128, 256, 0, 0};
 	Linear s = {.k = pick(r, ks, below(r, 8) ? 11 : 14), .split = 1};
 	int unit;
@@ -48,7 +49,7 @@ random_spec(uint64_t *r)
 		s.bits = below(r, 2) ? 16 : 32;
 		unit = 32;
 	} else {
-		s.bits = below(r, 2) ? 8 : 4;
+		s.bits = pick(r, bits, 6);
 		s.scale_bits = below(r, 2) ? 16 : 32;
 		s.minimum = below(r, 2);
 		s.group = pick(r, groups, 8);

@@ -325,12 +325,56 @@ put_number(uint8_t *at, float v, int bits)
 	return at + bits / 8;
 }
 
+/* Bytes of a line set, and where code `in` of it has its bits: byte and bit of the row's dwords. */
+static inline int
+set_lines(int bits)
+{
+	return bits == 5 ? 5 : bits == 3 || bits == 6 ? 3 : 1;
+}
+
+static inline void
+place_bit(int bits, int slot, int bit, int *line, int *at)
+{
+	static const int three[8][3][2] = {
+		{{0, 0}, {0, 1}, {0, 2}}, {{0, 3}, {0, 4}, {0, 5}}, {{1, 0}, {1, 1}, {1, 2}},
+		{{1, 3}, {1, 4}, {1, 5}}, {{2, 0}, {2, 1}, {2, 2}}, {{2, 5}, {2, 6}, {2, 7}},
+		{{2, 4}, {0, 6}, {0, 7}}, {{2, 3}, {1, 6}, {1, 7}},
+	};
+
+	*line = 0;
+	*at = slot * bits + bit;
+	if (bits == 3) {
+		*line = three[slot][bit][0];
+		*at = three[slot][bit][1];
+	} else if (bits == 5) {
+		*line = bit == 4 ? 4 : slot / 2;
+		*at = bit == 4 ? slot : slot % 2 * 4 + bit;
+	} else if (bits == 6) {
+		*line = slot < 3 ? slot : 2 - bit / 2;
+		*at = slot < 3 ? bit : 6 + bit % 2;
+	}
+}
+
+static inline void
+put_code(uint8_t *set, int bits, size_t row, int in, int code)
+{
+	size_t lines = (size_t)set_lines(bits);
+
+	for (int bit = 0; bit < bits; bit++) {
+		int line, at;
+
+		place_bit(bits, in / 4, bit, &line, &at);
+		set[row / 16 * 64 * lines + (size_t)line * 64 + row % 16 * 4 + (size_t)(in % 4)] |=
+			(uint8_t)((code >> bit & 1) << at);
+	}
+}
+
 static inline uint8_t *
 pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 {
 	const Linear s = c->s;
 	int first = g * s.group, end = first + s.group < s.k ? first + s.group : s.k;
-	int set = 32 / s.bits;
+	int set = 32 * set_lines(s.bits) / s.bits;
 
 	for (size_t r = 0; r < ROWS; r++)
 		at = put_number(at, c->scales[(row0 + r) * (size_t)c->groups + (size_t)g],
@@ -338,16 +382,11 @@ pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 	for (size_t r = 0; r < ROWS && s.minimum; r++)
 		at = put_number(at, c->minima[(row0 + r) * (size_t)c->groups + (size_t)g],
 				s.scale_bits);
-	for (int k = first; k < end; k += set)
+	for (int k = first; k < end; k += set, at += 128 * set_lines(s.bits))
 		for (size_t r = 0; r < ROWS; r++)
-			for (int i = 0; i < 4; i++) {
-				const uint8_t *u = c->codes + (row0 + r) * (size_t)s.k;
-				int v = k + i < end ? u[k + i] : 0;
-
-				if (s.bits == 4 && k + 4 + i < end)
-					v |= u[k + 4 + i] << 4;
-				*at++ = (uint8_t)v;
-			}
+			for (int i = 0; i < set && k + i < end; i++)
+				put_code(at, s.bits, r, i,
+					 c->codes[(row0 + r) * (size_t)s.k + (size_t)(k + i)]);
 	return at;
 }
 

@@ -351,25 +351,64 @@ put_float(int bits, uint8_t *p, size_t i, float f)
 		memcpy(p + 4 * i, &f, 4);
 }
 
-/* Where code (r, k) of an int matrix is, from the text of targets/pack.h; returns the shift. */
+static size_t
+code_lines(int bits)
+{
+	return bits == 5 ? 5 : bits == 3 || bits == 6 ? 3 : 1;
+}
+
+/*
+ * Where the dword of row r is that has code (r, k) of an int matrix, from the text of
+ * targets/pack.h; returns the slot.
+ */
 static int
 code_place(EmbedCase c, int r, int k, size_t *byte, size_t *head)
 {
-	int group = c.group ? c.group : c.k, set = c.bits == 4 ? 8 : 4;
+	const size_t lines = code_lines(c.bits);
+	int group = c.group ? c.group : c.k, set = (int)(32 * lines) / c.bits, slot = 0;
 	size_t numbers = (size_t)(32 * c.scale_bits / 8 * (1 + c.minimum)), block = 0, at = 0;
 	for (int from = 0; from < c.k; from += group) {
 		int width = c.k - from < group ? c.k - from : group;
 		if (k >= from && k < from + width) {
 			int in = k - from;
 			*head = block;
-			at = block + numbers + (size_t)(in / set) * 128 +
-			     (size_t)(r % 32 / 16) * 64 + (size_t)(r % 16) * 4 + (size_t)(in % 4);
+			slot = in % set / 4;
+			at = block + numbers + (size_t)(in / set) * 128 * lines +
+			     (size_t)(r % 32 / 16) * 64 * lines + (size_t)(r % 16) * 4 +
+			     (size_t)(in % 4);
 		}
-		block += numbers + (size_t)((width + set - 1) / set) * 128;
+		block += numbers + (size_t)((width + set - 1) / set) * 128 * lines;
 	}
 	*byte = at + (size_t)(r / 32) * block;
 	*head += (size_t)(r / 32) * block;
-	return c.bits == 4 && (k % group) % 8 >= 4 ? 4 : 0;
+	return slot;
+}
+
+/* Puts the code of slot j into the bytes of the lines, 64 bytes apart. */
+static void
+put_code(uint8_t *p, int bits, int j, uint32_t code)
+{
+	uint32_t line[5] = {0};
+	switch (bits) {
+	case 3:
+		if (j < 6)
+			line[j / 2] = code << (j == 5 ? 5 : j % 2 * 3);
+		else
+			line[j - 6] = code >> 1 << 6, line[2] = (code & 1) << (10 - j);
+		break;
+	case 5:
+		line[j / 2] = (code & 15) << j % 2 * 4;
+		line[4] = code >> 4 << j;
+		break;
+	case 6:
+		for (int i = 0; i < 3; i++)
+			line[i] = j == 3 ? (code >> (4 - 2 * i) & 3) << 6 : i == j ? code : 0;
+		break;
+	default:
+		line[0] = code << j * bits;
+	}
+	for (size_t i = 0; i < code_lines(bits); i++)
+		p[64 * i] = (uint8_t)(p[64 * i] | line[i]);
 }
 
 static void
@@ -399,9 +438,9 @@ embed(void **state)
 					continue;
 				}
 				size_t byte = 0, head = 0;
-				int shift = code_place(c, r, k, &byte, &head);
+				int slot = code_place(c, r, k, &byte, &head);
 				uint32_t code = draw(&seed) >> (32 - c.bits);
-				packed[byte] = (uint8_t)(packed[byte] | code << shift);
+				put_code(packed + byte, c.bits, slot, code);
 				if (k % group == 0) {
 					scale = f16_to_f32(f32_to_f16(draw_value(&seed) * 0.01f));
 					minimum = f16_to_f32(f32_to_f16(draw_value(&seed)));

@@ -151,7 +151,7 @@ def options():
 
 
 def quantize():
-    rules = ("", "head", "=bits:4", "head=", "head=bits", "head=bits:", "head=bits:5", "head=bits:x",
+    rules = ("", "head", "=bits:4", "head=", "head=bits", "head=bits:", "head=bits:7", "head=bits:x",
              "head=bits:4,", "head=bits:4,,group:32", "head=group:32", "head=bits:4,group:48",
              "head=bits:4,group:0", "head=bits:4,group:-32", "head=bits:4,group:all",
              "head=bits:4,group:99999999999999999999", "head=bits:4,scale:f64", "head=bits:4,gruop:32",

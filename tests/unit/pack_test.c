@@ -54,14 +54,41 @@ number_at(const uint8_t *p, int bits)
 	return f;
 }
 
+static uint32_t
+set_lines(int bits)
+{
+	return bits == 5 ? 5 : bits == 3 || bits == 6 ? 3 : 1;
+}
+
 /* Byte i of the dword of row r in the set, slot j: as pack.h says. */
 static int
 code_at(const uint8_t *set, uint32_t r, uint32_t column, int bits)
 {
-	uint32_t slot = column / 4, i = column % 4;
-	int byte = set[(r / 16) * 64 + (r % 16) * 4 + i];
+	uint32_t j = column / 4, lines = set_lines(bits);
+	const uint8_t *a = set + (r / 16) * 64 * lines + (r % 16) * 4 + column % 4;
+	const uint8_t *b = a + 64, *c = a + 128, *e = a + 256;
+	const uint8_t *own = a + (uint64_t)64 * (j / 2);
 
-	return bits == 8 ? byte : slot ? byte >> 4 : byte & 15;
+	switch (bits) {
+	case 8:
+		return *a;
+	case 6:
+		if (j < 3)
+			return a[(uint64_t)64 * j] % 64;
+		return (*a >> 6) * 16 + (*b >> 6) * 4 + (*c >> 6);
+	case 5:
+		return (j % 2 ? *own >> 4 : *own & 15) + (*e & 1 << j ? 16 : 0);
+	case 4:
+		return j ? *a >> 4 : *a & 15;
+	case 3:
+		if (j == 5)
+			return *c >> 5;
+		if (j < 5)
+			return (j % 2 ? *own >> 3 : *own) & 7;
+		return j == 6 ? (*a >> 6) * 2 + (*c >> 4 & 1) : (*b >> 6) * 2 + (*c >> 3 & 1);
+	default:
+		return *a >> 2 * j & 3;
+	}
 }
 
 static void
@@ -83,11 +110,13 @@ check_int_row(const uint8_t *block, Format f, uint32_t columns, uint32_t r, cons
 		}
 		for (uint32_t k = 0; k < width || k % set_columns; k++) {
 			int want = w && k < width ? w->codes[first + k] : 0;
-			const uint8_t *set = block + (uint64_t)(k / set_columns) * 128;
+			const uint8_t *set =
+				block + (uint64_t)(k / set_columns) * 128 * set_lines(f.bits);
 
 			assert_int_equal(code_at(set, r, k % set_columns, f.bits), want);
 		}
-		block += (uint64_t)((width + set_columns - 1) / set_columns) * 128;
+		block += (uint64_t)((width + set_columns - 1) / set_columns) * 128 *
+			 set_lines(f.bits);
 	}
 }
 
@@ -140,6 +169,10 @@ test_formats(void **state)
 		{NUMBER_INT, 4, 16, true, 32},	    {NUMBER_INT, 4, 32, false, 64},
 		{NUMBER_INT, 8, 16, false, 32},	    {NUMBER_INT, 8, 32, true, 64},
 		{NUMBER_INT, 4, 16, false, 0},	    {NUMBER_INT, 8, 16, false, 0},
+		{NUMBER_INT, 2, 16, false, 64},	    {NUMBER_INT, 2, 32, true, 0},
+		{NUMBER_INT, 3, 16, false, 64},	    {NUMBER_INT, 3, 32, true, 0},
+		{NUMBER_INT, 5, 16, true, 32},	    {NUMBER_INT, 5, 32, false, 0},
+		{NUMBER_INT, 6, 16, true, 64},	    {NUMBER_INT, 6, 32, false, 0},
 		{.kind = NUMBER_FLOAT, .bits = 32}, {.kind = NUMBER_FLOAT, .bits = 16},
 	};
 	static const uint32_t columns[] = {64, 172, 44, 5};
@@ -162,6 +195,11 @@ test_bytes(void **state)
 	assert_int_equal(pack_block_bytes(q8_0, 576), 18 * (64 + 8 * 128));
 	/* 64 + 64 + 44: the last group has six sets */
 	assert_int_equal(pack_block_bytes(g64, 172), 2 * (64 + 8 * 128) + 64 + 6 * 128);
+	/* six line sets, the last not full, of three lines a half; sets of 16 columns */
+	assert_int_equal(pack_block_bytes((Format){NUMBER_INT, 3, 16, false, 0}, 172),
+			 64 + 6 * 3 * 128);
+	assert_int_equal(pack_block_bytes((Format){NUMBER_INT, 2, 16, false, 64}, 576),
+			 9 * (64 + 4 * 128));
 	assert_int_equal(pack_block_bytes(FORMAT_F16, 172), 172 * 64);
 	assert_int_equal(pack_bytes(q8_0, 49152, 576), 1536ull * 18 * (64 + 8 * 128));
 }
