@@ -8,6 +8,10 @@ static const struct {
 	const char *name;
 	Format format;
 } activation_formats[] = {
+	{"4:32", {.kind = NUMBER_INT, .bits = 4, .scale_bits = 32, .group = 32}},
+	{"4:token", {.kind = NUMBER_INT, .bits = 4, .scale_bits = 32}},
+	{"6:32", {.kind = NUMBER_INT, .bits = 6, .scale_bits = 32, .group = 32}},
+	{"6:token", {.kind = NUMBER_INT, .bits = 6, .scale_bits = 32}},
 	{"8:32", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32}},
 	{"8:token", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}},
 	{"16", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32}},
@@ -125,7 +129,7 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		}
 	if (!found) {
 		diag_error(d, (Loc){0}, E_USAGE, "--activations '%s' is not known", activations);
-		diag_hint(d, "8:32, 8:token, 16, 16:32 or f32");
+		diag_hint(d, "4:32, 4:token, 6:32, 6:token, 8:32, 8:token, 16, 16:32 or f32");
 	}
 	found = false;
 	for (size_t i = 0; i < sizeof kv_formats / sizeof *kv_formats; i++)

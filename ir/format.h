@@ -32,7 +32,7 @@ format_is_float(Format f)
 bool format_equal(Format a, Format b);
 /* Weight code offset: 2^(bits-1), or 0 with a minimum or for floats. */
 int format_offset(Format f);
-/* Largest magnitude of an activation code: 7, 127, 32639 for 4, 8, 16 bits (design 7.7). */
+/* Largest magnitude of an activation code: 7, 31, 127, 32639 for 4, 6, 8, 16 bits. */
 int format_qmax(Format f);
 /* Groups in a row of k columns (1 for row scales and floats). */
 int format_groups(Format f, int k);

@@ -104,8 +104,9 @@ check_width(Check *c, int i, uint32_t width, Format format)
 static bool
 is_activation_format(Format f)
 {
-	return f.kind == NUMBER_INT && (f.bits == 4 || f.bits == 8 || f.bits == 16) &&
-	       f.scale_bits == 32 && !f.minimum;
+	return f.kind == NUMBER_INT &&
+	       (f.bits == 4 || f.bits == 6 || f.bits == 8 || f.bits == 16) && f.scale_bits == 32 &&
+	       !f.minimum;
 }
 
 static void

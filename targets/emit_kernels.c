@@ -91,7 +91,7 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 				? arena_printf(t->arena, "a.sum_lo + p.first * %u + p.column",
 					       row.n_sums)
 				: "NULL";
-		text_line(t, "quantize_row(%u, %u, %u, %d, p.width, %s,", v->width, row.planes,
+		text_line(t, "quantize_row(%u, %u, %u, %d, p.width, %s,", v->width, v->format.bits,
 			  v->format.group, sums, x);
 		text_line(t, "\ta.hi + p.first * %u + p.column * 4, %s,", row.padded, lo);
 		text_line(t, "\ta.sum_hi + p.first * %u + p.column, %s,", row.n_sums, sum_lo);

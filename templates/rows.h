@@ -47,11 +47,15 @@ silu_mul_row(int n, const float *a, const float *b, float *y)
 
 /* ---- activations of linears ------------------------------------------------------------------ */
 
+/* The largest code of activations (format_qmax of the compiler). */
+#define LATHE_QMAX(bits) ((float)((bits) == 16 ? 32639 : (1 << ((bits)-1)) - 1))
+
 /* The codes of 16 columns: stored to hi[(i/4)*4*mt + i%4] and lo, and left in h, l for the sums. */
 LATHE_INLINE void
-quantize_16(int planes, int mt, const float *x, float inv, int8_t *hi, int8_t *lo, vi *h, vi *l)
+quantize_16(int bits, int mt, const float *x, float inv, int8_t *hi, int8_t *lo, vi *h, vi *l)
 {
-	vf limit = vf_set1(planes == 2 ? 32639.0f : 127.0f), magic = vf_set1(12582912.0f);
+	const int planes = bits > 8 ? 2 : 1;
+	vf limit = vf_set1(LATHE_QMAX(bits)), magic = vf_set1(12582912.0f);
 	vf t = vf_mul(vf_load(x), vf_set1(inv));
 	t = vf_min(vf_max(t, vf_neg(limit)), limit);
 	vi c = vi_sub(vi_from_bits(vf_add(t, magic)), vi_from_bits(magic));
@@ -81,18 +85,18 @@ absmax_row(int n, const float *x)
 }
 
 /*
- * Quantizes a row to signed codes of 8 (planes 1) or 16 bits (planes 2: code = 256 hi + lo) with a
+ * Quantizes a row to signed codes of 8 bits or less, or of 16 (code = 256 hi + lo), with a
  * scale per act_group columns (0: one for the row) and sums of codes per sum_group columns (n:
  * one). Pointers are at this token's column of a tile of mt tokens: code k at hi[(k/4)*4*mt + k%4],
  * a scale at scale[g*mt], a sum at sum_hi[g*mt]. Codes beyond n are zero up to a multiple of 16.
  * INVARIANT: groups that are not the whole row are multiples of 16, and one of the two kinds of
- * group divides the other; lo and sum_lo are not touched with planes 1.
+ * group divides the other; only 16 bits touch lo and sum_lo.
  */
 LATHE_INLINE void
-quantize_row(int n, int planes, int act_group, int sum_group, int mt, const float *x, int8_t *hi,
+quantize_row(int n, int bits, int act_group, int sum_group, int mt, const float *x, int8_t *hi,
 	     int8_t *lo, int32_t *sum_hi, int32_t *sum_lo, float *scale)
 {
-	const float inv_qmax = planes == 2 ? 1.0f / 32639.0f : 1.0f / 127.0f;
+	const float inv_qmax = 1.0f / LATHE_QMAX(bits);
 	const int group = act_group && act_group < n ? act_group : n;
 	vi h_sum = vi_zero(), l_sum = vi_zero();
 	for (int from = 0; from < n; from += group) {
@@ -105,14 +109,14 @@ quantize_row(int n, int planes, int act_group, int sum_group, int mt, const floa
 		scale[from / group * mt] = s;
 		for (int k = from; k < from + width; k += 16) {
 			vi h, l;
-			quantize_16(planes, mt, x + k, inv, hi + k * mt, lo ? lo + k * mt : lo, &h,
+			quantize_16(bits, mt, x + k, inv, hi + k * mt, lo ? lo + k * mt : lo, &h,
 				    &l);
 			h_sum = vi_add(h_sum, h);
 			l_sum = vi_add(l_sum, l);
 			if ((k + 16) % sum_group && k + 16 < n)
 				continue;
 			sum_hi[k / sum_group * mt] = vi_sum(h_sum);
-			if (planes == 2)
+			if (bits == 16)
 				sum_lo[k / sum_group * mt] = vi_sum(l_sum);
 			h_sum = l_sum = vi_zero();
 		}

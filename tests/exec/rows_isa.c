@@ -65,9 +65,9 @@ isa_quantize(int i, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi, int
 	     float *scale)
 {
 	int at = 0;
-#define QUANTIZE(n, planes, act_group, sum_group, mt) \
-	if (i == at++)                                \
-		quantize_row(n, planes, act_group, sum_group, mt, x, hi, lo, sum_hi, sum_lo, scale);
+#define QUANTIZE(n, bits, act_group, sum_group, mt) \
+	if (i == at++)                              \
+		quantize_row(n, bits, act_group, sum_group, mt, x, hi, lo, sum_hi, sum_lo, scale);
 #include "rows_cases.def"
 }
 

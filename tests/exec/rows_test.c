@@ -17,7 +17,7 @@ typedef struct RowCase {
 	int n;
 } RowCase;
 typedef struct QuantizeCase {
-	int n, planes, act_group, sum_group, mt;
+	int n, bits, act_group, sum_group, mt;
 } QuantizeCase;
 typedef struct TileCase {
 	int n, sum_group, mt;
@@ -37,7 +37,7 @@ static const RowCase row_cases[] = {
 #include "rows_cases.def"
 };
 static const QuantizeCase quantize_cases[] = {
-#define QUANTIZE(n, planes, act_group, sum_group, mt) {n, planes, act_group, sum_group, mt},
+#define QUANTIZE(n, bits, act_group, sum_group, mt) {n, bits, act_group, sum_group, mt},
 #include "rows_cases.def"
 };
 static const TileCase tile_cases[] = {
@@ -122,7 +122,8 @@ static void
 ref_quantize(QuantizeCase c, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi,
 	     int32_t *sum_lo, float *scale)
 {
-	int qmax = c.planes == 2 ? 32639 : 127, group = c.act_group ? c.act_group : c.n;
+	int qmax = c.bits == 16 ? 32639 : (1 << (c.bits - 1)) - 1;
+	int group = c.act_group ? c.act_group : c.n;
 	for (int k = 0; k < pad(c.n, 16); k++)
 		hi[k / 4 * 4 * c.mt + k % 4] = lo[k / 4 * 4 * c.mt + k % 4] = 0;
 	for (int g = 0; g * c.sum_group < c.n; g++)
@@ -134,8 +135,8 @@ ref_quantize(QuantizeCase c, const float *x, int8_t *hi, int8_t *lo, int32_t *su
 		scale[from / group * c.mt] = zero ? 0.0f : s;
 		for (int k = from; k < end; k++) {
 			int code = zero ? 0 : ref_code(x[k], contract_rcp(s), qmax);
-			int low = c.planes == 2 ? ((code + 128) & 255) - 128 : 0;
-			int high = c.planes == 2 ? (code - low) / 256 : code;
+			int low = c.bits == 16 ? ((code + 128) & 255) - 128 : 0;
+			int high = c.bits == 16 ? (code - low) / 256 : code;
 			hi[k / 4 * 4 * c.mt + k % 4] = (int8_t)high;
 			lo[k / 4 * 4 * c.mt + k % 4] = (int8_t)low;
 			sum_hi[k / c.sum_group * c.mt] += high;
@@ -279,8 +280,8 @@ quantize(void **state)
 					int m = c.mt - 1;
 					isa->quantize(
 						i, x, hi[0] + 4 * m,
-						c.planes == 2 ? lo[0] + 4 * m : NULL, sum_hi[0] + m,
-						c.planes == 2 ? sum_lo[0] + m : NULL, scale[0] + m);
+						c.bits == 16 ? lo[0] + 4 * m : NULL, sum_hi[0] + m,
+						c.bits == 16 ? sum_lo[0] + m : NULL, scale[0] + m);
 					ref_quantize(c, x, hi[1] + 4 * m, lo[1] + 4 * m,
 						     sum_hi[1] + m, sum_lo[1] + m, scale[1] + m);
 					same("quantize: hi", isa->name, i, hi[0], hi[1], codes);
@@ -288,7 +289,7 @@ quantize(void **state)
 					     sums * 4);
 					same("quantize: scale", isa->name, i, scale[0], scale[1],
 					     sums * 4);
-					if (c.planes == 2) {
+					if (c.bits == 16) {
 						same("quantize: lo", isa->name, i, lo[0], lo[1],
 						     codes);
 						same("quantize: sum_lo", isa->name, i, sum_lo[0],
