@@ -197,6 +197,15 @@ check_attributes(Check *c, int i)
 	check_heads(c, i);
 }
 
+/* Integer activations are made and summed 16 columns at a time. */
+enum { INTEGER_GROUP = 16 };
+
+static bool
+group_is_odd(uint32_t group, uint32_t columns)
+{
+	return group < columns && group % INTEGER_GROUP;
+}
+
 /* Whether a linear of these formats exists; the contract says what it computes. */
 static void
 check_formats(Check *c, int i, Format weight, Format activation)
@@ -210,6 +219,11 @@ check_formats(Check *c, int i, Format weight, Format activation)
 	else if (activation.group && weight.group && weight.group % activation.group)
 		check_report(c, i, "activation groups of %u do not divide weight groups of %u",
 			     activation.group, weight.group);
+	else if (group_is_odd(weight.group, columns) || group_is_odd(activation.group, columns))
+		check_report(c, i,
+			     "groups of %u columns meet integer activations: multiples of %d do",
+			     group_is_odd(weight.group, columns) ? weight.group : activation.group,
+			     INTEGER_GROUP);
 	else if (columns > INTEGER_COLUMNS_MOST)
 		check_report(c, i, "%u columns of integers, sums are exact up to %d", columns,
 			     INTEGER_COLUMNS_MOST);
