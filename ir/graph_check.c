@@ -197,13 +197,14 @@ check_attributes(Check *c, int i)
 	check_heads(c, i);
 }
 
-/* Integer activations are made and summed 16 columns at a time. */
-enum { INTEGER_GROUP = 16 };
+/* Integer activations are made and summed 16 columns at a time; a group with a scale of its own
+ * holds whole sets of any weights' lines (targets/pack.h), at most 32 columns. */
+enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32 };
 
 static bool
-group_is_odd(uint32_t group, uint32_t columns)
+group_is_odd(uint32_t group, uint32_t columns, uint32_t unit)
 {
-	return group < columns && group % INTEGER_GROUP;
+	return group < columns && group % unit;
 }
 
 /* Whether a linear of these formats exists; the contract says what it computes. */
@@ -219,11 +220,13 @@ check_formats(Check *c, int i, Format weight, Format activation)
 	else if (activation.group && weight.group && weight.group % activation.group)
 		check_report(c, i, "activation groups of %u do not divide weight groups of %u",
 			     activation.group, weight.group);
-	else if (group_is_odd(weight.group, columns) || group_is_odd(activation.group, columns))
+	else if (group_is_odd(weight.group, columns, INTEGER_WEIGHT_GROUP))
 		check_report(c, i,
 			     "groups of %u columns meet integer activations: multiples of %d do",
-			     group_is_odd(weight.group, columns) ? weight.group : activation.group,
-			     INTEGER_GROUP);
+			     weight.group, INTEGER_WEIGHT_GROUP);
+	else if (group_is_odd(activation.group, columns, INTEGER_ACTIVATION_GROUP))
+		check_report(c, i, "activation groups of %u columns: multiples of %d are possible",
+			     activation.group, INTEGER_ACTIVATION_GROUP);
 	else if (columns > INTEGER_COLUMNS_MOST)
 		check_report(c, i, "%u columns of integers, sums are exact up to %d", columns,
 			     INTEGER_COLUMNS_MOST);
