@@ -1,20 +1,30 @@
 #include "format.h"
 
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool
 format_equal(Format a, Format b)
 {
 	return a.kind == b.kind && a.bits == b.bits && a.scale_bits == b.scale_bits &&
-	       a.minimum == b.minimum && a.group == b.group;
+	       a.minimum == b.minimum && a.group == b.group && a.zero == b.zero &&
+	       a.bf16 == b.bf16 && a.ternary == b.ternary && a.trits == b.trits &&
+	       a.per_tensor == b.per_tensor && a.signed_scale == b.signed_scale && a.clip == b.clip;
 }
 
 int
 format_offset(Format f)
 {
-	if (format_is_float(f) || f.minimum)
+	if (format_is_float(f) || f.minimum || f.zero)
 		return 0;
-	return 1 << (f.bits - 1);
+	return f.ternary ? 1 : 1 << (f.bits - 1);
+}
+
+int
+format_top(Format f)
+{
+	return f.ternary ? 2 : (1 << f.bits) - 1;
 }
 
 int
@@ -24,6 +34,18 @@ format_qmax(Format f)
 	if (f.bits == 16)
 		return 32639;
 	return (1 << (f.bits - 1)) - 1;
+}
+
+int
+format_low(Format f)
+{
+	return f.zero && f.bits < 16 ? -(1 << (f.bits - 1)) : -format_qmax(f);
+}
+
+int
+format_high(Format f)
+{
+	return format_qmax(f);
 }
 
 int
@@ -45,6 +67,23 @@ format_group_width(Format f, int k, int g)
 	return left < (int64_t)f.group ? (int)left : (int)f.group;
 }
 
+/* What a format may say behind its scale, in print order. */
+typedef struct Word {
+	const char *text;
+	size_t at; /* of the byte in Format that holds `value` */
+	uint8_t value;
+} Word;
+
+static const Word words[] = {
+	{",min", offsetof(Format, minimum), true},
+	{",zero=integer", offsetof(Format, zero), ZERO_INTEGER},
+	{",zero=real", offsetof(Format, zero), ZERO_REAL},
+	{",ternary", offsetof(Format, ternary), true},
+	{",trits", offsetof(Format, trits), true},
+	{",signed", offsetof(Format, signed_scale), true},
+};
+enum { WORDS = sizeof(words) / sizeof(words[0]) };
+
 void
 format_print(Text *t, Format f)
 {
@@ -54,10 +93,18 @@ format_print(Text *t, Format f)
 	}
 	text_printf(t, "int%u(group=", f.bits);
 	if (f.group == 0)
-		text_printf(t, "row");
+		text_printf(t, f.per_tensor ? "tensor" : "row");
 	else
 		text_printf(t, "%u", f.group);
-	text_printf(t, ",scale=f%u%s)", f.scale_bits, f.minimum ? ",min" : "");
+	text_printf(t, ",scale=%sf%u", f.bf16 ? "b" : "", f.scale_bits);
+	for (int i = 0; i < WORDS; i++)
+		if (((const uint8_t *)&f)[words[i].at] == words[i].value)
+			text_printf(t, "%s", words[i].text);
+	if (f.clip != 0.0f) {
+		text_printf(t, ",clip=");
+		text_float(t, f.clip);
+	}
+	text_printf(t, ")");
 }
 
 /* ---- parsing ------------------------------------------------------------------------------ */
@@ -108,6 +155,25 @@ parse_float_bits(const char **s, uint8_t *bits)
 	return true;
 }
 
+/* `,clip=0.9`, if it is there: a number inside (0, 1). */
+static bool
+parse_clip(const char **s, Format *f)
+{
+	const char *p = *s;
+	char *after;
+
+	if (!parse_word(&p, ",clip="))
+		return true;
+	*s = p;
+	if (*p != '0')
+		return false;
+	f->clip = strtof(p, &after);
+	if (!(f->clip > 0.0f && f->clip < 1.0f))
+		return false;
+	*s = after;
+	return true;
+}
+
 static bool
 parse_int(const char **s, Format *f)
 {
@@ -123,14 +189,22 @@ parse_int(const char **s, Format *f)
 		return false;
 	if (parse_word(s, "row"))
 		f->group = 0;
+	else if (parse_word(s, "tensor"))
+		f->per_tensor = true;
 	else if (parse_number(s, 1, INT32_MAX, &v))
 		f->group = v;
 	else
 		return false;
-	if (!parse_word(s, ",scale=f") || !parse_float_bits(s, &f->scale_bits))
+	if (!parse_word(s, ",scale="))
 		return false;
-	f->minimum = parse_word(s, ",min");
-	return parse_word(s, ")");
+	f->bf16 = parse_word(s, "b");
+	if (!parse_word(s, "f") || !parse_float_bits(s, &f->scale_bits) ||
+	    (f->bf16 && f->scale_bits != 16))
+		return false;
+	for (int i = 0; i < WORDS; i++)
+		if (parse_word(s, words[i].text))
+			((uint8_t *)f)[words[i].at] = words[i].value;
+	return parse_clip(s, f) && parse_word(s, ")");
 }
 
 bool

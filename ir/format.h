@@ -6,10 +6,21 @@
 
 typedef enum NumberKind { NUMBER_FLOAT, NUMBER_INT } NumberKind;
 
+/* Zero points: value = (code - zero) * scale. */
+typedef enum ZeroPoint {
+	ZERO_NONE,    /* symmetric: weights have an offset, activations and caches signed codes */
+	ZERO_INTEGER, /* a whole number of codes. Weights: a code, a byte a group; rows: the range
+			 need not hold 0, so the zero point may lie outside the codes */
+	ZERO_REAL,    /* rows only: any number of codes; the range holds 0. A plan's weights with
+			 real zero points are stored as minima, -zero * scale */
+} ZeroPoint;
+
 /*
- * value = (code - offset) * scale + minimum, per group of `group` columns of one row.
- * FLOAT: bits 32 or 16 and nothing else. INT weights: codes are unsigned in [0, 2^bits).
- * INT activations: codes are signed in [-qmax, qmax] (qmax: format_qmax), symmetric.
+ * value = (code - offset) * scale + minimum, per group of `group` columns of one row; with a zero
+ * point (code - zero) * scale.
+ * FLOAT: bits 32 or 16 and nothing else. INT weights: codes are unsigned in [0, format_top].
+ * INT rows (activations, cache, queries): codes are signed in [format_low, format_high];
+ * asymmetric ones are unsigned codes and zero points shifted by -2^(bits-1).
  */
 typedef struct Format {
 	uint8_t kind;	    /* NumberKind */
@@ -17,7 +28,16 @@ typedef struct Format {
 	uint8_t scale_bits; /* 16: f16, 32: f32; 0 for FLOAT */
 	bool minimum;	    /* a minimum per group, stored like the scale; then offset is 0 */
 	uint32_t group;	    /* columns that share a scale, the last group of a row may be short;
-			       0: one scale a row (activations: per token) */
+			       0: one scale a row (rows: per token; cache: per head of a token) */
+	uint8_t zero;	    /* ZeroPoint; no minimum beside it */
+	bool bf16;	    /* the 16 bits of scales and minima are bf16 */
+	/* Weights only: */
+	bool ternary;	   /* codes 0, 1, 2 with offset 1; bits is 2 */
+	bool trits;	   /* ternary: packed five to a byte, else two bits each */
+	bool per_tensor;   /* the scale is the same in all rows; group is 0 */
+	bool signed_scale; /* rounding gives the scale the sign that uses code 0, the extra one */
+	/* Rows only: */
+	float clip; /* factor of the range that a row's codes span, in (0, 1); 0: none */
 } Format;
 
 #define FORMAT_F32 ((Format){.kind = NUMBER_FLOAT, .bits = 32})
@@ -30,17 +50,26 @@ format_is_float(Format f)
 }
 
 bool format_equal(Format a, Format b);
-/* Weight code offset: 2^(bits-1), or 0 with a minimum or for floats. */
+/* Weight code offset: 1 if ternary, 0 with a minimum or zero points or for floats, else
+ * 2^(bits-1). */
 int format_offset(Format f);
-/* Largest magnitude of an activation code: 7, 31, 127, 32639 for 4, 6, 8, 16 bits. */
+/* Largest weight code: 2, or 2^bits - 1. */
+int format_top(Format f);
+/* Largest magnitude of a symmetric row's code: 7, 31, 127, 32639 for 4, 6, 8, 16 bits. */
 int format_qmax(Format f);
+/* Smallest and largest code of a row: -qmax and qmax; asymmetric -2^(bits-1) and 2^(bits-1) - 1,
+ * of 16 bits again -qmax and qmax. */
+int format_low(Format f);
+int format_high(Format f);
 /* Groups in a row of k columns (1 for row scales and floats). */
 int format_groups(Format f, int k);
 /* Columns of group g of a row of k. */
 int format_group_width(Format f, int k, int g);
 /*
  * Text form, printed and parsed: `f32`, `f16`, `int4(group=32,scale=f16,min)`,
- * `int8(group=row,scale=f16)`; activations `int16(group=row,scale=f32)`.
+ * `int8(group=row,scale=f16)`; activations `int16(group=row,scale=f32)`. In this order behind the
+ * scale where they hold: `min`, `zero=integer`, `zero=real`, `ternary`, `trits`, `signed`,
+ * `clip=0.9`; the scale is `f32`, `f16` or `bf16`, the group `tensor` for one scale in all rows.
  */
 void format_print(Text *t, Format f);
 /* Reads a format at *s and advances it; false leaves *s at the offending byte. */

@@ -30,26 +30,10 @@ typedef struct PlanTransform {
 	Loc loc;
 } PlanTransform;
 
-typedef enum ZeroPoint {
-	ZERO_NONE,    /* symmetric */
-	ZERO_INTEGER, /* a code; activations: the range need not hold 0, `clip` shortens it */
-	ZERO_REAL,    /* a real number of codes; activations: the range holds 0, floor 1e-4 */
-} ZeroPoint;
-
-/*
- * A format and what the plan says beyond it. Weights: all but query_bits and clip; activations:
- * zero and clip; cache: zero and query_bits.
- */
+/* What a plan says of one tensor, row or layer's cache. Weights may have ZERO_REAL here. */
 typedef struct PlanFormat {
 	Format format;
-	uint8_t zero;	    /* ZeroPoint */
-	uint8_t query_bits; /* of the query row that meets integer keys */
-	bool ternary;	    /* codes 0, 1, 2 are -1, 0, 1; format.bits is 2 */
-	bool trits;	    /* ternary: packed five to a byte, else two bits each */
-	bool per_tensor;    /* one scale for the whole tensor; format.group is 0 */
-	bool signed_scale;  /* the scale takes the sign that uses code 0, the extra one */
-	bool bf16;	    /* scales are bf16; format.scale_bits is 16 */
-	float clip;	    /* of an activation's range, in (0, 1]; 1: none */
+	uint8_t query_bits; /* cache: of the query row that meets integer keys */
 	Loc loc;
 } PlanFormat;
 

@@ -112,8 +112,17 @@ dequantize_Q8_0(const uint8_t *src, int n, float *dst)
 }
 
 static const StoredType stored_types[] = {
-#define STORED(name, number, block, bytes, kind, bits, scale_bits, minimum, group, halves, codes) \
-	{#name, block, bytes, {kind, bits, scale_bits, minimum, group}, dequantize_##name, codes},
+#define STORED(name, number, block, bytes, kind_, bits_, scale_, minimum_, group_, halves, codes) \
+	{#name,                                                                                   \
+	 block,                                                                                   \
+	 bytes,                                                                                   \
+	 {.kind = kind_,                                                                          \
+	  .bits = bits_,                                                                          \
+	  .scale_bits = scale_,                                                                   \
+	  .minimum = minimum_,                                                                    \
+	  .group = group_},                                                                       \
+	 dequantize_##name,                                                                       \
+	 codes},
 #include "stored_types.def"
 };
 

@@ -14,7 +14,8 @@ apply_weights(Diag *d, Graph *g, const Plan *p, Role role, uint32_t layer)
 	const PlanFormat *f = &p->weights[role][layer];
 	if (!plan_says(f->loc))
 		return true;
-	if (f->zero || f->ternary || f->per_tensor || f->signed_scale || f->bf16)
+	if (f->format.zero || f->format.ternary || f->format.per_tensor || f->format.signed_scale ||
+	    f->format.bf16)
 		return refused(d, f->loc, "this format of weights");
 	g->formats[role][layer] = f->format;
 	return true;
@@ -30,7 +31,7 @@ apply_activations(Diag *d, Graph *g, const Plan *p)
 			bool read = false;
 			if (!plan_says(f->loc))
 				continue;
-			if (f->zero || (f->clip != 1.0F && !format_is_float(f->format)))
+			if (f->format.zero || f->format.clip != 0)
 				return refused(d, f->loc, "this format of activations");
 			for (int role = 0; role < ROLE_COUNT; role++)
 				if (role_site(role) == s) {

@@ -33,7 +33,7 @@ shape_is(const SafeTensor *t, uint64_t rows, uint64_t columns)
 static uint32_t
 scale_rows(const Coded *c)
 {
-	return c->f->per_tensor ? 1 : c->tensor->rows;
+	return c->f->format.per_tensor ? 1 : c->tensor->rows;
 }
 
 static bool
@@ -52,7 +52,7 @@ check_codes(const Coded *c)
 {
 	const SafeTensor *t = c->parts[CODES];
 	const uint64_t columns = c->tensor->columns;
-	const unsigned top = c->f->ternary ? 2 : (1u << c->f->format.bits) - 1;
+	const unsigned top = c->f->format.ternary ? 2 : (1u << c->f->format.bits) - 1;
 	if (t->type != DTYPE_U8) {
 		diag_error(c->r->d, t->loc, E_PLAN_DATA, "tensor '%s' is %s, U8 is wanted", t->name,
 			   safetensor_describe(c->r->arena, t));
@@ -80,7 +80,7 @@ stored_number(const PlanFormat *f, double x)
 	uint32_t bits;
 	if (f->format.scale_bits == 32)
 		return v;
-	if (!f->bf16)
+	if (!f->format.bf16)
 		return f16_to_f32(f32_to_f16(v));
 	memcpy(&bits, &v, sizeof bits);
 	bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
@@ -97,9 +97,9 @@ number_fault(const Coded *c, int part, double x)
 		return "is NaN or infinite";
 	if (part == SCALES && x == 0)
 		return "is zero";
-	if (part == SCALES && x < 0 && !f->signed_scale)
+	if (part == SCALES && x < 0 && !f->format.signed_scale)
 		return "is negative, and the format has no signed scales";
-	if (part == ZEROS && f->zero == ZERO_INTEGER &&
+	if (part == ZEROS && f->format.zero == ZERO_INTEGER &&
 	    (x != rint(x) || x < 0 || x >= (1 << f->format.bits)))
 		return "is no code";
 	if (part == ZEROS ? (double)(float)x != x : (double)stored_number(f, x) != x)
@@ -139,7 +139,7 @@ parts_fit(const Coded *c)
 {
 	PlanReader *r = c->r;
 	const PlanFormat *f = c->f;
-	const bool wanted[SUFFIXES] = {true, true, f->zero != ZERO_NONE, f->format.minimum};
+	const bool wanted[SUFFIXES] = {true, true, f->format.zero != ZERO_NONE, f->format.minimum};
 	const SafeTensor *any = NULL;
 	for (int i = 0; i < SUFFIXES; i++)
 		any = any ? any : c->parts[i];

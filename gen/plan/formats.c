@@ -47,10 +47,10 @@ float_format(PlanReader *r, const Json *v, uint32_t bits, PlanFormat *f)
 static bool
 zero_point(PlanReader *r, const Json *v, PlanFormat *f)
 {
-	f->zero = ZERO_NONE;
+	f->format.zero = ZERO_NONE;
 	if (says(v, "scheme", "asymmetric"))
-		f->zero = says(v, "zero", "real") ? ZERO_REAL : ZERO_INTEGER;
-	return f->zero != ZERO_NONE ||
+		f->format.zero = says(v, "zero", "real") ? ZERO_REAL : ZERO_INTEGER;
+	return f->format.zero != ZERO_NONE ||
 	       !refuse(r, v, "zero", "only asymmetric formats have a zero point");
 }
 
@@ -63,24 +63,25 @@ weight_format(PlanReader *r, const Json *v, PlanFormat *f)
 	bool ok = true;
 	if (bits >= 16)
 		return float_format(r, v, (uint32_t)bits, f);
-	f->ternary = bits < 2;
-	f->format = (Format){.kind = NUMBER_INT,
-			     .bits = f->ternary ? 2 : (uint8_t)bits,
-			     .scale_bits = says(v, "scale", "f32") ? 32 : 16,
-			     .minimum = says(v, "scheme", "minimum"),
-			     .group = number(v, "group")};
-	f->bf16 = says(v, "scale", "bf16");
-	f->per_tensor = says(v, "group", "tensor");
-	f->trits = says(v, "packing", "trits");
-	f->signed_scale = json_get(v, "signed") && json_get(v, "signed")->boolean;
+	f->format =
+		(Format){.kind = NUMBER_INT,
+			 .bits = bits < 2 ? 2 : (uint8_t)bits,
+			 .scale_bits = says(v, "scale", "f32") ? 32 : 16,
+			 .minimum = says(v, "scheme", "minimum"),
+			 .group = number(v, "group"),
+			 .bf16 = says(v, "scale", "bf16"),
+			 .ternary = bits < 2,
+			 .trits = says(v, "packing", "trits"),
+			 .per_tensor = says(v, "group", "tensor"),
+			 .signed_scale = json_get(v, "signed") && json_get(v, "signed")->boolean};
 	ok = zero_point(r, v, f);
-	if (f->ternary && (f->zero || f->format.minimum))
+	if (f->format.ternary && (f->format.zero || f->format.minimum))
 		ok = !refuse(r, v, "scheme", "1.58 bits are -1, 0 and 1") && ok;
-	if (!f->ternary)
+	if (!f->format.ternary)
 		ok = !refuse(r, v, "packing", "only 1.58 bits have two packings") && ok;
-	if (f->zero || f->format.minimum)
+	if (f->format.zero || f->format.minimum)
 		ok = !refuse(r, v, "signed", "only symmetric formats take signed scales") && ok;
-	if (f->trits && f->format.group % 5) {
+	if (f->format.trits && f->format.group % 5) {
 		diag_error(r->d, json_get(v, "group")->loc, E_PLAN_FORMAT,
 			   "groups of %u do not divide into bytes of five trits", f->format.group);
 		diag_hint(r->d, "a multiple of 5, \"row\", or \"packing\": \"2bit\"");
@@ -171,7 +172,7 @@ set_activations(PlanReader *r, const Json *v, int site, uint32_t layer)
 	const uint32_t bits = number(v, "bits"), group = number(v, "group");
 	const Json *clip = json_get(v, "clip");
 	const bool grouped = says(v, "granularity", "group");
-	PlanFormat f = {.loc = v->loc, .clip = clip ? (float)clip->number : 1.0F};
+	PlanFormat f = {.loc = v->loc};
 	bool ok = true;
 	if (bits == 32) {
 		ok = float_format(r, v, bits, &f);
@@ -179,7 +180,8 @@ set_activations(PlanReader *r, const Json *v, int site, uint32_t layer)
 		f.format = (Format){.kind = NUMBER_INT,
 				    .bits = (uint8_t)bits,
 				    .scale_bits = 32,
-				    .group = group};
+				    .group = group,
+				    .clip = clip && clip->number < 1 ? (float)clip->number : 0};
 		ok = zero_point(r, v, &f);
 		if (!grouped)
 			ok = !refuse(r, v, "group", "a scale is for a whole token") && ok;

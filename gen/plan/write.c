@@ -149,9 +149,9 @@ write_transform(Writer *w, Saying *s, Text *t, const Transform *x)
 static void
 write_zero(Text *t, const PlanFormat *f)
 {
-	if (f->zero != ZERO_NONE)
+	if (f->format.zero != ZERO_NONE)
 		text_printf(t, ", \"scheme\": \"asymmetric\", \"zero\": \"%s\"",
-			    f->zero == ZERO_REAL ? "real" : "integer");
+			    f->format.zero == ZERO_REAL ? "real" : "integer");
 }
 
 static const char *
@@ -162,25 +162,25 @@ weight_text(Arena *a, const PlanFormat *f)
 		text_printf(t, "{ \"bits\": %u }", f->format.bits);
 		return t->text;
 	}
-	if (f->ternary)
+	if (f->format.ternary)
 		text_printf(t, "{ \"bits\": 1.58, \"group\": ");
 	else
 		text_printf(t, "{ \"bits\": %u, \"group\": ", f->format.bits);
 	if (f->format.group)
 		text_printf(t, "%u", f->format.group);
 	else
-		text_printf(t, f->per_tensor ? "\"tensor\"" : "\"row\"");
+		text_printf(t, f->format.per_tensor ? "\"tensor\"" : "\"row\"");
 	write_zero(t, f);
 	if (f->format.minimum)
 		text_printf(t, ", \"scheme\": \"minimum\"");
 	text_printf(t, ", \"scale\": \"%s\"",
 		    f->format.scale_bits == 32 ? "f32"
-		    : f->bf16		       ? "bf16"
+		    : f->format.bf16	       ? "bf16"
 					       : "f16");
-	if (f->signed_scale)
+	if (f->format.signed_scale)
 		text_printf(t, ", \"signed\": true");
-	if (f->ternary)
-		text_printf(t, ", \"packing\": \"%s\"", f->trits ? "trits" : "2bit");
+	if (f->format.ternary)
+		text_printf(t, ", \"packing\": \"%s\"", f->format.trits ? "trits" : "2bit");
 	text_printf(t, " }");
 	return t->text;
 }
@@ -193,9 +193,9 @@ activation_text(Arena *a, const PlanFormat *f)
 	if (f->format.group)
 		text_printf(t, ", \"granularity\": \"group\", \"group\": %u", f->format.group);
 	write_zero(t, f);
-	if (f->clip != 1.0F && !format_is_float(f->format)) {
+	if (f->format.clip != 0) {
 		text_printf(t, ", \"clip\": ");
-		text_double(t, (double)f->clip);
+		text_double(t, (double)f->format.clip);
 	}
 	text_printf(t, " }");
 	return t->text;
@@ -403,7 +403,7 @@ static void
 write_codes(Writer *w, const PlanCodes *c, const PlanFormat *f, const Tensor *t, const char *name)
 {
 	const uint64_t groups = (uint64_t)format_groups(f->format, (int)t->columns);
-	const uint64_t rows = f->per_tensor ? 1 : t->rows;
+	const uint64_t rows = f->format.per_tensor ? 1 : t->rows;
 	const size_t codes = (size_t)t->rows * t->columns;
 	const Leaf parts[] = {
 		{DTYPE_U8, 2, {t->rows, t->columns}, c->codes, codes},

@@ -17,29 +17,29 @@
 #include "ir/pass.h"
 
 /* Initialisers of the formats at hand. */
-#define F32                                   \
-	{                                     \
-		NUMBER_FLOAT, 32, 0, false, 0 \
+#define F32                                      \
+	{                                        \
+		.kind = NUMBER_FLOAT, .bits = 32 \
 	}
-#define F16                                   \
-	{                                     \
-		NUMBER_FLOAT, 16, 0, false, 0 \
+#define F16                                      \
+	{                                        \
+		.kind = NUMBER_FLOAT, .bits = 16 \
 	}
-#define A16                                  \
-	{                                    \
-		NUMBER_INT, 16, 32, false, 0 \
+#define A16                                                      \
+	{                                                        \
+		.kind = NUMBER_INT, .bits = 16, .scale_bits = 32 \
 	}
-#define A8_TOKEN                            \
-	{                                   \
-		NUMBER_INT, 8, 32, false, 0 \
+#define A8_TOKEN                                                \
+	{                                                       \
+		.kind = NUMBER_INT, .bits = 8, .scale_bits = 32 \
 	}
-#define A8_GROUP                             \
-	{                                    \
-		NUMBER_INT, 8, 32, false, 32 \
+#define A8_GROUP                                                             \
+	{                                                                    \
+		.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32 \
 	}
-#define W(bits, minimum, group)                      \
-	{                                            \
-		NUMBER_INT, bits, 16, minimum, group \
+#define W(b, m, g)                                                                        \
+	{                                                                                 \
+		.kind = NUMBER_INT, .bits = b, .scale_bits = 16, .minimum = m, .group = g \
 	}
 
 /* A model and its lifetime; model null where the environment has no such file. */

@@ -50,16 +50,19 @@ make_model(void)
 }
 
 static const Format weight_formats[] = {
-	{NUMBER_FLOAT, 32, 0, false, 0}, {NUMBER_FLOAT, 16, 0, false, 0},
-	{NUMBER_INT, 4, 16, true, 32},	 {NUMBER_INT, 4, 16, false, 64},
-	{NUMBER_INT, 8, 16, false, 0},	 {NUMBER_INT, 8, 32, true, 0},
-	{NUMBER_INT, 8, 16, false, 32},
+	{.kind = NUMBER_FLOAT, .bits = 32},
+	{.kind = NUMBER_FLOAT, .bits = 16},
+	{.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .minimum = true, .group = 32},
+	{.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 64},
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 16},
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .minimum = true},
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 16, .group = 32},
 };
 static const Format activation_formats[] = {
-	{NUMBER_FLOAT, 32, 0, false, 0},
-	{NUMBER_INT, 8, 32, false, 32},
-	{NUMBER_INT, 8, 32, false, 0},
-	{NUMBER_INT, 16, 32, false, 0},
+	{.kind = NUMBER_FLOAT, .bits = 32},
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32},
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32},
+	{.kind = NUMBER_INT, .bits = 16, .scale_bits = 32},
 };
 
 static void
@@ -517,7 +520,7 @@ test_layout(void **state)
 {
 	Value v = value_new(OP_QUANTIZE, 172, (Loc){0});
 	(void)state;
-	v.format = (Format){NUMBER_INT, 16, 32, false, 0};
+	v.format = (Format){.kind = NUMBER_INT, .bits = 16, .scale_bits = 32};
 	v.sums = 64;
 	RowLayout r = row_layout(&v);
 	assert_int_equal(r.padded, 176);
@@ -530,7 +533,7 @@ test_layout(void **state)
 	assert_int_equal(r.sum_lo, 448);
 	assert_int_equal(r.scale, 512);
 	assert_int_equal(r.bytes, 576);
-	v.format = (Format){NUMBER_INT, 8, 32, false, 32};
+	v.format = (Format){.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32};
 	v.sums = 32;
 	r = row_layout(&v);
 	assert_int_equal(r.planes, 1);
@@ -643,7 +646,7 @@ f32_dequantize(const uint8_t *src, int n, float *dst)
 	memcpy(dst, src, (size_t)n * sizeof *dst);
 }
 
-static const StoredType f32_type = {"F32",	    1,	 4, {NUMBER_FLOAT, 32, 0, false, 0},
+static const StoredType f32_type = {"F32",	    1,	 4, {.kind = NUMBER_FLOAT, .bits = 32},
 				    f32_dequantize, NULL};
 
 /* Random tensors; gains of `ones` are 1 everywhere. */

@@ -42,9 +42,40 @@ test_text(void **state)
 	(void)state;
 	parses("f32", FORMAT_F32);
 	parses("f16", FORMAT_F16);
-	parses("int4(group=32,scale=f16,min)", (Format){NUMBER_INT, 4, 16, true, 32});
-	parses("int8(group=row,scale=f32)", (Format){NUMBER_INT, 8, 32, false, 0});
-	parses("int16(group=row,scale=f32)", (Format){NUMBER_INT, 16, 32, false, 0});
+	parses("int4(group=32,scale=f16,min)", (Format){.kind = NUMBER_INT,
+							.bits = 4,
+							.scale_bits = 16,
+							.minimum = true,
+							.group = 32});
+	parses("int8(group=row,scale=f32)",
+	       (Format){.kind = NUMBER_INT, .bits = 8, .scale_bits = 32});
+	parses("int16(group=row,scale=f32)",
+	       (Format){.kind = NUMBER_INT, .bits = 16, .scale_bits = 32});
+	parses("int4(group=row,scale=bf16,zero=integer)", (Format){.kind = NUMBER_INT,
+								   .bits = 4,
+								   .scale_bits = 16,
+								   .zero = ZERO_INTEGER,
+								   .bf16 = true});
+	parses("int2(group=tensor,scale=f32,ternary,trits)", (Format){.kind = NUMBER_INT,
+								      .bits = 2,
+								      .scale_bits = 32,
+								      .ternary = true,
+								      .trits = true,
+								      .per_tensor = true});
+	parses("int2(group=64,scale=f16,signed)", (Format){.kind = NUMBER_INT,
+							   .bits = 2,
+							   .scale_bits = 16,
+							   .group = 64,
+							   .signed_scale = true});
+	parses("int4(group=row,scale=f32,zero=real,clip=0.9)", (Format){.kind = NUMBER_INT,
+									.bits = 4,
+									.scale_bits = 32,
+									.zero = ZERO_REAL,
+									.clip = 0.9f});
+	refuses("int4(group=row,scale=bf32)", 25);
+	refuses("int4(group=row,scale=f32,clip=1.5)", 30);
+	refuses("int4(group=row,scale=f32,clip=0)", 30);
+	refuses("int4(group=row,scale=f32,signed,min)", 31);
 	refuses("", 0);
 	refuses("g32", 0);
 	refuses("f64", 1);
@@ -61,7 +92,8 @@ test_text(void **state)
 static void
 test_groups(void **state)
 {
-	const Format g64 = {NUMBER_INT, 4, 16, false, 64}, row = {NUMBER_INT, 4, 16, false, 0};
+	const Format g64 = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 64},
+		     row = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16};
 
 	(void)state;
 	assert_int_equal(format_groups(g64, 172), 3);
@@ -73,19 +105,32 @@ test_groups(void **state)
 	assert_int_equal(format_group_width(row, 172, 0), 172);
 	assert_int_equal(format_groups(FORMAT_F32, 172), 1);
 	assert_int_equal(format_offset(g64), 8);
-	assert_int_equal(format_offset((Format){NUMBER_INT, 4, 16, true, 64}), 0);
+	assert_int_equal(format_offset((Format){.kind = NUMBER_INT,
+						.bits = 4,
+						.scale_bits = 16,
+						.minimum = true,
+						.group = 64}),
+			 0);
 	assert_int_equal(format_offset(FORMAT_F16), 0);
-	assert_int_equal(format_qmax((Format){NUMBER_INT, 4, 32, false, 0}), 7);
-	assert_int_equal(format_qmax((Format){NUMBER_INT, 8, 32, false, 0}), 127);
-	assert_int_equal(format_qmax((Format){NUMBER_INT, 16, 32, false, 0}), 32639);
+	assert_int_equal(format_qmax((Format){.kind = NUMBER_INT, .bits = 4, .scale_bits = 32}), 7);
+	assert_int_equal(format_qmax((Format){.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}),
+			 127);
+	assert_int_equal(format_qmax((Format){.kind = NUMBER_INT, .bits = 16, .scale_bits = 32}),
+			 32639);
 }
 
 static void
 test_split(void **state)
 {
-	const Format g32 = {NUMBER_INT, 4, 16, true, 32}, g64 = {NUMBER_INT, 8, 16, false, 64};
-	const Format row = {NUMBER_INT, 4, 16, false, 0};
-	const Format token = {NUMBER_INT, 16, 32, false, 0}, act32 = {NUMBER_INT, 8, 32, false, 32};
+	const Format g32 = {.kind = NUMBER_INT,
+			    .bits = 4,
+			    .scale_bits = 16,
+			    .minimum = true,
+			    .group = 32},
+		     g64 = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 16, .group = 64};
+	const Format row = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16};
+	const Format token = {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32},
+		     act32 = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32};
 
 	(void)state;
 	assert_int_equal(contract_split(576, g32, token), 3);  /* runs of 192 */

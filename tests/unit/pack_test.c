@@ -166,14 +166,22 @@ static void
 test_formats(void **state)
 {
 	static const Format formats[] = {
-		{NUMBER_INT, 4, 16, true, 32},	    {NUMBER_INT, 4, 32, false, 64},
-		{NUMBER_INT, 8, 16, false, 32},	    {NUMBER_INT, 8, 32, true, 64},
-		{NUMBER_INT, 4, 16, false, 0},	    {NUMBER_INT, 8, 16, false, 0},
-		{NUMBER_INT, 2, 16, false, 64},	    {NUMBER_INT, 2, 32, true, 0},
-		{NUMBER_INT, 3, 16, false, 64},	    {NUMBER_INT, 3, 32, true, 0},
-		{NUMBER_INT, 5, 16, true, 32},	    {NUMBER_INT, 5, 32, false, 0},
-		{NUMBER_INT, 6, 16, true, 64},	    {NUMBER_INT, 6, 32, false, 0},
-		{.kind = NUMBER_FLOAT, .bits = 32}, {.kind = NUMBER_FLOAT, .bits = 16},
+		{.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .minimum = true, .group = 32},
+		{.kind = NUMBER_INT, .bits = 4, .scale_bits = 32, .group = 64},
+		{.kind = NUMBER_INT, .bits = 8, .scale_bits = 16, .group = 32},
+		{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .minimum = true, .group = 64},
+		{.kind = NUMBER_INT, .bits = 4, .scale_bits = 16},
+		{.kind = NUMBER_INT, .bits = 8, .scale_bits = 16},
+		{.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .group = 64},
+		{.kind = NUMBER_INT, .bits = 2, .scale_bits = 32, .minimum = true},
+		{.kind = NUMBER_INT, .bits = 3, .scale_bits = 16, .group = 64},
+		{.kind = NUMBER_INT, .bits = 3, .scale_bits = 32, .minimum = true},
+		{.kind = NUMBER_INT, .bits = 5, .scale_bits = 16, .minimum = true, .group = 32},
+		{.kind = NUMBER_INT, .bits = 5, .scale_bits = 32},
+		{.kind = NUMBER_INT, .bits = 6, .scale_bits = 16, .minimum = true, .group = 64},
+		{.kind = NUMBER_INT, .bits = 6, .scale_bits = 32},
+		{.kind = NUMBER_FLOAT, .bits = 32},
+		{.kind = NUMBER_FLOAT, .bits = 16},
 	};
 	static const uint32_t columns[] = {64, 172, 44, 5};
 
@@ -186,8 +194,13 @@ test_formats(void **state)
 static void
 test_bytes(void **state)
 {
-	const Format q4_1 = {NUMBER_INT, 4, 16, true, 32}, q8_0 = {NUMBER_INT, 8, 16, false, 32};
-	const Format g64 = {NUMBER_INT, 4, 16, false, 64};
+	const Format q4_1 = {.kind = NUMBER_INT,
+			     .bits = 4,
+			     .scale_bits = 16,
+			     .minimum = true,
+			     .group = 32},
+		     q8_0 = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 16, .group = 32};
+	const Format g64 = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 64};
 
 	(void)state;
 	/* 18 groups of two lines of scales and four sets */
@@ -196,10 +209,14 @@ test_bytes(void **state)
 	/* 64 + 64 + 44: the last group has six sets */
 	assert_int_equal(pack_block_bytes(g64, 172), 2 * (64 + 8 * 128) + 64 + 6 * 128);
 	/* six line sets, the last not full, of three lines a half; sets of 16 columns */
-	assert_int_equal(pack_block_bytes((Format){NUMBER_INT, 3, 16, false, 0}, 172),
-			 64 + 6 * 3 * 128);
-	assert_int_equal(pack_block_bytes((Format){NUMBER_INT, 2, 16, false, 64}, 576),
-			 9 * (64 + 4 * 128));
+	assert_int_equal(
+		pack_block_bytes((Format){.kind = NUMBER_INT, .bits = 3, .scale_bits = 16}, 172),
+		64 + 6 * 3 * 128);
+	assert_int_equal(
+		pack_block_bytes(
+			(Format){.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .group = 64},
+			576),
+		9 * (64 + 4 * 128));
 	assert_int_equal(pack_block_bytes(FORMAT_F16, 172), 172 * 64);
 	assert_int_equal(pack_bytes(q8_0, 49152, 576), 1536ull * 18 * (64 + 8 * 128));
 }
@@ -209,7 +226,8 @@ test_not_finite(void **state)
 {
 	float values[40 * 64] = {0};
 	Tensor t = tensor_of(values, 40, 64);
-	const Format formats[] = {FORMAT_F32, {NUMBER_INT, 8, 32, false, 32}};
+	const Format formats[] = {FORMAT_F32,
+				  {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32}};
 	Arena *a = arena_new();
 	uint8_t *block = ARENA_ARRAY(a, uint8_t, 64 * 128);
 	WeightSource source = weight_source_of(&t);

@@ -831,7 +831,7 @@ test_codes(void **state)
 {
 	(void)state;
 	for (int bits = 4; bits <= 8; bits += 4) {
-		const Format f = {NUMBER_INT, (uint8_t)bits, 32, false, 0};
+		const Format f = {.kind = NUMBER_INT, .bits = (uint8_t)bits, .scale_bits = 32};
 		Bench b = open_bench(false);
 		Plan *p = rich_plan(&b);
 		const ProofOptions o = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS};
@@ -860,7 +860,8 @@ test_codes(void **state)
 static void
 test_rows_moved(void **state)
 {
-	const Format f = {NUMBER_INT, 4, 16, true, 8};
+	const Format f = {
+		.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .minimum = true, .group = 8};
 	(void)state;
 	Bench b = open_bench(false);
 	Plan *p = plan_new(b.a, b.model);

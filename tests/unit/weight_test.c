@@ -41,11 +41,17 @@ f32_dequantize(const uint8_t *src, int n, float *dst)
 	memcpy(dst, src, (size_t)n * sizeof *dst);
 }
 
-static const Format block_format = {NUMBER_INT, 8, 32, true, BLOCK};
+static const Format block_format = {
+	.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .minimum = true, .group = BLOCK};
 static const StoredType block_type = {
-	"TEST", BLOCK, BLOCK_BYTES, {NUMBER_INT, 8, 32, true, BLOCK}, test_dequantize, test_codes};
-static const StoredType f32_type = {"F32",	    1,	 4, {NUMBER_FLOAT, 32, 0, false, 0},
-				    f32_dequantize, NULL};
+	"TEST",
+	BLOCK,
+	BLOCK_BYTES,
+	{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .minimum = true, .group = BLOCK},
+	test_dequantize,
+	test_codes};
+static const StoredType f32_type = {
+	"F32", 1, 4, {.kind = NUMBER_FLOAT, .bits = 32, .scale_bits = 0}, f32_dequantize, NULL};
 
 static Tensor
 f32_tensor(const float *x, uint32_t columns)
@@ -152,8 +158,11 @@ test_nearest(void **state)
 			for (size_t g = 0; g < 3; g++)
 				for (int m = 0; m < 2; m++)
 					check_nearest(a, x, N,
-						      (Format){NUMBER_INT, bits[b], scale_bits[s],
-							       m == 1, groups[g]});
+						      (Format){.kind = NUMBER_INT,
+							       .bits = bits[b],
+							       .scale_bits = scale_bits[s],
+							       .minimum = m == 1,
+							       .group = groups[g]});
 	arena_free(a);
 }
 
@@ -163,7 +172,7 @@ test_symmetric_scale(void **state)
 	(void)state;
 	static const float x[8] = {7.0f, -7.0f, 3.5f, 2.5f, -0.4f, 0.6f, 1.0f, -6.6f};
 	static const int want[8] = {15, 1, 12, 10, 8, 9, 9, 1};
-	Format f = {NUMBER_INT, 4, 16, false, 8};
+	Format f = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 8};
 	Arena *a = arena_new();
 	WeightRow w;
 	load(a, x, 8, f, &w);
@@ -184,7 +193,7 @@ test_edges(void **state)
 	x[8] = 1e6f;
 	x[12] = NAN;
 	x[16] = -INFINITY;
-	Format f = {NUMBER_INT, 4, 16, false, 4};
+	Format f = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 4};
 	Arena *a = arena_new();
 	WeightRow w;
 	load(a, x, N, f, &w);
