@@ -15,6 +15,7 @@
 
 #include "gen/model/gguf.h"
 #include "gen/model/model.h"
+#include "tests/random.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -58,22 +59,6 @@ typedef struct Tally {
 	uint64_t read, accepted;
 } Tally;
 
-static uint64_t
-next_random(uint64_t *s)
-{
-	/* splitmix64 */
-	uint64_t z = *s += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-static size_t
-below(uint64_t *s, size_t n)
-{
-	return n ? (size_t)(next_random(s) % n) : 0;
-}
-
 /* The tensor entries end where a GGUF's data begins. */
 static void
 aim(Subject *s)
@@ -116,19 +101,19 @@ static size_t
 choose_place(const Subject *s, uint64_t *r)
 {
 	size_t window = s->size < 65536 ? s->size : 65536;
-	switch (below(r, 8)) {
+	switch (random_below(r, 8)) {
 	case 0:
 	case 1:
 	case 2:
-		return below(r, s->head);
+		return random_below(r, s->head);
 	case 3:
 	case 4:
-		return s->table + below(r, s->table_end - s->table);
+		return s->table + random_below(r, s->table_end - s->table);
 	case 5:
 	case 6:
-		return below(r, window);
+		return random_below(r, window);
 	default:
-		return below(r, s->size);
+		return random_below(r, s->size);
 	}
 }
 
@@ -140,8 +125,10 @@ choose_number(const Subject *s, uint64_t *r)
 		9,	    12,		13,	    32,	       127,	   255,
 		256,	    65535,	65536,	    1 << 20,   INT32_MAX,  1ull << 31,
 		UINT32_MAX, 1ull << 32, 1ull << 61, INT64_MAX, 1ull << 63, UINT64_MAX};
-	uint64_t n = below(r, 8) ? numbers[below(r, sizeof numbers / sizeof numbers[0])] : s->size;
-	return n + below(r, 3) - 1;
+	uint64_t n = random_below(r, 8)
+			     ? numbers[random_below(r, sizeof numbers / sizeof numbers[0])]
+			     : s->size;
+	return n + random_below(r, 3) - 1;
 }
 
 static void
@@ -151,17 +138,17 @@ mutate_once(Subject *s, uint64_t *r)
 		return;
 	size_t at = choose_place(s, r), n = 1;
 	size_t room = s->size - at < SPAN_MAX ? s->size - at : SPAN_MAX;
-	uint64_t kind = below(r, 8), number = choose_number(s, r);
+	uint64_t kind = random_below(r, 8), number = choose_number(s, r);
 	uint8_t bytes[SPAN_MAX];
 	memcpy(bytes, s->data + at, room);
 	switch (kind) {
 	case 0:
 	case 1:
 	case 2:
-		bytes[0] ^= (uint8_t)(1u << below(r, 8));
+		bytes[0] ^= (uint8_t)(1u << random_below(r, 8));
 		break;
 	case 3:
-		bytes[0] = (uint8_t)next_random(r);
+		bytes[0] = (uint8_t)random_next(r);
 		break;
 	case 4:
 		n = room < 4 ? room : 4;
@@ -172,8 +159,8 @@ mutate_once(Subject *s, uint64_t *r)
 		memcpy(bytes, &number, n);
 		break;
 	case 6:
-		n = 1 + below(r, room);
-		memcpy(bytes, s->data + below(r, s->size - n + 1), n);
+		n = 1 + random_below(r, room);
+		memcpy(bytes, s->data + random_below(r, s->size - n + 1), n);
 		break;
 	default:
 		s->shown = at;
@@ -188,7 +175,7 @@ mutate_once(Subject *s, uint64_t *r)
 static void
 mutate(Subject *s, uint64_t *r)
 {
-	size_t n = 1 + below(r, MUTATIONS);
+	size_t n = 1 + random_below(r, MUTATIONS);
 	for (size_t i = 0; i < n; i++)
 		mutate_once(s, r);
 	ASAN_POISON_MEMORY_REGION(s->data + s->shown,
@@ -224,8 +211,8 @@ touch(Arena *a, const Model *m, uint64_t *r)
 				abort();
 			sum += t->data[0] + t->data[t->rows * t->row_bytes - 1];
 		}
-	const Tensor *t = model_tensor(m, (Role)below(r, ROLE_COUNT), 0);
-	tensor_row_f32(t, (uint32_t)below(r, t->rows), row);
+	const Tensor *t = model_tensor(m, (Role)random_below(r, ROLE_COUNT), 0);
+	tensor_row_f32(t, (uint32_t)random_below(r, t->rows), row);
 	if (m->head_dim <= ROW_MAX)
 		rope_table(m, m->n_ctx - 1, row, row + m->head_dim / 2);
 	const Tokenizer *k = &m->tokenizer;
@@ -240,8 +227,8 @@ static void
 run_mutant(Arena *a, Subject *model, Subject *tokenizer, uint64_t seed, uint64_t i, Tally *tally)
 {
 	uint64_t r = seed * 0x2545f4914f6cdd1du + i * 0xd1342543de82ef95u;
-	next_random(&r);
-	bool both = tokenizer && below(&r, 2);
+	random_next(&r);
+	bool both = tokenizer && random_below(&r, 2);
 	mutate(both ? tokenizer : model, &r);
 	ModelOptions o = {.trust_values = model->size > SCAN_MAX};
 	if (tokenizer) {

@@ -16,6 +16,7 @@
 
 #include "gen/model/model.h"
 #include "gen/plan/plan.h"
+#include "tests/random.h"
 
 enum { HANG_SECONDS = 60, MUTATIONS = 3, JOBS_MAX = 64, SPAN_MAX = 48 };
 
@@ -30,22 +31,6 @@ typedef struct Subject {
 	uint8_t *data;
 	size_t size, room;
 } Subject;
-
-static uint64_t
-next_random(uint64_t *s)
-{
-	/* splitmix64 */
-	uint64_t z = *s += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-static size_t
-below(uint64_t *s, size_t n)
-{
-	return n ? (size_t)(next_random(s) % n) : 0;
-}
 
 /* Words that mean something in plans, numbers at the edges of what is accepted. */
 static const char *const words[] = {
@@ -125,28 +110,28 @@ token_length(const Subject *s, size_t at)
 static void
 mutate_once(Subject *s, uint64_t *r)
 {
-	const size_t at = below(r, s->size + 1);
+	const size_t at = random_below(r, s->size + 1);
 	const size_t rest = s->size - at, token = token_length(s, at);
-	const char *word = words[below(r, sizeof words / sizeof *words)];
+	const char *word = words[random_below(r, sizeof words / sizeof *words)];
 	uint8_t bytes[SPAN_MAX];
 	size_t n;
-	switch (below(r, 8)) {
+	switch (random_below(r, 8)) {
 	case 0:
 		if (!rest)
 			return;
-		bytes[0] = s->data[at] ^ (uint8_t)(1u << below(r, 8));
+		bytes[0] = s->data[at] ^ (uint8_t)(1u << random_below(r, 8));
 		replace(s, at, 1, bytes, 1);
 		return;
 	case 1: /* a span copied from elsewhere, in place of a token or in front of it */
-		n = below(r, SPAN_MAX < s->size ? SPAN_MAX : s->size);
-		memcpy(bytes, s->data + below(r, s->size - n + 1), n);
-		replace(s, at, below(r, 2) ? token : 0, bytes, n);
+		n = random_below(r, SPAN_MAX < s->size ? SPAN_MAX : s->size);
+		memcpy(bytes, s->data + random_below(r, s->size - n + 1), n);
+		replace(s, at, random_below(r, 2) ? token : 0, bytes, n);
 		return;
 	case 2:
-		replace(s, at, below(r, rest < SPAN_MAX ? rest + 1 : SPAN_MAX), "", 0);
+		replace(s, at, random_below(r, rest < SPAN_MAX ? rest + 1 : SPAN_MAX), "", 0);
 		return;
 	case 3:
-		if (below(r, 8) == 0)
+		if (random_below(r, 8) == 0)
 			replace(s, at, rest, "", 0);
 		return;
 	default: /* the value behind a colon, bracket or comma */
@@ -154,7 +139,8 @@ mutate_once(Subject *s, uint64_t *r)
 		while (n < s->size && !memchr(":[,{", s->data[n], 4))
 			n++;
 		if (n++ < s->size)
-			replace(s, n, below(r, 4) ? token_length(s, n) : 0, word, strlen(word));
+			replace(s, n, random_below(r, 4) ? token_length(s, n) : 0, word,
+				strlen(word));
 	}
 }
 
@@ -165,12 +151,12 @@ mutate_data(Subject *s, uint64_t *r)
 	if (!s->size)
 		return;
 	const size_t head = s->size < 600 ? s->size : 600;
-	const size_t at = below(r, below(r, 4) ? head : s->size);
-	uint8_t byte = below(r, 2) ? (uint8_t)next_random(r)
-				   : (uint8_t)(s->data[at] ^ (1u << below(r, 8)));
-	if (below(r, 3) == 0 && at < head)
-		byte = (uint8_t)("0123456789-,[]{}\"."[below(r, 18)]);
-	if (below(r, 24) == 0)
+	const size_t at = random_below(r, random_below(r, 4) ? head : s->size);
+	uint8_t byte = random_below(r, 2) ? (uint8_t)random_next(r)
+					  : (uint8_t)(s->data[at] ^ (1u << random_below(r, 8)));
+	if (random_below(r, 3) == 0 && at < head)
+		byte = (uint8_t)("0123456789-,[]{}\"."[random_below(r, 18)]);
+	if (random_below(r, 24) == 0)
 		replace(s, at, s->size - at, "", 0);
 	else
 		replace(s, at, 1, &byte, 1);
@@ -218,10 +204,10 @@ run_mutant(Arena *a, const Model *m, const Mapped *plan, const Mapped *data, uin
 {
 	uint64_t r = seed * 0x2545f4914f6cdd1du + i * 0xd1342543de82ef95u;
 	Subject text = subject_copy(plan), side = subject_copy(data);
-	next_random(&r);
-	const size_t n = 1 + below(&r, MUTATIONS);
+	random_next(&r);
+	const size_t n = 1 + random_below(&r, MUTATIONS);
 	for (size_t k = 0; k < n; k++)
-		if (below(&r, 4))
+		if (random_below(&r, 4))
 			mutate_once(&text, &r);
 		else
 			mutate_data(&side, &r);

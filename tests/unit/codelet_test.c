@@ -8,21 +8,7 @@
 #include <cmocka.h>
 
 #include "ir/hadamard.h"
-
-static uint64_t
-next(uint64_t *seed)
-{
-	uint64_t x = *seed += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
-static float
-real(uint64_t *seed)
-{
-	return (float)((double)(int64_t)next(seed) * 0x1p-63);
-}
+#include "tests/random.h"
 
 static const struct {
 	Construction construction;
@@ -44,7 +30,7 @@ check_exact(Arena *a, const Base *b, bool transposed)
 	const Codelet *c = base_program(a, b, transposed);
 	double *x = ARENA_ARRAY(a, double, n *STRIDE), *y = ARENA_ARRAY(a, double, n *STRIDE);
 	for (uint32_t i = 0; i < n * STRIDE; i++)
-		x[i] = y[i] = (double)(next(&seed) % 1000);
+		x[i] = y[i] = (double)(random_next(&seed) % 1000);
 	codelet_run_double(c, y, STRIDE, WIDTH, 0, 1);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < STRIDE; k++) {
@@ -98,7 +84,7 @@ test_float(void **state)
 	float *x = ARENA_ARRAY(a, float, N *WIDTH), *y = ARENA_ARRAY(a, float, N *WIDTH);
 	float *v = ARENA_ARRAY(a, float, N + c->n_steps);
 	for (uint32_t i = 0; i < N * WIDTH; i++)
-		x[i] = y[i] = real(&seed);
+		x[i] = y[i] = (float)random_real(&seed);
 	codelet_run_float(c, y, WIDTH, WIDTH, 0, 1);
 	for (uint32_t k = 0; k < WIDTH; k++) {
 		for (uint32_t i = 0; i < N; i++)
@@ -130,7 +116,7 @@ test_hadamard(void **state)
 	float x[2 * N], y[2 * N], column[K];
 	double z[2 * N];
 	for (int i = 0; i < 2 * N; i++)
-		z[i] = x[i] = y[i] = real(&seed);
+		z[i] = x[i] = y[i] = (float)random_real(&seed);
 	hadamard_run_float(c, N, y, 2);
 	hadamard_run_double(c, N, z, 2);
 	for (int r = 0; r < 2; r++) {

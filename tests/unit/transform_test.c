@@ -12,31 +12,11 @@
 #include <cmocka.h>
 
 #include "ir/transform.h"
+#include "tests/random.h"
 
 enum { EXPRESSIONS = 3000 };
 
-static uint64_t
-next(uint64_t *seed)
-{
-	uint64_t x = *seed += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
-static uint32_t
-below(uint64_t *seed, uint32_t n)
-{
-	return (uint32_t)(next(seed) >> 32) % n;
-}
-
 /* [-1, 1) */
-static double
-real(uint64_t *seed)
-{
-	return (double)(int64_t)next(seed) * 0x1p-63;
-}
-
 /* ---- dense matrices by the definitions ---------------------------------------------------- */
 
 static double *
@@ -65,8 +45,8 @@ random_rotation(Arena *a, uint64_t *seed, uint32_t n)
 {
 	double *r = identity(a, n);
 	for (uint32_t step = 0; n > 1 && step < 3 * n; step++) {
-		uint32_t i = below(seed, n), j = (i + 1 + below(seed, n - 1)) % n;
-		double angle = 3.0 * real(seed), c = cos(angle), s = sin(angle);
+		uint32_t i = random_below(seed, n), j = (i + 1 + random_below(seed, n - 1)) % n;
+		double angle = 3.0 * random_real(seed), c = cos(angle), s = sin(angle);
 		for (uint32_t k = 0; k < n; k++) {
 			double x = r[i * n + k], y = r[j * n + k];
 			r[i * n + k] = c * x - s * y;
@@ -97,7 +77,7 @@ static Pair
 make_hadamard(Arena *a, uint64_t *seed, uint32_t n, const Bases *b)
 {
 	const char *why = NULL;
-	uint32_t which = below(seed, 4);
+	uint32_t which = random_below(seed, 4);
 	for (uint32_t k = 0; k < 4 && !base_order(n, which); k++)
 		which = (which + 1) % 4;
 	if (!base_order(n, which))
@@ -121,7 +101,7 @@ make_perm(Arena *a, uint64_t *seed, uint32_t n)
 	const char *why = NULL;
 	uint32_t *perm = ARENA_ARRAY(a, uint32_t, n);
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t j = below(seed, i + 1);
+		uint32_t j = random_below(seed, i + 1);
 		perm[i] = perm[j];
 		perm[j] = i;
 	}
@@ -137,11 +117,11 @@ make_vector(Arena *a, uint64_t *seed, uint32_t n, TransformKind kind)
 	const char *why = NULL;
 	double *v = ARENA_ARRAY(a, double, n), square = 0.0;
 	Pair p = {.m = identity(a, n)};
-	bool ones = below(seed, 4) == 0;
+	bool ones = random_below(seed, 4) == 0;
 	for (uint32_t i = 0; i < n; i++) {
-		v[i] = next(seed) & 1 ? 1.0 : -1.0;
+		v[i] = random_next(seed) & 1 ? 1.0 : -1.0;
 		if (kind != T_SIGNS && !ones)
-			v[i] *= 0.5 + fabs(real(seed));
+			v[i] *= 0.5 + fabs(random_real(seed));
 		square += v[i] * v[i];
 	}
 	p.t = transform_vector(a, kind, n, v, &why);
@@ -172,14 +152,14 @@ make_turn(Arena *a, uint64_t *seed, uint32_t n, TransformKind kind)
 		return (Pair){transform_identity(a, n), p.m};
 	if (kind == T_SO2) {
 		for (uint32_t i = 0; i < n / 2; i++) {
-			angles[i] = below(seed, 3) ? 3.0 * real(seed) : 0.0;
+			angles[i] = random_below(seed, 3) ? 3.0 * random_real(seed) : 0.0;
 			turn(p.m, n, i, i + n / 2, angles[i]);
 		}
 		p.t = transform_vector(a, T_SO2, n, angles, &why);
 		return p;
 	}
-	uint32_t i = below(seed, n), j = (i + 1 + below(seed, n - 1)) % n;
-	angles[0] = 3.0 * real(seed);
+	uint32_t i = random_below(seed, n), j = (i + 1 + random_below(seed, n - 1)) % n;
+	angles[0] = 3.0 * random_real(seed);
 	turn(p.m, n, i, j, angles[0]);
 	p.t = transform_givens(a, n, i, j, angles[0], &why);
 	return p;
@@ -205,7 +185,7 @@ static Pair make(Arena *a, uint64_t *seed, uint32_t n, int depth, const Bases *b
 static uint32_t
 divisor(uint64_t *seed, uint32_t n)
 {
-	uint32_t d = 1 + below(seed, n);
+	uint32_t d = 1 + random_below(seed, n);
 	while (n % d)
 		d--;
 	return d;
@@ -217,12 +197,12 @@ make_product(Arena *a, uint64_t *seed, uint32_t n, int depth, const Bases *b)
 	const char *why = NULL;
 	const Transform *c[3];
 	Pair p = {.m = identity(a, n)};
-	uint32_t count = 1 + below(seed, 3);
+	uint32_t count = 1 + random_below(seed, 3);
 	for (uint32_t i = 0; i < count; i++) {
 		Pair q = make(a, seed, n, depth - 1, b);
 		/* Often the inverse or the transpose of the one before: there is something to
 		 * cancel. */
-		if (i && below(seed, 3) == 0) {
+		if (i && random_below(seed, 3) == 0) {
 			c[i] = transform_inverse(a, c[i - 1]);
 			q.m = ARENA_ARRAY(a, double, (size_t)n *n);
 			transform_dense(c[i], q.m);
@@ -272,7 +252,7 @@ make_sum(Arena *a, uint64_t *seed, uint32_t n, int depth, const Bases *b)
 	uint32_t count = 0;
 	Pair p = {.m = ARENA_ARRAY(a, double, (size_t)n *n)};
 	for (uint32_t at = 0, w; at < n; at += w) {
-		w = 1 + below(seed, n - at);
+		w = 1 + random_below(seed, n - at);
 		Pair x = make(a, seed, w, depth - 1, b);
 		c[count++] = x.t;
 		for (uint32_t i = 0; i < w; i++)
@@ -287,7 +267,7 @@ make_scalar(Arena *a, uint64_t *seed, uint32_t n)
 {
 	static const double values[] = {2.0, 0.5, -1.0, 3.7, 1.0};
 	const char *why = NULL;
-	double c = values[below(seed, 5)];
+	double c = values[random_below(seed, 5)];
 	Pair p = {transform_scalar(a, n, c, &why), identity(a, n)};
 	for (uint32_t i = 0; i < n; i++)
 		p.m[i * n + i] = c;
@@ -343,9 +323,9 @@ static Pair
 make(Arena *a, uint64_t *seed, uint32_t n, int depth, const Bases *b)
 {
 	/* Every kind but PAD, which is no square. */
-	TransformKind kind = (TransformKind)below(seed, T_PAD);
+	TransformKind kind = (TransformKind)random_below(seed, T_PAD);
 	while (depth == 0 && transform_table[kind].children)
-		kind = (TransformKind)below(seed, T_PAD);
+		kind = (TransformKind)random_below(seed, T_PAD);
 	switch (kind) {
 	case T_HADAMARD:
 		return make_hadamard(a, seed, n, b);
@@ -442,7 +422,7 @@ check_folds(Arena *a, uint64_t *seed, const Pair *p)
 	uint32_t n = p->t->n;
 	double *w = ARENA_ARRAY(a, double, (size_t)ROWS *n), *v = ARENA_ARRAY(a, double, ROWS *n);
 	for (uint32_t i = 0; i < ROWS * n; i++)
-		w[i] = v[i] = real(seed);
+		w[i] = v[i] = random_real(seed);
 	transform_fold_producer(a, p->t, v, ROWS);
 	assert_true(distance((size_t)ROWS * n, v, multiply(a, n, ROWS, n, p->m, w)) < 1e-9);
 	memcpy(v, w, (size_t)ROWS * n * sizeof *v);
@@ -500,8 +480,8 @@ test_random(void **state)
 	uint64_t kinds[TRANSFORM_KINDS] = {0};
 	for (uint64_t i = 0; i < EXPRESSIONS; i++) {
 		uint64_t seed = i;
-		uint32_t n = orders[below(&seed, sizeof orders / sizeof *orders)];
-		Pair p = make(a, &seed, n, 1 + (int)below(&seed, 3), &b);
+		uint32_t n = orders[random_below(&seed, sizeof orders / sizeof *orders)];
+		Pair p = make(a, &seed, n, 1 + (int)random_below(&seed, 3), &b);
 		assert_non_null(p.t);
 		kinds[p.t->kind]++;
 		double *m = ARENA_ARRAY(a, double, (size_t)n *n);
@@ -743,7 +723,7 @@ test_large(void **state)
 		m[i] *= 1.0 + i / N % 7;
 	}
 	for (uint32_t i = 0; i < ROWS * N; i++)
-		w[i] = v[i] = real(&seed);
+		w[i] = v[i] = random_real(&seed);
 	const Transform *t[] = {transform_matrix(a, T_MATRIX, N, m, &why),
 				transform_matrix(a, T_ORTHOGONAL, N, q, &why)};
 	for (int k = 0; k < 2; k++) {
