@@ -15,11 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGETS_MAX = 16, INPUTS_MAX = 4 };
+enum { TARGETS_MAX = 16, INPUTS_MAX = 5 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
 	const char *diagnostics, *verify;
+	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
 	int jobs, ctx, golden;
@@ -36,6 +37,7 @@ static const Option compile_options[] = {
 	 "transforms and formats; what it does not say is the options'"},
 	{"--verify", "WHEN", OPTION_STRING, FIELD(verify),
 	 "on (default) or off: prove that the plan leaves the model's function unchanged"},
+	PROOF_OPTIONS(FIELD(proof)),
 	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
@@ -216,15 +218,16 @@ build_graph(Arena *run, Diag *d, Model *m, const Plan *plan, const CompileOption
 
 /* false after diagnostics. */
 static bool
-prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, Progress *progress)
+prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, const ProveOptions *how,
+      Progress *progress)
 {
 	ProofResult result;
 	if (o->verify && !strcmp(o->verify, "off"))
 		return true;
 	show_progress(progress, "prove the plan");
-	if (!plan_prove(run, d, g, o->jobs, &result))
+	if (!plan_prove(run, d, g, how, &result))
 		return false;
-	show_progress(progress, arena_printf(run, "proved: %s", plan_proof_text(run, &result)));
+	show_progress(progress, plan_proof_text(run, g, &result));
 	return true;
 }
 
@@ -247,7 +250,8 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	if (digested)
 		model_digest(m);
 	const Plan *plan = o->plan ? plan_read(run, d, o->plan, m) : NULL;
-	if (o->plan && !plan)
+	ProveOptions how = {.jobs = o->jobs};
+	if ((o->plan && !plan) || !proof_settings(run, d, plan, m, &o->proof, &how))
 		return EXIT_USER;
 	pthread_t digest;
 	const bool threaded = !digested && !pthread_create(&digest, NULL, digest_thread, m);
@@ -264,11 +268,12 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 		fwrite(t->text, 1, t->size, stdout);
 		return 0;
 	}
-	if (plan && !prove(run, d, g, o, &progress))
+	if (plan && !prove(run, d, g, o, &how, &progress))
 		return EXIT_USER;
 	const char *inputs[INPUTS_MAX] = {path};
 	int n_inputs = 1;
-	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL};
+	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL,
+				      o->proof.reference};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		if (others[i])
 			inputs[n_inputs++] = others[i];

@@ -6,13 +6,16 @@
 
 #include "gen/commands.h"
 #include "gen/model/model.h"
+#include "gen/plan/apply.h"
+#include "gen/plan/plan.h"
 #include "gen/settings.h"
 #include "ir/interp.h"
 #include "ir/pass.h"
 
 typedef struct ReferenceOptions {
-	const char *ids, *tokens, *arithmetic, *logits;
+	const char *ids, *tokens, *arithmetic, *logits, *plan;
 	Settings settings;
+	StringList disable_pass;
 	int n, jobs;
 	bool last;
 } ReferenceOptions;
@@ -23,7 +26,9 @@ static const Option reference_options[] = {
 	{"--ids", "FILE", OPTION_STRING, FIELD(ids), "token ids from a text file"},
 	{"--n", "N", OPTION_INT, FIELD(n), "use the first N ids only"},
 	{"--arithmetic", "NAME", OPTION_STRING, FIELD(arithmetic), "double, or contract (default)"},
+	{"--plan", "FILE", OPTION_STRING, FIELD(plan), "transforms and formats, unproved"},
 	SETTINGS_OPTIONS(FIELD(settings)),
+	{"--disable-pass", "PASS", OPTION_LIST, FIELD(disable_pass), "leave a pass out"},
 	{"--logits", "OUT", OPTION_STRING, FIELD(logits),
 	 "file for the logits, [n][vocabulary]: f64 of double, f32 of contract"},
 	{"--last", NULL, OPTION_FLAG, FIELD(last), "logits of the last position only"},
@@ -102,11 +107,16 @@ ids_read(Arena *a, Diag *d, const ReferenceOptions *o, const Model *m, Ids *ids)
 
 /* The graph as a compile would have it, or null after diagnostics. */
 static Graph *
-reference_graph(Arena *run, Diag *d, const ReferenceOptions *o, const Model *m)
+reference_graph(Arena *run, Diag *d, const ReferenceOptions *o, Model *m)
 {
 	Graph *g = graph_build(run, m);
-	PassOptions passes = {0};
-	if (!settings_apply(&o->settings, d, g) || !passes_run(g, &passes, d))
+	const PassOptions passes = {.disable = o->disable_pass.items,
+				    .n_disable = o->disable_pass.count};
+	if (o->plan && plan_wants_digest(o->plan))
+		model_digest(m);
+	const Plan *plan = o->plan ? plan_read(run, d, o->plan, m) : NULL;
+	if ((o->plan && !plan) || !settings_apply(&o->settings, d, g) ||
+	    (plan && !plan_apply(d, g, plan)) || !passes_run(g, &passes, d))
 		return NULL;
 	return g;
 }
@@ -145,7 +155,7 @@ reference_run(Arena *run, Diag *d, int argc, char **argv)
 		diag_error(d, (Loc){0}, E_USAGE, "--arithmetic does not know '%s'", o.arithmetic);
 		return false;
 	}
-	const Model *m = model_read(run, d, operands.items[0], NULL);
+	Model *m = model_read(run, d, operands.items[0], NULL);
 	Ids ids = {0};
 	if (!m || !ids_read(run, d, &o, m, &ids))
 		return false;

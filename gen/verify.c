@@ -12,6 +12,7 @@
 
 typedef struct VerifyOptions {
 	const char *tokenizer, *diagnostics;
+	ProofSettings proof;
 	bool print, no_proof, quiet;
 	int jobs;
 } VerifyOptions;
@@ -21,6 +22,7 @@ static const Option verify_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--print", NULL, OPTION_FLAG, FIELD(print),
 	 "print the plan as Lathe writes it: canonical order, patterns resolved"},
+	PROOF_OPTIONS(FIELD(proof)),
 	{"--no-proof", NULL, OPTION_FLAG, FIELD(no_proof),
 	 "check the form, names, orders, digests and data only"},
 	DIAGNOSTICS_OPTION(FIELD(diagnostics)),
@@ -64,13 +66,14 @@ static bool
 prove(Arena *run, Diag *d, const Model *m, const Plan *p, const VerifyOptions *o)
 {
 	const PassOptions passes = {.dump = stdout};
+	ProveOptions options = {.jobs = o->jobs};
 	ProofResult result;
 	Graph *g = graph_build(run, m);
-	if (!plan_apply(d, g, p) || !passes_run(g, &passes, d) ||
-	    !plan_prove(run, d, g, o->jobs, &result))
+	if (!proof_settings(run, d, p, m, &o->proof, &options) || !plan_apply(d, g, p) ||
+	    !passes_run(g, &passes, d) || !plan_prove(run, d, g, &options, &result))
 		return false;
 	if (!o->quiet && !o->print)
-		printf("proved: %s\n", plan_proof_text(run, &result));
+		printf("%s\n", plan_proof_text(run, g, &result));
 	return true;
 }
 

@@ -370,7 +370,8 @@ proof_run(Diag *d, const Graph *original, const Graph *planned, const ProofOptio
 		   .options = o,
 		   .result = r};
 	*r = (ProofResult){.worst_snr = INFINITY};
-	const bool ok = prove_function(&p) && (!planned->plan || prove_all_codes(&p));
+	const bool ok =
+		(!original || prove_function(&p)) && (!planned->plan || prove_all_codes(&p));
 	arena_free(p.run);
 	return ok;
 }

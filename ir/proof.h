@@ -27,7 +27,7 @@ typedef struct ProofResult {
  * a relative difference above the tolerance, naming the first value that has it (everything in
  * front of it agrees), and codes too far from the weights they stand for. No pass has run on the
  * original; it is of the same model, or, where the plan's weights are stored folded, of the model
- * that they were made from.
+ * that they were made from; null where nobody has that: then only codes are compared.
  */
 #define PROOF_TOLERANCE 1e-9
 bool proof_run(Diag *d, const Graph *original, const Graph *planned, const ProofOptions *o,

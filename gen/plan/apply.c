@@ -65,8 +65,6 @@ bool
 plan_apply(Diag *d, Graph *g, const Plan *p)
 {
 	const int before = diag_errors(d);
-	if (p->stored)
-		refused(d, (Loc){0}, "a plan of folded weights (\"stored\")");
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++)
 			if (!apply_weights(d, g, p, (Role)role, l))
@@ -74,28 +72,4 @@ plan_apply(Diag *d, Graph *g, const Plan *p)
 	apply_activations(d, g, p);
 	apply_kv(d, g, p);
 	return diag_errors(d) == before && graph_apply_plan(g, p, d);
-}
-
-bool
-plan_prove(Arena *run, Diag *d, const Graph *g, int jobs, ProofResult *r)
-{
-	enum { TOKENS = 8 };
-	const Model *m = g->model;
-	int32_t tokens[TOKENS];
-	ProofOptions o = {.jobs = jobs, .tokens = tokens};
-	for (; o.n_tokens < TOKENS && (uint32_t)o.n_tokens < m->n_ctx; o.n_tokens++)
-		tokens[o.n_tokens] = (int32_t)((uint64_t)m->n_vocab *
-					       (unsigned)(2 * o.n_tokens + 1) / (2 * TOKENS));
-	return proof_run(d, graph_build(run, m), g, &o, r);
-}
-
-const char *
-plan_proof_text(Arena *a, const ProofResult *r)
-{
-	Text *t = text_new(a);
-	text_printf(t, "%d rows agree to %.1e", r->rows, r->worst);
-	if (r->tensors)
-		text_printf(t, "; codes of %d tensors, %.1f dB above their error at least",
-			    r->tensors, r->worst_snr);
-	return t->text;
 }

@@ -194,6 +194,30 @@ def models():
     compile_case("tokenizer-right", 0, "--tokenizer", "tok.bin", model="small.bin")
 
 
+# ---- the reference of a plan ---------------------------------------------------------------------
+
+
+def references():
+    files = {"plan.json": '{ "lathe_plan": 1 }\n', "stored.json": '{ "lathe_plan": 1, "stored": true }\n',
+             "wide.gguf": gguf_model("F32", **{**SIZES, "inter": 96}).bytes(),
+             "eps.gguf": gguf_model("F32", **SIZES)}
+    files["eps.gguf"].set("llama.attention.layer_norm_rms_epsilon", "f32", 1e-6)
+    files["eps.gguf"] = files["eps.gguf"].bytes()
+
+    def bad(name, *args):
+        bad_usage(f"reference-{name}", *args, files=files)
+    bad("without-plan", "--reference", "small.gguf")
+    bad("not-stored", "--plan", "plan.json", "--reference", "small.gguf")
+    bad("tolerance-alone", "--plan", "stored.json", "--tolerance", "0.1")
+    for value in ("x", "", "0", "1", "-0.5", "0.1x", "nan"):
+        bad(f"tolerance-{value or 'empty'}", "--plan", "stored.json", "--reference", "small.gguf",
+            f"--tolerance={value}")
+    bad("missing", "--plan", "stored.json", "--reference", "none.gguf")
+    bad("no-model", "--plan", "stored.json", "--reference", "plan.json")
+    bad("shape", "--plan", "stored.json", "--reference", "wide.gguf")
+    bad("constants", "--plan", "stored.json", "--reference", "eps.gguf")
+
+
 # ---- places --------------------------------------------------------------------------------------
 
 
@@ -563,7 +587,7 @@ def main():
     p.add_argument("--update", action="store_true")
     p.add_argument("--only", default="")
     a = p.parse_args()
-    for group in (commands, operands, options, quantize, models, places, output, compilers, interrupts):
+    for group in (commands, operands, options, quantize, models, references, places, output, compilers, interrupts):
         group()
     names = [c[0] for c in cases]
     assert len(set(names)) == len(names), "two cases of one name"
