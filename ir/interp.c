@@ -213,6 +213,7 @@ rows_place(const Interp *x, Rows *r, const Value *v, uint8_t *at)
 	r->lo = r->hi + n;
 	r->scales = (float *)(void *)(r->lo + n);
 	r->n_scales = format_groups(v->format, (int)v->width);
+	r->zeros = r->scales + (size_t)x->chunk * (size_t)r->n_scales;
 }
 
 int

@@ -115,33 +115,6 @@ contract_gain(Step *s)
 				s->in[0]->f[(size_t)m * width + i] * gain[i];
 }
 
-/* Codes of one group and its scale. */
-static float
-group_quantize(const float *x, size_t n, Format f, int16_t *hi, int16_t *lo)
-{
-	float qmax = (float)format_qmax(f);
-	float s = max16(x, n, 0.0f, fabsf) * (1.0f / qmax);
-	bool zero = s < 0x1p-126f;
-	float inverse = zero ? 0.0f : contract_rcp(s);
-	for (size_t i = 0; i < n; i++) {
-		float v = x[i] * inverse;
-		v = v > qmax ? qmax : v;
-		v = zero ? 0.0f : max2(v, -qmax);
-		float t = v + 12582912.0f;
-		uint32_t bits;
-		memcpy(&bits, &t, sizeof bits);
-		int c = (int)(bits & 0x7fffff) - 0x400000;
-		if (f.bits > 8) {
-			int low = ((c + 128) & 255) - 128;
-			hi[i] = (int16_t)((c - low) / 256);
-			lo[i] = (int16_t)low;
-		} else {
-			hi[i] = (int16_t)c;
-		}
-	}
-	return zero ? 0.0f : s;
-}
-
 static void
 contract_quantize(Step *s)
 {
@@ -152,8 +125,9 @@ contract_quantize(Step *s)
 		size_t at = (size_t)m * width;
 		for (int g = 0; g < groups; g++) {
 			size_t n = (size_t)format_group_width(f, (int)width, g);
-			s->out->scales[m * groups + g] = group_quantize(
-				s->in[0]->f + at, n, f, s->out->hi + at, s->out->lo + at);
+			int scale = m * groups + g;
+			interp_quantize(f, s->in[0]->f + at, n, s->out->hi + at, s->out->lo + at,
+					s->out->scales + scale, s->out->zeros + scale);
 			at += n;
 		}
 	}

@@ -13,13 +13,13 @@ enum { INTERP_CHUNK = 64 };
 /*
  * The rows of one value, one per token of the chunk: `d` in the double interpreter; in the contract
  * interpreter `f`, or the planes of integer codes (c = 256 hi + lo; up to 8 bits: c = hi) with
- * n_scales scales a row.
+ * n_scales scales a row, and beside each the zero point if rows are asymmetric.
  */
 typedef struct Rows {
 	double *d;
 	float *f;
 	int16_t *hi, *lo;
-	float *scales;
+	float *scales, *zeros;
 	int n_scales;
 } Rows;
 
@@ -78,6 +78,13 @@ extern const StepFn interp_contract_ops[OP_COUNT];
 /* OP_LINEAR of the contract (interp_linear.c), OP_TRANSFORM (interp_transform.c). */
 void interp_contract_linear(Step *s);
 void interp_contract_transform(Step *s);
+
+/*
+ * Codes of n values that share a scale, of a row format f; rows of up to 8 bits leave lo as it is,
+ * symmetric rows zero. zero is shifted as the codes are: value = (code - zero) * scale.
+ */
+void interp_quantize(Format f, const float *x, size_t n, int16_t *hi, int16_t *lo, float *scale,
+		     float *zero);
 
 /*
  * Runs one function for n <= INTERP_CHUNK tokens behind `past` others; its input is x->carry, the

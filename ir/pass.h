@@ -55,15 +55,16 @@ void pass_apply(Graph *g, const Pass *p, Diag *d);
  *
  *   f32 row        x
  *   tile           x, xsum (where n_sums > 0)
- *   codes          hi, lo (where planes == 2), sum_hi, sum_lo (where planes == 2), scale
+ *   codes          hi, lo (where planes == 2), sum_hi, sum_lo (where planes == 2), scale, shift
+ *                  (n_scales, where rows are asymmetric)
  */
 typedef struct RowLayout {
 	uint32_t padded;	   /* columns of x or of a plane: f32 rows a multiple of 32, others
 				      of 16 */
 	uint32_t planes;	   /* 1: int8, 2: int16; 0: float */
 	uint32_t n_sums, n_scales; /* per token */
-	uint64_t x, xsum, hi, lo, sum_hi, sum_lo, scale; /* offset of each part per token; 0 if
-							    absent */
+	/* Offset of each part per token; 0 if absent. */
+	uint64_t x, xsum, hi, lo, sum_hi, sum_lo, scale, shift;
 	uint64_t bytes; /* per token, all parts: a multiple of 64; 0 for the cache */
 } RowLayout;
 RowLayout row_layout(const Value *v);

@@ -46,6 +46,8 @@ row_layout(const Value *v)
 	if (r.planes == 2)
 		r.sum_lo = part_add(&r, r.n_sums, sizeof(int32_t));
 	r.scale = part_add(&r, r.n_scales, sizeof(float));
+	if (v->format.zero)
+		r.shift = part_add(&r, r.n_scales, sizeof(float));
 	return r;
 }
 

@@ -10,6 +10,12 @@
 
 static const char *const tile_names[] = {"LATHE_TILE_F32", "LATHE_TILE_A8", "LATHE_TILE_A16"};
 
+static const char *const zero_names[] = {
+	[ZERO_NONE] = "ROW_SYMMETRIC",
+	[ZERO_INTEGER] = "ROW_ZERO_INTEGER",
+	[ZERO_REAL] = "ROW_ZERO_REAL",
+};
+
 /* ---- rows --------------------------------------------------------------------------------- */
 
 /* The parts of a tile value, for its writer and its readers. */
@@ -34,6 +40,7 @@ emit_tiles(const Emit *e, const Value *v)
 		{"sum_hi", row.planes > 0, row.sum_hi},
 		{"sum_lo", row.planes == 2, row.sum_lo},
 		{"scale", row.planes > 0, row.scale},
+		{"shift", row.planes > 0 && v->format.zero, row.shift},
 		{"x", row.planes == 0, row.x},
 		{"xsum", row.planes == 0 && row.n_sums, row.xsum},
 	};
@@ -81,21 +88,11 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 	text_line(t, "const Parts a = %s_v%d(to);", e->u->ident, emit_index(e, v));
 	text_line(t, "const Place p = place_of(t, j->rows, %s);", tile_names[row.planes]);
 	if (row.planes) {
-		const char *lo =
-			row.planes == 2
-				? arena_printf(t->arena, "a.lo + p.first * %u + p.column * 4",
-					       row.padded)
-				: "NULL";
-		const char *sum_lo =
-			row.planes == 2
-				? arena_printf(t->arena, "a.sum_lo + p.first * %u + p.column",
-					       row.n_sums)
-				: "NULL";
-		text_line(t, "quantize_row(%u, %u, %u, %d, p.width, %s,", v->width, v->format.bits,
-			  v->format.group, sums, x);
-		text_line(t, "\ta.hi + p.first * %u + p.column * 4, %s,", row.padded, lo);
-		text_line(t, "\ta.sum_hi + p.first * %u + p.column, %s,", row.n_sums, sum_lo);
-		text_line(t, "\ta.scale + p.first * %u + p.column);", row.n_scales);
+		const Format f = v->format;
+		text_line(t, "const RowFormat f = {%u, %u, %s, %s};", f.bits, f.group,
+			  zero_names[f.zero], emit_float(t->arena, f.clip));
+		text_line(t, "quantize_row(%u, f, %d, p.width, %s, codes_at(a, p, %u, %u, %u));",
+			  v->width, sums, x, row.padded, row.n_sums, row.n_scales);
 	} else {
 		const char *xsum =
 			row.n_sums ? arena_printf(t->arena, "a.xsum + p.first * %u + p.column",

@@ -28,7 +28,7 @@ typedef struct Range {
 typedef struct Parts {
 	int8_t *hi, *lo;
 	int32_t *sum_hi, *sum_lo;
-	float *scale, *x, *xsum;
+	float *scale, *shift, *x, *xsum;
 } Parts;
 
 /* Where a row lies in its tile: the tile's first row, the row's column, the tile's columns. */
@@ -70,6 +70,24 @@ place_of(int row, int rows, int tile)
 	p.column = row - p.first;
 	p.width = rows - p.first < tile ? rows - p.first : tile;
 	return p;
+}
+
+/* Where a row's codes go in the arrays of its value; columns, sums and scales: elements of a row in
+ * each. */
+LATHE_INLINE RowCodes
+codes_at(Parts a, Place p, int columns, int sums, int scales)
+{
+	const ptrdiff_t code = (ptrdiff_t)p.first * columns + 4 * p.column;
+	const ptrdiff_t sum = (ptrdiff_t)p.first * sums + p.column;
+	const ptrdiff_t scale = (ptrdiff_t)p.first * scales + p.column;
+	RowCodes r;
+	r.hi = a.hi + code;
+	r.lo = a.lo ? a.lo + code : a.lo;
+	r.sum_hi = a.sum_hi + sum;
+	r.sum_lo = a.sum_lo ? a.sum_lo + sum : a.sum_lo;
+	r.scale = a.scale + scale;
+	r.shift = a.shift ? a.shift + scale : a.shift;
+	return r;
 }
 
 /* The array at a byte offset per token. */

@@ -47,18 +47,129 @@ silu_mul_row(int n, const float *a, const float *b, float *y)
 
 /* ---- activations of linears ------------------------------------------------------------------ */
 
-/* The largest code of activations (format_qmax of the compiler). */
-#define LATHE_QMAX(bits) ((float)((bits) == 16 ? 32639 : (1 << ((bits)-1)) - 1))
+/* Zero points of a row's codes: none, a whole number of codes, any number (the range holds 0). */
+enum RowZero { ROW_SYMMETRIC, ROW_ZERO_INTEGER, ROW_ZERO_REAL };
 
-/* The codes of 16 columns: stored to hi[(i/4)*4*mt + i%4] and lo, and left in h, l for the sums. */
-LATHE_INLINE void
-quantize_16(int bits, int mt, const float *x, float inv, int8_t *hi, int8_t *lo, vi *h, vi *l)
+/* How a row becomes codes; a literal in every call. */
+typedef struct RowFormat {
+	int bits;  /* 4, 6, 8 or 16 */
+	int group; /* columns a scale; 0: one a row */
+	enum RowZero zero;
+	float clip; /* factor of the range that the codes span; 0: none */
+} RowFormat;
+
+/* Where the codes of a row go, at its column of a tile of mt tokens: code k at hi[k/4*4*mt + k%4],
+ * a scale at scale[g*mt], a sum at sum_hi[g*mt]. Code = 256 hi + lo for 16 bits, which alone touch
+ * lo and sum_lo. shift, of asymmetric rows alone: minus the zero point, times the scale where
+ * groups have one; what linears multiply the sums of their weights by. */
+typedef struct RowCodes {
+	int8_t *hi, *lo;
+	int32_t *sum_hi, *sum_lo;
+	float *scale, *shift;
+} RowCodes;
+
+/* Of one group: its code is the nearest to x * inv + zero, plus the smallest code there is. */
+typedef struct RowScale {
+	float scale, inv, zero;
+} RowScale;
+
+/* The largest and smallest codes (format_high, format_low of the compiler). */
+#define ROW_HIGH(f) ((f).bits == 16 ? 32639 : (1 << ((f).bits - 1)) - 1)
+#define ROW_LOW(f) ((f).zero && (f).bits < 16 ? -ROW_HIGH(f) - 1 : -ROW_HIGH(f))
+
+/* Columns k to k + 15 of n; what lies beyond is `rest`. */
+LATHE_INLINE vf
+row_part(int n, const float *x, int k, vf rest)
 {
-	const int planes = bits > 8 ? 2 : 1;
-	vf limit = vf_set1(LATHE_QMAX(bits)), magic = vf_set1(12582912.0f);
-	vf t = vf_mul(vf_load(x), vf_set1(inv));
-	t = vf_min(vf_max(t, vf_neg(limit)), limit);
-	vi c = vi_sub(vi_from_bits(vf_add(t, magic)), vi_from_bits(magic));
+	const vf a = vf_load(x + k);
+	return n % 16 && n - k < 16 ? vf_select(vm_first(n - k), a, rest) : a;
+}
+
+LATHE_INLINE RowScale
+row_scale_symmetric(const RowFormat f, int n, const float *x)
+{
+	RowScale r = {0.0f, 0.0f, 0.0f};
+	vf a = vf_zero();
+	for (int k = 0; k < n; k += 16)
+		a = vf_max(a, vf_abs(row_part(n, x, k, vf_zero())));
+	float range = vf_maxtree(a);
+	if (f.clip != 0.0f)
+		range = range * f.clip;
+	r.scale = range * (1.0f / (float)ROW_HIGH(f));
+	if (r.scale < 1.17549435e-38f)
+		r.scale = 0.0f;
+	else
+		r.inv = s_rcp(r.scale);
+	return r;
+}
+
+/* max(a, b) and min(a, b) of the vector words. */
+LATHE_INLINE float
+row_larger(float a, float b)
+{
+	return a > b ? a : b;
+}
+
+LATHE_INLINE float
+row_smaller(float a, float b)
+{
+	return a < b ? a : b;
+}
+
+LATHE_INLINE RowScale
+row_scale_asymmetric(const RowFormat f, int n, const float *x)
+{
+	const int real = f.zero == ROW_ZERO_REAL;
+	const float step = 1.0f / (float)(ROW_HIGH(f) - ROW_LOW(f));
+	const float infinity = s_from_bits(0x7f800000u), magic = 12582912.0f;
+	vf lo = vf_set1(real ? 0.0f : infinity), hi = vf_set1(real ? 0.0f : -infinity);
+	const vf lo_rest = lo, hi_rest = hi;
+	RowScale r;
+	for (int k = 0; k < n; k += 16) {
+		lo = vf_min(lo, row_part(n, x, k, lo_rest));
+		hi = vf_max(hi, row_part(n, x, k, hi_rest));
+	}
+	float least = -vf_maxtree(vf_neg(lo)), most = vf_maxtree(hi);
+	if (f.clip != 0.0f) {
+		least = least * f.clip;
+		most = most * f.clip;
+	}
+	const float range = most - least;
+	r.scale = real ? row_larger(range, 1e-4f) * step : row_larger(range * step, 1e-5f);
+	r.inv = s_rcp(r.scale);
+	r.zero = -least * r.inv;
+	if (!real)
+		r.zero = (row_smaller(row_larger(r.zero, -1e4f), 1e4f) + magic) - magic;
+	return r;
+}
+
+/* Scale of a group of n columns. */
+LATHE_INLINE RowScale
+row_scale(const RowFormat f, int n, const float *x)
+{
+	return f.zero ? row_scale_asymmetric(f, n, x) : row_scale_symmetric(f, n, x);
+}
+
+/* The codes of columns k to k + 15 of n; 0 beyond. */
+LATHE_INLINE vi
+row_codes(const RowFormat f, RowScale r, int n, const float *x, int k)
+{
+	const int first = f.zero ? ROW_LOW(f) : 0;
+	const vf top = vf_set1((float)(ROW_HIGH(f) - first)), magic = vf_set1(12582912.0f);
+	const vf bottom = f.zero ? vf_zero() : vf_neg(top);
+	vf c = vf_load(x + k);
+	c = f.zero ? vf_fma(c, vf_set1(r.inv), vf_set1(r.zero)) : vf_mul(c, vf_set1(r.inv));
+	c = vf_min(vf_max(c, bottom), top);
+	if (n % 16 && n - k < 16)
+		c = vf_select(vm_first(n - k), c, vf_set1((float)-first));
+	const vi code = vi_sub(vi_from_bits(vf_add(c, magic)), vi_from_bits(magic));
+	return f.zero ? vi_add(code, vi_set1(first)) : code;
+}
+
+/* Stores 16 codes and leaves their planes in h and l for the sums. */
+LATHE_INLINE void
+store_codes(int planes, int mt, vi c, int8_t *hi, int8_t *lo, vi *h, vi *l)
+{
 	*h = c;
 	*l = vi_zero();
 	if (planes == 2) {
@@ -74,50 +185,36 @@ quantize_16(int bits, int mt, const float *x, float inv, int8_t *hi, int8_t *lo,
 	}
 }
 
-/* Largest magnitude of x[0, n), zeros up to a multiple of 16. */
-LATHE_INLINE float
-absmax_row(int n, const float *x)
-{
-	vf a = vf_zero();
-	for (int k = 0; k < n; k += 16)
-		a = vf_max(a, vf_abs(vf_load(x + k)));
-	return vf_maxtree(a);
-}
-
 /*
- * Quantizes a row to signed codes of 8 bits or less, or of 16 (code = 256 hi + lo), with a
- * scale per act_group columns (0: one for the row) and sums of codes per sum_group columns (n:
- * one). Pointers are at this token's column of a tile of mt tokens: code k at hi[(k/4)*4*mt + k%4],
- * a scale at scale[g*mt], a sum at sum_hi[g*mt]. Codes beyond n are zero up to a multiple of 16.
+ * Quantizes a row of n columns, with sums of codes per sum_group columns (n: one). Codes beyond n
+ * are zero up to a multiple of 16.
  * INVARIANT: groups that are not the whole row are multiples of 16, and one of the two kinds of
- * group divides the other; only 16 bits touch lo and sum_lo.
+ * group divides the other.
  */
 LATHE_INLINE void
-quantize_row(int n, int bits, int act_group, int sum_group, int mt, const float *x, int8_t *hi,
-	     int8_t *lo, int32_t *sum_hi, int32_t *sum_lo, float *scale)
+quantize_row(int n, const RowFormat f, int sum_group, int mt, const float *x, RowCodes to)
 {
-	const float inv_qmax = 1.0f / LATHE_QMAX(bits);
-	const int group = act_group && act_group < n ? act_group : n;
+	const int group = f.group && f.group < n ? f.group : n, planes = f.bits > 8 ? 2 : 1;
 	vi h_sum = vi_zero(), l_sum = vi_zero();
 	for (int from = 0; from < n; from += group) {
-		int width = n - from < group ? n - from : group;
-		float s = absmax_row(width, x + from) * inv_qmax, inv = 0.0f;
-		if (s < 1.17549435e-38f)
-			s = 0.0f;
-		else
-			inv = s_rcp(s);
-		scale[from / group * mt] = s;
+		const int width = n % group && n - from < group ? n - from : group;
+		const RowScale r = row_scale(f, width, x + from);
+		to.scale[from / group * mt] = r.scale;
+		if (f.zero) {
+			const float zero = r.zero + (float)ROW_LOW(f);
+			to.shift[from / group * mt] = -(f.group ? zero * r.scale : zero);
+		}
 		for (int k = from; k < from + width; k += 16) {
 			vi h, l;
-			quantize_16(bits, mt, x + k, inv, hi + k * mt, lo ? lo + k * mt : lo, &h,
-				    &l);
+			store_codes(planes, mt, row_codes(f, r, n, x, k), to.hi + k * mt,
+				    planes == 2 ? to.lo + k * mt : to.lo, &h, &l);
 			h_sum = vi_add(h_sum, h);
 			l_sum = vi_add(l_sum, l);
 			if ((k + 16) % sum_group && k + 16 < n)
 				continue;
-			sum_hi[k / sum_group * mt] = vi_sum(h_sum);
-			if (bits == 16)
-				sum_lo[k / sum_group * mt] = vi_sum(l_sum);
+			to.sum_hi[k / sum_group * mt] = vi_sum(h_sum);
+			if (planes == 2)
+				to.sum_lo[k / sum_group * mt] = vi_sum(l_sum);
 			h_sum = l_sum = vi_zero();
 		}
 	}

@@ -47,13 +47,13 @@ run_silu_mul(Bench *b)
 static void
 run_quantize_a8(Bench *b)
 {
-	b->isa->quantize(QUANTIZE_A8, b->x, b->hi, b->lo, b->sum_hi, b->sum_lo, b->scale);
+	b->isa->quantize(QUANTIZE_A8, b->x, b->hi, b->lo, b->sum_hi, b->sum_lo, b->scale, NULL);
 }
 
 static void
 run_quantize_a16(Bench *b)
 {
-	b->isa->quantize(QUANTIZE_A16, b->x, b->hi, b->lo, b->sum_hi, b->sum_lo, b->scale);
+	b->isa->quantize(QUANTIZE_A16, b->x, b->hi, b->lo, b->sum_hi, b->sum_lo, b->scale, NULL);
 }
 
 /* One token, one layer. */

@@ -20,6 +20,8 @@
 #include "../../templates/math.h"
 #include "../../templates/rows.h"
 
+enum { NONE = ROW_SYMMETRIC, INTEGER = ROW_ZERO_INTEGER, REAL = ROW_ZERO_REAL };
+
 static void
 isa_rmsnorm(int i, const float *x, float eps, float inv_n, float *y)
 {
@@ -62,12 +64,15 @@ isa_silu_mul(int i, const float *a, const float *b, float *y)
 
 static void
 isa_quantize(int i, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi, int32_t *sum_lo,
-	     float *scale)
+	     float *scale, float *shift)
 {
+	const RowCodes to = {hi, lo, sum_hi, sum_lo, scale, shift};
 	int at = 0;
-#define QUANTIZE(n, bits, act_group, sum_group, mt) \
-	if (i == at++)                              \
-		quantize_row(n, bits, act_group, sum_group, mt, x, hi, lo, sum_hi, sum_lo, scale);
+#define QUANTIZE(n, bits, act_group, zero, clip, sum_group, mt)                         \
+	if (i == at++) {                                                                \
+		const RowFormat f = {bits, act_group, (enum RowZero)zero, (float)clip}; \
+		quantize_row(n, f, sum_group, mt, x, to);                               \
+	}
 #include "rows_cases.def"
 }
 

@@ -13,7 +13,7 @@ typedef struct RowsIsa {
 	void (*add)(int i, const float *a, const float *b, float *y);
 	void (*silu_mul)(int i, const float *a, const float *b, float *y);
 	void (*quantize)(int i, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi,
-			 int32_t *sum_lo, float *scale);
+			 int32_t *sum_lo, float *scale, float *shift);
 	void (*tile)(int i, const float *x, float *out, float *xsum);
 	void (*embed)(int i, const uint8_t *packed, int32_t row, float *y);
 	void (*rope)(int i, const float *x, const float *cos, const float *sin, float *y);

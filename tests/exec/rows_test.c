@@ -17,7 +17,10 @@ typedef struct RowCase {
 	int n;
 } RowCase;
 typedef struct QuantizeCase {
-	int n, bits, act_group, sum_group, mt;
+	int n, bits, act_group;
+	enum { NONE, INTEGER, REAL } zero;
+	float clip;
+	int sum_group, mt;
 } QuantizeCase;
 typedef struct TileCase {
 	int n, sum_group, mt;
@@ -37,7 +40,8 @@ static const RowCase row_cases[] = {
 #include "rows_cases.def"
 };
 static const QuantizeCase quantize_cases[] = {
-#define QUANTIZE(n, bits, act_group, sum_group, mt) {n, bits, act_group, sum_group, mt},
+#define QUANTIZE(n, bits, act_group, zero, clip, sum_group, mt) \
+	{n, bits, act_group, zero, (float)clip, sum_group, mt},
 #include "rows_cases.def"
 };
 static const TileCase tile_cases[] = {
@@ -82,8 +86,8 @@ ref_max16(int n, const float *x, bool magnitude, float start)
 	float p[16];
 	for (int j = 0; j < 16; j++)
 		p[j] = start;
-	for (int i = 0; i < n; i++)
-		p[i % 16] = ref_max(p[i % 16], magnitude ? fabsf(x[i]) : x[i]);
+	for (int i = 0; i < pad(n, 16); i++)
+		p[i % 16] = ref_max(p[i % 16], i >= n ? start : magnitude ? fabsf(x[i]) : x[i]);
 	for (int w = 8; w; w /= 2)
 		for (int j = 0; j < w; j++)
 			p[j] = ref_max(p[j], p[j + w]);
@@ -110,31 +114,79 @@ ref_rmsnorm(int n, const float *x, float eps, float *y)
 		y[i] = x[i] * r;
 }
 
-static int
-ref_code(float x, float inv, int qmax)
+static float
+ref_clamp(float x, float low, float high)
 {
-	float c = x * inv;
-	c = c < (float)-qmax ? (float)-qmax : c > (float)qmax ? (float)qmax : c;
-	return (int)nearbyintf(c);
+	x = x > low ? x : low; /* low where x is no number */
+	return x < high ? x : high;
+}
+
+/* Of one group: value = (code - zero) * scale, code = round(clamp(x * inv + zero)). */
+typedef struct RefScale {
+	float scale, inv, zero, low, high;
+} RefScale;
+
+static RefScale
+ref_symmetric(QuantizeCase c, int n, const float *x)
+{
+	RefScale r = {.high = (float)(c.bits == 16 ? 32639 : (1 << (c.bits - 1)) - 1)};
+	float a = ref_max16(n, x, true, 0.0f);
+	r.low = -r.high;
+	if (c.clip != 0)
+		a = a * c.clip;
+	r.scale = a * (1 / r.high);
+	if (r.scale < 0x1p-126f)
+		r.scale = 0;
+	else
+		r.inv = contract_rcp(r.scale);
+	return r;
+}
+
+/* Zero points as codes count them, from the smallest. */
+static RefScale
+ref_asymmetric(QuantizeCase c, int n, const float *x)
+{
+	RefScale r = {.high = c.bits == 16 ? 65278.0f : (float)((1 << c.bits) - 1)};
+	float negative[2048], start = c.zero == REAL ? 0.0f : -INFINITY;
+	for (int i = 0; i < n; i++)
+		negative[i] = -x[i];
+	float hi = ref_max16(n, x, false, start), lo = -ref_max16(n, negative, false, start);
+	if (c.clip != 0) {
+		lo = lo * c.clip;
+		hi = hi * c.clip;
+	}
+	if (c.zero == REAL)
+		r.scale = ref_max(hi - lo, 1e-4f) * (1 / r.high);
+	else
+		r.scale = ref_max((hi - lo) * (1 / r.high), 1e-5f);
+	r.inv = contract_rcp(r.scale);
+	r.zero = -lo * r.inv;
+	if (c.zero == INTEGER)
+		r.zero = nearbyintf(ref_clamp(r.zero, -10000, 10000));
+	return r;
 }
 
 static void
 ref_quantize(QuantizeCase c, const float *x, int8_t *hi, int8_t *lo, int32_t *sum_hi,
-	     int32_t *sum_lo, float *scale)
+	     int32_t *sum_lo, float *scale, float *shift)
 {
-	int qmax = c.bits == 16 ? 32639 : (1 << (c.bits - 1)) - 1;
-	int group = c.act_group ? c.act_group : c.n;
+	const int group = c.act_group ? c.act_group : c.n;
+	const int first = c.zero == NONE ? 0 : c.bits == 16 ? -32639 : -(1 << (c.bits - 1));
 	for (int k = 0; k < pad(c.n, 16); k++)
 		hi[k / 4 * 4 * c.mt + k % 4] = lo[k / 4 * 4 * c.mt + k % 4] = 0;
 	for (int g = 0; g * c.sum_group < c.n; g++)
 		sum_hi[g * c.mt] = sum_lo[g * c.mt] = 0;
 	for (int from = 0; from < c.n; from += group) {
-		int end = from + group < c.n ? from + group : c.n;
-		float s = ref_max16(end - from, x + from, true, 0.0f) * (float)(1.0 / qmax);
-		bool zero = s < 0x1p-126f;
-		scale[from / group * c.mt] = zero ? 0.0f : s;
+		const int end = from + group < c.n ? from + group : c.n, at = from / group * c.mt;
+		const RefScale r = c.zero == NONE ? ref_symmetric(c, end - from, x + from)
+						  : ref_asymmetric(c, end - from, x + from);
+		const float zero = r.zero + (float)first;
+		scale[at] = r.scale;
+		if (c.zero != NONE)
+			shift[at] = c.act_group ? -(zero * r.scale) : -zero;
 		for (int k = from; k < end; k++) {
-			int code = zero ? 0 : ref_code(x[k], contract_rcp(s), qmax);
+			float t = c.zero == NONE ? x[k] * r.inv : fmaf(x[k], r.inv, r.zero);
+			int code = (int)nearbyintf(ref_clamp(t, r.low, r.high)) + first;
 			int low = c.bits == 16 ? ((code + 128) & 255) - 128 : 0;
 			int high = c.bits == 16 ? (code - low) / 256 : code;
 			hi[k / 4 * 4 * c.mt + k % 4] = (int8_t)high;
@@ -227,7 +279,8 @@ elementwise(void **state)
 	}
 }
 
-/* Rows that a random draw would not give: zero, subnormal, ties, extremes. */
+/* Rows that a random draw would not give: zero, subnormal, ties, extremes, one sign, constants, no
+ * numbers. */
 static void
 shape_row(int kind, int n, float *x)
 {
@@ -246,7 +299,89 @@ shape_row(int kind, int n, float *x)
 			x[k] = k & 1 ? 5.0f : -5.0f;
 		else if (kind == 6)
 			x[k] *= 0x1p-110f;
+		else if (kind == 7)
+			x[k] = -0.75f;
+		else if (kind == 8)
+			x[k] = fabsf(x[k]) + 3.0f;
+		else if (kind == 9)
+			x[k] = -fabsf(x[k]) - 0.01f;
+		else if (kind == 10)
+			x[k] = 7.0f + 1e-5f * (float)(k % 5);
+		else if (kind == 11) /* both ends: the range is infinite */
+			x[k] = k % 2 ? 3e38f : -3e38f;
+		else if (kind == 12 && k % 11 == 5)
+			x[k] = k % 2 ? INFINITY : -INFINITY;
+		else if (kind == 13 && k % 17 == 3)
+			x[k] = NAN;
 	}
+}
+
+/* What a row was quantized to: every array with room for the whole tile. */
+typedef struct Quantized {
+	size_t codes, sums; /* elements */
+	int8_t *hi, *lo;
+	int32_t *sum_hi, *sum_lo;
+	float *scale, *shift;
+} Quantized;
+
+static Quantized
+make_quantized(QuantizeCase c)
+{
+	Quantized q = {.codes = (size_t)(pad(c.n, 16) * c.mt),
+		       .sums = (size_t)((c.n / 16 + 2) * c.mt)};
+	q.hi = make(q.codes);
+	q.lo = make(q.codes);
+	q.sum_hi = make(q.sums * 4);
+	q.sum_lo = make(q.sums * 4);
+	q.scale = make(q.sums * 4);
+	q.shift = make(q.sums * 4);
+	return q;
+}
+
+static void
+free_quantized(Quantized *q)
+{
+	free(q->hi);
+	free(q->lo);
+	free(q->sum_hi);
+	free(q->sum_lo);
+	free(q->scale);
+	free(q->shift);
+}
+
+/* As same(), but any NaN equals any other: its sign and payload are the machine's. */
+static void
+same_floats(const char *what, const char *isa, int i, float *a, float *b, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		if (isnan(a[k]) && isnan(b[k]))
+			a[k] = b[k];
+	same(what, isa, i, a, b, n * 4);
+}
+
+static void
+check_quantize(const RowsIsa *isa, int i, const float *x)
+{
+	QuantizeCase c = quantize_cases[i];
+	Quantized got = make_quantized(c), want = make_quantized(c);
+	const bool wide = c.bits == 16;
+	/* token mt-1 of the tile: the other columns must stay as they are */
+	const int m = c.mt - 1;
+	isa->quantize(i, x, got.hi + 4 * m, wide ? got.lo + 4 * m : NULL, got.sum_hi + m,
+		      wide ? got.sum_lo + m : NULL, got.scale + m,
+		      c.zero == NONE ? NULL : got.shift + m);
+	ref_quantize(c, x, want.hi + 4 * m, want.lo + 4 * m, want.sum_hi + m, want.sum_lo + m,
+		     want.scale + m, want.shift + m);
+	same("quantize: hi", isa->name, i, got.hi, want.hi, got.codes);
+	same("quantize: sum_hi", isa->name, i, got.sum_hi, want.sum_hi, got.sums * 4);
+	same_floats("quantize: scale", isa->name, i, got.scale, want.scale, got.sums);
+	same_floats("quantize: shift", isa->name, i, got.shift, want.shift, got.sums);
+	if (wide) {
+		same("quantize: lo", isa->name, i, got.lo, want.lo, got.codes);
+		same("quantize: sum_lo", isa->name, i, got.sum_lo, want.sum_lo, got.sums * 4);
+	}
+	free_quantized(&got);
+	free_quantized(&want);
 }
 
 static void
@@ -255,54 +390,77 @@ quantize(void **state)
 	const Suite *s = *state;
 	uint64_t seed = 5;
 	for (int i = 0; i < COUNT(quantize_cases); i++) {
-		QuantizeCase c = quantize_cases[i];
-		size_t codes = (size_t)(pad(c.n, 16) * c.mt),
-		       sums = (size_t)((c.n / 16 + 2) * c.mt);
-		int8_t *hi[2], *lo[2];
-		int32_t *sum_hi[2], *sum_lo[2];
-		float *scale[2], *x = make_floats(pad(c.n, 32));
-		for (int round = 0; round < 24; round++) {
-			draw_row(&seed, c.n, pad(c.n, 32), x);
-			shape_row(round, c.n, x);
+		const int n = quantize_cases[i].n;
+		float *x = make_floats(pad(n, 32));
+		for (int round = 0; round < 32; round++) {
+			draw_row(&seed, n, pad(n, 32), x);
+			shape_row(round, n, x);
 			for
 				EACH_ISA(s, p)
-				{
-					for (int j = 0; j < 2; j++) {
-						hi[j] = make(codes);
-						lo[j] = make(codes);
-						sum_hi[j] = make(sums * 4);
-						sum_lo[j] = make(sums * 4);
-						scale[j] = make(sums * 4);
-					}
-					const RowsIsa *isa = s->isa[p];
-					/* token mt-1 of the tile: the other columns must stay as
-					 * they are */
-					int m = c.mt - 1;
-					isa->quantize(
-						i, x, hi[0] + 4 * m,
-						c.bits == 16 ? lo[0] + 4 * m : NULL, sum_hi[0] + m,
-						c.bits == 16 ? sum_lo[0] + m : NULL, scale[0] + m);
-					ref_quantize(c, x, hi[1] + 4 * m, lo[1] + 4 * m,
-						     sum_hi[1] + m, sum_lo[1] + m, scale[1] + m);
-					same("quantize: hi", isa->name, i, hi[0], hi[1], codes);
-					same("quantize: sum_hi", isa->name, i, sum_hi[0], sum_hi[1],
-					     sums * 4);
-					same("quantize: scale", isa->name, i, scale[0], scale[1],
-					     sums * 4);
-					if (c.bits == 16) {
-						same("quantize: lo", isa->name, i, lo[0], lo[1],
-						     codes);
-						same("quantize: sum_lo", isa->name, i, sum_lo[0],
-						     sum_lo[1], sums * 4);
-					}
-					for (int j = 0; j < 2; j++) {
-						free(hi[j]);
-						free(lo[j]);
-						free(sum_hi[j]);
-						free(sum_lo[j]);
-						free(scale[j]);
-					}
-				}
+			check_quantize(s->isa[p], i, x);
+		}
+		free(x);
+	}
+}
+
+/*
+ * What asymmetric codes mean, in double and from the published formulas alone: every value of the
+ * range that the codes span comes back within half a step (real zero points) or one (rounded ones),
+ * real zero points make zero exact to half a step and lie among the codes, integer ones are whole.
+ */
+static void
+check_meaning(QuantizeCase c, const float *x, int from, int end, const Quantized *q)
+{
+	const int at = c.act_group ? from / c.act_group : 0;
+	const double s = (double)q->scale[at];
+	const double zero = -(double)q->shift[at] / (c.act_group ? s : 1.0);
+	const double first = c.bits == 16 ? -32639 : -(1 << (c.bits - 1)), last = -first - 1;
+	double lo = (double)x[from], hi = lo, most = c.clip != 0 ? (double)c.clip : 1.0;
+	for (int k = from; k < end; k++) {
+		lo = fmin(lo, (double)x[k]);
+		hi = fmax(hi, (double)x[k]);
+	}
+	lo = (c.zero == REAL ? fmin(lo, 0) : lo) * most;
+	hi = (c.zero == REAL ? fmax(hi, 0) : hi) * most;
+	if (c.zero == REAL)
+		assert_true(zero > first - 1e-3 && zero < last + 1 + 1e-3);
+	else if (!c.act_group)
+		assert_true(zero == rint(zero));
+	if (c.zero == INTEGER && fabs(lo / s) > 9999)
+		return; /* the zero point is cut off */
+	for (int k = from; k < end; k++) {
+		const int code = c.bits == 16 ? 256 * q->hi[k] + q->lo[k] : q->hi[k];
+		const double value = fmin(fmax((double)x[k], lo), hi);
+		const double step = (c.zero == REAL ? 0.5 : 1.0) * s;
+		const double slack = 1e-6 * (fabs(lo) + fabs(hi)) + 1e-2 * s;
+		assert_true(code >= first && (c.bits == 16 ? code <= 32639 : code <= last));
+		assert_true(fabs((code - zero) * s - value) <= step + slack);
+	}
+}
+
+static void
+quantize_meaning(void **state)
+{
+	const Suite *s = *state;
+	uint64_t seed = 11;
+	for (int i = 0; i < COUNT(quantize_cases); i++) {
+		QuantizeCase c = quantize_cases[i];
+		const int group = c.act_group ? c.act_group : c.n;
+		float *x = make_floats(pad(c.n, 32));
+		if (c.zero == NONE || c.mt != 1) {
+			free(x);
+			continue;
+		}
+		for (int round = 0; round < 32; round++) {
+			Quantized q = make_quantized(c);
+			draw_row(&seed, c.n, pad(c.n, 32), x);
+			shape_row(round == 11 || round == 12 || round == 13 ? 5 : round, c.n, x);
+			s->isa[s->n_isa - 1]->quantize(i, x, q.hi, q.lo, q.sum_hi, q.sum_lo,
+						       q.scale, q.shift);
+			for (int from = 0; from < c.n; from += group)
+				check_meaning(c, x, from, from + group < c.n ? from + group : c.n,
+					      &q);
+			free_quantized(&q);
 		}
 		free(x);
 	}
@@ -651,6 +809,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate(elementwise, &s),
 		cmocka_unit_test_prestate(quantize, &s),
+		cmocka_unit_test_prestate(quantize_meaning, &s),
 		cmocka_unit_test_prestate(tile, &s),
 		cmocka_unit_test_prestate(embed, &s),
 		cmocka_unit_test_prestate(rope, &s),
