@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGETS_MAX = 16, INPUTS_MAX = 5 };
+enum { TARGETS_MAX = 16 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
@@ -270,11 +270,14 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	}
 	if (plan && !prove(run, d, g, o, &how, &progress))
 		return EXIT_USER;
-	const char *inputs[INPUTS_MAX] = {path};
-	int n_inputs = 1;
 	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL,
 				      o->proof.reference};
-	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+	const size_t n_others = sizeof others / sizeof *others;
+	const char **inputs = ARENA_ARRAY(run, const char *, m->n_files + n_others);
+	int n_inputs = 0;
+	for (uint32_t i = 0; i < m->n_files; i++)
+		inputs[n_inputs++] = m->files[i].path;
+	for (size_t i = 0; i < n_others; i++)
 		if (others[i])
 			inputs[n_inputs++] = others[i];
 	const ArtefactOptions artefact = {.out = o->out,

@@ -11,7 +11,8 @@ typedef struct InspectOptions {
 #define FIELD(f) offsetof(InspectOptions, f)
 static const Option inspect_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
-	{"--digest", NULL, OPTION_FLAG, FIELD(digest), "print the SHA-256 of the file too"},
+	{"--digest", NULL, OPTION_FLAG, FIELD(digest),
+	 "print the SHA-256 of the file too (of shards one behind the other)"},
 };
 
 static const Command inspect_command = {
@@ -27,15 +28,21 @@ static const Command inspect_command = {
 static void
 print_container(Arena *a, const Model *m)
 {
-	Gguf g;
-	if (!gguf_is_magic(m->data, (size_t)m->file_bytes) ||
-	    !gguf_parse(a, diag_new(a, NULL), 0, m->data, (size_t)m->file_bytes, &g))
-		return;
-	printf("GGUF version %u, alignment %u, %u metadata keys, %u tensors\n", g.version,
-	       g.alignment, g.n_entries, g.n_tensors);
-	for (uint32_t i = 0; i < g.n_entries; i++)
-		printf("  %.*s = %s\n", (int)g.entries[i].key.size, g.entries[i].key.data,
-		       gguf_show(&g, &g.entries[i].value));
+	for (uint32_t f = 0; f < m->n_files; f++) {
+		const ModelFile *file = &m->files[f];
+		Gguf g;
+		if (!gguf_is_magic(file->data, (size_t)file->bytes) ||
+		    !gguf_parse(a, diag_new(a, NULL), 0, file->data, (size_t)file->bytes, &g))
+			continue;
+		if (m->n_files > 1)
+			printf("shard %u, %s, %llu bytes: ", f + 1, file->path,
+			       (unsigned long long)file->bytes);
+		printf("GGUF version %u, alignment %u, %u metadata keys, %u tensors\n", g.version,
+		       g.alignment, g.n_entries, g.n_tensors);
+		for (uint32_t i = 0; i < g.n_entries; i++)
+			printf("  %.*s = %s\n", (int)g.entries[i].key.size, g.entries[i].key.data,
+			       gguf_show(&g, &g.entries[i].value));
+	}
 }
 
 static void
@@ -93,7 +100,11 @@ print_tensors(Arena *a, const Model *m)
 static void
 print_all(Arena *a, Model *m, bool digest)
 {
-	printf("%s: %llu bytes\n", m->file, (unsigned long long)m->file_bytes);
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->n_files; i++)
+		bytes += m->files[i].bytes;
+	printf("%s: %llu bytes%s\n", m->file, (unsigned long long)bytes,
+	       m->n_files > 1 ? arena_printf(a, " in %u shards", m->n_files) : "");
 	if (digest) {
 		char hex[65];
 		model_digest(m);

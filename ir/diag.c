@@ -36,8 +36,13 @@ diag_new(Arena *run, FILE *out)
 uint32_t
 diag_file(Diag *d, const char *name, const char *text, size_t size)
 {
-	if (d->n_files == DIAG_FILES_MAX)
-		fatal_environment("more than %d input files", DIAG_FILES_MAX);
+	if (d->n_files == d->files_room) {
+		d->files_room = d->files_room ? 2 * d->files_room : 16;
+		DiagFile *more = ARENA_ARRAY(d->arena, DiagFile, d->files_room);
+		if (d->n_files)
+			memcpy(more, d->files, d->n_files * sizeof *more);
+		d->files = more;
+	}
 	d->files[d->n_files] = (DiagFile){name, text, size};
 	return ++d->n_files;
 }

@@ -4,8 +4,6 @@
 
 #include "report.h"
 
-enum { DIAG_FILES_MAX = 64 };
-
 typedef struct DiagFile {
 	const char *name, *text;
 	size_t size;
@@ -26,8 +24,8 @@ struct DiagMessage {
 struct Diag {
 	Arena *arena;
 	FILE *out;
-	DiagFile files[DIAG_FILES_MAX];
-	uint32_t n_files;
+	DiagFile *files; /* [files_room] */
+	uint32_t n_files, files_room;
 	int errors, limit;
 	DiagMode mode;
 	const char *version;

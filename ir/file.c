@@ -75,6 +75,17 @@ file_unmap(Mapped *m)
 	*m = (Mapped){0};
 }
 
+void
+file_forget(const void *data, size_t n)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	const uintptr_t first = (uintptr_t)round_up((uintptr_t)data, page);
+	const uintptr_t end = ((uintptr_t)data + n) / page * page;
+	/* Failure costs memory only. */
+	if (first < end)
+		(void)madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 OutFile *
 outfile_open(Arena *a, const char *path)
 {

@@ -93,12 +93,23 @@ typedef struct Tokenizer {
 
 /* ---- the model ---------------------------------------------------------------------------- */
 
+/* One of the files that a model lies in. */
+typedef struct ModelFile {
+	const char *path;
+	const uint8_t *data; /* all of it */
+	uint64_t bytes;
+	Loc loc; /* of the file itself */
+} ModelFile;
+
 typedef struct Model {
 	const char *arch; /* "llama" */
 	const char *file; /* base name of the main file, for messages and the manifest */
 	uint8_t sha256[32];
 	const uint8_t *data; /* the whole main file, mapped */
 	uint64_t file_bytes;
+	const ModelFile *files; /* all: the main file, then further shards in their order */
+	uint32_t n_files;
+	bool mapped; /* files are mapped, not only memory: see file_forget */
 	uint32_t n_layer, hidden, n_head, n_kv_head, head_dim, inter, n_vocab, n_ctx;
 	uint32_t q_width, kv_width, one; /* n_head*head_dim, n_kv_head*head_dim, 1 */
 	float norm_eps;

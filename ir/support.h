@@ -177,6 +177,11 @@ typedef struct Mapped {
 } Mapped;
 bool file_map(const char *path, Mapped *m, const char **error);
 void file_unmap(Mapped *m);
+/*
+ * Bytes of a mapped file that are not needed for now: their pages leave this process and are mapped
+ * anew when read again. Any thread, at any time; never for memory that is not such a file's.
+ */
+void file_forget(const void *data, size_t n);
 
 /*
  * A file that appears whole or not at all: written under a temporary name in the same folder,

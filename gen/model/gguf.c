@@ -127,20 +127,20 @@ read_value(Cursor *c, GgufValue *v)
 	if (v->type == GGUF_STRING) {
 		v->count = read_string(c, what).size;
 		v->at += 8;
-		return !c->failed;
-	}
-	if (v->type == GGUF_ARRAY) {
+	} else if (v->type == GGUF_ARRAY) {
 		v->element = cursor_u32(c, what);
 		v->count = cursor_u64(c, what);
 		at = v->at;
 		v->at = c->at;
-		return check_type(c, at, v->element) && skip_values(c, v->element, v->count, 1);
-	}
-	if (!skip_values(c, v->type, 1, 0))
+		if (!check_type(c, at, v->element) || !skip_values(c, v->element, v->count, 1))
+			return false;
+	} else if (!skip_values(c, v->type, 1, 0)) {
 		return false;
-	if (v->type == GGUF_BOOL && c->data[v->at] > 1)
+	}
+	v->end = c->at;
+	if (v->type == GGUF_BOOL && !c->failed && c->data[v->at] > 1)
 		return fail(c, v->at, E_METADATA, "a bool is neither 0 nor 1");
-	return true;
+	return !c->failed;
 }
 
 const uint8_t *
@@ -374,6 +374,8 @@ place_tensors(Gguf *g, GgufTensor *table, uint32_t n)
 				   t->name, (unsigned long long)t->data_at, (unsigned long long)end,
 				   (unsigned long long)c->size);
 			ok = false;
+		} else {
+			t->data = c->data + t->data_at;
 		}
 	}
 	return ok;
@@ -440,13 +442,20 @@ check_entries(Gguf *g)
 	return ok;
 }
 
-static bool
-check_tensors(Gguf *g)
+static const GgufTensor **
+sorted_tensors(const Gguf *g, int (*order)(const void *, const void *))
 {
 	const GgufTensor **sorted = ARENA_ARRAY(g->arena, const GgufTensor *, g->n_tensors);
 	for (uint32_t i = 0; i < g->n_tensors; i++)
 		sorted[i] = &g->tensors[i];
-	qsort(sorted, g->n_tensors, sizeof *sorted, tensor_name_order);
+	qsort(sorted, g->n_tensors, sizeof *sorted, order);
+	return sorted;
+}
+
+bool
+gguf_check_names(const Gguf *g)
+{
+	const GgufTensor **sorted = sorted_tensors(g, tensor_name_order);
 	bool ok = true;
 	for (uint32_t i = 1; i < g->n_tensors; i++)
 		if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0) {
@@ -455,7 +464,14 @@ check_tensors(Gguf *g)
 			diag_note(g->d, sorted[i - 1]->loc, "first here");
 			ok = false;
 		}
-	qsort(sorted, g->n_tensors, sizeof *sorted, tensor_data_order);
+	return ok;
+}
+
+static bool
+check_overlap(const Gguf *g)
+{
+	const GgufTensor **sorted = sorted_tensors(g, tensor_data_order);
+	bool ok = true;
 	for (uint32_t i = 1; i < g->n_tensors; i++)
 		if (sorted[i - 1]->data_at + sorted[i - 1]->bytes > sorted[i]->data_at) {
 			diag_error(g->d, sorted[i]->loc, E_OVERFLOW,
@@ -508,6 +524,9 @@ gguf_parse(Arena *a, Diag *d, uint32_t file, const uint8_t *data, size_t size, G
 		return false;
 	uint32_t n_tensors = read_count(c, "the tensor count", TENSOR_BYTES_MIN);
 	uint32_t n_entries = read_count(c, "the metadata count", ENTRY_BYTES_MIN);
-	return !c->failed && read_entries(g, n_entries) && check_entries(g) && read_alignment(g) &&
-	       read_tensors(g, n_tensors) && check_tensors(g);
+	if (c->failed || !read_entries(g, n_entries) || !check_entries(g) || !read_alignment(g) ||
+	    !read_tensors(g, n_tensors))
+		return false;
+	const bool named = gguf_check_names(g);
+	return check_overlap(g) && named;
 }

@@ -20,6 +20,7 @@ typedef struct GgufValue {
 	uint32_t element; /* GgufType of an array's elements */
 	uint64_t count;	  /* elements of an array, bytes of a string, else 1 */
 	uint64_t at;	  /* file offset of the first byte (of the first element) */
+	uint64_t end;	  /* behind the last */
 } GgufValue;
 
 typedef struct GgufEntry {
@@ -35,6 +36,7 @@ typedef struct GgufTensor {
 	const StoredType *type;
 	uint64_t bytes;
 	uint64_t data_at; /* file offset */
+	const uint8_t *data;
 	Loc loc;
 } GgufTensor;
 
@@ -52,6 +54,9 @@ typedef struct Gguf {
 bool gguf_is_magic(const uint8_t *data, size_t size);
 /* false after diagnostics; data must outlive g. */
 bool gguf_parse(Arena *a, Diag *d, uint32_t file, const uint8_t *data, size_t size, Gguf *g);
+/* Whether no name of g's tensors, which may be of several files, occurs twice; false after
+ * diagnostics. */
+bool gguf_check_names(const Gguf *g);
 
 const char *gguf_type_name(uint32_t type);
 const GgufEntry *gguf_find(const Gguf *g, const char *key);

@@ -329,7 +329,7 @@ fill_slot(GgufReader *r, const TensorRow *row, uint32_t layer, const GgufTensor 
 	Tensor *t = ARENA_NEW(r->g.arena, Tensor);
 	*t = (Tensor){.name = gt->name,
 		      .type = gt->type,
-		      .data = r->g.cursor.data + gt->data_at,
+		      .data = gt->data,
 		      .row_bytes = gt->dims[0] / gt->type->block * gt->type->block_bytes,
 		      .rows = (uint32_t)gt->dims[1],
 		      .columns = (uint32_t)gt->dims[0],
@@ -451,7 +451,7 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 			   "a GGUF file brings its own tokenizer, another one was given");
 		return false;
 	}
-	if (!gguf_parse(a, d, m->loc.file, m->data, (size_t)m->file_bytes, &r->g))
+	if (!gguf_read_files(a, d, m, &r->g))
 		return false;
 	if (!read_arch(r) || !read_constants(r))
 		return false;

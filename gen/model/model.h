@@ -18,16 +18,18 @@ typedef struct ModelOptions {
 } ModelOptions;
 
 /*
- * Maps and reads `path`; options may be null. null after diagnostics. The mapping lives until the
- * program ends. Model.sha256 stays zero until model_digest.
+ * Maps and reads `path`; options may be null. null after diagnostics. Any shard of a split file
+ * stands for all. The mapping lives until the program ends. Model.sha256 stays zero until
+ * model_digest.
  */
 Model *model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o);
 /* The same from memory, which must outlive the Model. `name` is what messages call it. */
 Model *model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
 			 const ModelOptions *o);
 /*
- * Fills m->sha256 from the whole file (about 0.4 s for 100 MB). It touches nothing else of the
- * Model, so it may run on a thread of its own beside work that reads the Model.
+ * Fills m->sha256 from the whole file (about 0.4 s for 100 MB), of shards one behind the other. It
+ * touches nothing else of the Model, so it may run on a thread of its own beside work that reads
+ * the Model.
  */
 void model_digest(Model *m);
 

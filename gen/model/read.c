@@ -59,6 +59,7 @@ model_check_vocabulary(Diag *d, const Model *m, Loc loc, uint64_t n)
 /* One tensor to scan, and what was found: the first bad block, -1: none. */
 typedef struct Scan {
 	const Tensor *tensor;
+	bool mapped;
 	int64_t block;
 	const char *what;
 	uint32_t offset;
@@ -71,6 +72,17 @@ scan_tensor(void *arg, int i)
 	const Tensor *t = s->tensor;
 	uint64_t blocks = (uint64_t)t->rows * (t->columns / t->type->block);
 	s->block = stored_not_finite(t->type, t->data, blocks, &s->what, &s->offset);
+	if (s->mapped)
+		file_forget(t->data, (size_t)(t->rows * t->row_bytes));
+}
+
+static const ModelFile *
+file_of(const Model *m, const Tensor *t)
+{
+	for (uint32_t i = 0; i < m->n_files; i++)
+		if (m->files[i].loc.file == t->loc.file)
+			return &m->files[i];
+	BUG("tensor '%s' lies in no file of the model", t->name);
 }
 
 static bool
@@ -81,7 +93,8 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++)
 			if (role != ROLE_HEAD || !m->tied)
-				scans[n++].tensor = model_tensor(m, (Role)role, l);
+				scans[n++] = (Scan){.tensor = model_tensor(m, (Role)role, l),
+						    .mapped = m->mapped};
 	parallel_for(jobs > 0 ? jobs : 1, n, scan_tensor, scans);
 	for (int i = 0; i < n; i++) {
 		const Scan *s = &scans[i];
@@ -89,7 +102,8 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 		if (s->block < 0)
 			continue;
 		uint64_t block = (uint64_t)s->block, a_row = t->columns / t->type->block;
-		uint64_t at = (uint64_t)(t->data - m->data) + block * t->type->block_bytes;
+		uint64_t at =
+			(uint64_t)(t->data - file_of(m, t)->data) + block * t->type->block_bytes;
 		diag_error(d, (Loc){t->loc.file, at + s->offset}, E_NOT_FINITE,
 			   "tensor '%s', row %llu, column %llu: the %s is NaN or infinite", t->name,
 			   (unsigned long long)(block / a_row),
@@ -118,19 +132,32 @@ base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-Model *
-model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
-		  const ModelOptions *o)
+void
+model_set_files(Model *m, const ModelFile *files, uint32_t n)
+{
+	m->files = files;
+	m->n_files = n;
+	m->file = base_name(files[0].path);
+	m->data = files[0].data;
+	m->file_bytes = files[0].bytes;
+	m->loc = files[0].loc;
+}
+
+static Model *
+read_file(Arena *run, Diag *d, const char *path, Mapped map, bool mapped, const ModelOptions *o)
 {
 	static const ModelOptions defaults = {0};
 	o = o ? o : &defaults;
 	Model *m = ARENA_NEW(run, Model);
-	m->file = base_name(name);
-	m->data = data;
-	m->file_bytes = size;
-	m->loc.file = diag_file(d, name, NULL, size);
+	ModelFile *file = ARENA_NEW(run, ModelFile);
+	*file = (ModelFile){.path = path,
+			    .data = map.data,
+			    .bytes = map.size,
+			    .loc.file = diag_file(d, path, NULL, map.size)};
+	m->mapped = mapped;
+	model_set_files(m, file, 1);
 	for (int i = 0; i < FORMAT_COUNT; i++) {
-		if (!formats[i].test(data, size))
+		if (!formats[i].test(map.data, map.size))
 			continue;
 		bool ok = formats[i].read(run, d, m, o) &&
 			  (o->trust_values || check_values(run, d, m, o->jobs));
@@ -142,6 +169,13 @@ model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, si
 }
 
 Model *
+model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
+		  const ModelOptions *o)
+{
+	return read_file(run, d, name, (Mapped){data, size}, false, o);
+}
+
+Model *
 model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o)
 {
 	Mapped map;
@@ -150,14 +184,24 @@ model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o)
 		diag_error(d, (Loc){0}, E_FILE, "cannot read %s: %s", path, error);
 		return NULL;
 	}
-	return model_read_memory(run, d, path, map.data, map.size, o);
+	return read_file(run, d, path, map, true, o);
 }
 
 void
 model_digest(Model *m)
 {
+	enum { PIECE = 16 << 20 };
 	Sha256 s;
 	sha256_init(&s);
-	sha256_update(&s, m->data, m->file_bytes);
+	for (uint32_t i = 0; i < m->n_files; i++) {
+		const ModelFile *f = &m->files[i];
+		for (uint64_t at = 0; at < f->bytes; at += PIECE) {
+			const uint64_t left = f->bytes - at;
+			const size_t n = left < PIECE ? (size_t)left : PIECE;
+			sha256_update(&s, f->data + at, n);
+			if (m->mapped)
+				file_forget(f->data + at, n);
+		}
+	}
 	sha256_final(&s, m->sha256);
 }

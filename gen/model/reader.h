@@ -21,6 +21,8 @@ bool llama2c_model(Arena *a, Diag *d, Model *m, const ModelOptions *o);
 /* Whether the bytes could be llama2.c's: its header has no magic number, only small integers. */
 bool llama2c_looks_like(const uint8_t *data, size_t size);
 
+/* Hands over the files; the first is the main one. */
+void model_set_files(Model *m, const ModelFile *files, uint32_t n);
 /* Fills q_width, kv_width and one, and checks the numbers of heads; all else must be set. */
 bool model_derive(Diag *d, Model *m);
 /* Empty slots for every role of a model whose n_layer is known; roles by [role][layer]. */

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
-from tinymodel import Gguf, Llama2c, Tensor, encode, gguf_model
+from tinymodel import (Gguf, Llama2c, Tensor, encode, gguf_model, shard_name, split)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "model_cases.expected")
@@ -340,7 +340,7 @@ def understood():
             ("llama.use_parallel_residual", "bool", 1), ("llama.unheard_of", "u32", 0),
             ("llama", "u32", 0), ("llama.", "u32", 0), ("llama.block_counts", "u32", 2),
             ("prism.hadamard.seed", "u32", 7), ("adapter.type", "str", "lora"),
-            ("somebody.key", ["array", "f32"], [1.0]), ("split.count", "u16", 2),
+            ("somebody.key", ["array", "f32"], [1.0]),
             ("general.quantization_version", "u32", 1),
             ("general.tensor_extra.name", ["array", "str"], ["a"]),
             ("tokenizer.ggml.add_eos_token", "bool", 1),
@@ -511,6 +511,99 @@ def accepted():
     gguf("accepted-alignment-256", None, aligned)
 
 
+# ---- shards --------------------------------------------------------------------------------------
+
+
+def shards(name, diagnostic, change=lambda s, f: None, count=3, given=0, **options):
+    """change(shards, {file name: bytes or Gguf}) before they are written; the file that is given to inspect."""
+    parts = split(tiny(), count, **options)
+    files = {shard_name("m", i, count): s for i, s in enumerate(parts)}
+    args = [change(parts, files) or shard_name("m", given, count)]
+    data = {f: s if isinstance(s, bytes) else s.bytes() for f, s in files.items()}
+    cases.append((f"shards-{name}", diagnostic, data, args))
+
+
+def split_files():
+    for given in range(3):
+        shards(f"accepted-{given}", None, given=given)
+    shards("accepted-empty-first", None, empty_first=True)
+    shards("accepted-same-keys", None, lambda s, f: (
+        setattr(s[1], "keys", [list(k) for k in s[0].keys]), s[1].set("split.no", "u16", 1)) and None)
+    shards("accepted-one", None, count=1)
+
+    def aligned(s, f):
+        s[2].alignment = 64
+        s[2].set("general.alignment", "u32", 64)
+    shards("accepted-own-alignment", None, aligned)
+    for given in (0, 2):
+        shards(f"missing-{given}", "E0100", lambda s, f: f.pop("m-00002-of-00003.gguf") and None, given=given)
+    shards("missing-first", "E0100", lambda s, f: f.pop("m-00001-of-00003.gguf") and None, given=2)
+
+    def renamed_file(new):
+        def change(s, f):
+            f[new] = f.pop("m-00001-of-00003.gguf")
+            return new
+        return change
+    for i, new in enumerate(("model.gguf", "m-00002-of-00004.gguf", "m-1-of-3.gguf", "n-00001-of-00003.gguf.bak",
+                             "m-00001-of-00003.GGUF")):
+        shards(f"name-{i}", "E0115", renamed_file(new))
+
+    def put_in(i, key, kind, value):
+        return lambda s, f: s[i].set(key, kind, value)
+
+    def exchange(s, f):
+        f["m-00002-of-00003.gguf"], f["m-00003-of-00003.gguf"] = f["m-00003-of-00003.gguf"], f["m-00002-of-00003.gguf"]
+
+    def repeat(s, f):
+        f["m-00003-of-00003.gguf"] = f["m-00002-of-00003.gguf"]
+    shards("exchanged", "E0115", exchange)
+    shards("repeated", "E0115", repeat)
+    shards("number-again", "E0115", put_in(2, "split.no", "u16", 1))
+    shards("number-beyond", "E0115", put_in(1, "split.no", "u16", 3))
+    shards("number-beyond-given", "E0115", put_in(0, "split.no", "u16", 3))
+    shards("number-negative", "E0115", put_in(0, "split.no", "i32", -1))
+    shards("number-text", "E0115", put_in(0, "split.no", "str", "0"))
+    shards("number-missing", "E0115", lambda s, f: s[1].drop("split.no"))
+    shards("count-other", "E0115", put_in(1, "split.count", "u16", 4))
+    shards("count-missing", "E0115", lambda s, f: s[2].drop("split.count"))
+    shards("count-huge", "E0115", put_in(0, "split.count", "u16", 65535))
+    shards("count-negative", "E0115", put_in(0, "split.count", "i16", -3))
+    shards("count-float", "E0115", put_in(0, "split.count", "f32", 3.0))
+    shards("not-split-number", "E0115", put_in(0, "split.no", "u16", 1), count=1)
+    shards("tensors-missing-key", "E0115", lambda s, f: s[0].drop("split.tensors.count"))
+    shards("tensors-other", "E0115", put_in(2, "split.tensors.count", "i32", 4))
+    for n in (0, 19, 21):
+        shards(f"tensors-{n}", "E0115", lambda s, f, n=n: [x.set("split.tensors.count", "i32", n) for x in s] and None)
+    shards("tensors-negative", "E0115", lambda s, f: [x.set("split.tensors.count", "i32", -1) for x in s] and None)
+    shards("tensor-lost", "E0115", lambda s, f: s[1].tensors.pop() and None)
+
+    def lost(s, f):
+        s[1].tensors.pop()
+        for x in s:
+            x.set("split.tensors.count", "i32", sum(len(y.tensors) for y in s))
+    shards("tensor-lost-and-counted", "E0110", lost)
+
+    def twice(s, f):
+        s[2].tensors[0] = s[1].tensors[0]
+    shards("tensor-twice", "E0111", twice)
+    shards("tensor-renamed", "E0112", lambda s, f: setattr(s[1].tensors[0], "name", "blk.0.other"))
+    shards("other-model", "E0115", lambda s, f: f.update(
+        {"m-00002-of-00003.gguf": split(tiny(seed=2), 4)[1]}))
+    shards("other-key", "E0115", put_in(1, "llama.context_length", "u32", 17))
+    shards("other-key-type", "E0115", put_in(1, "llama.context_length", "u16", 16))
+    shards("new-key", "E0115", put_in(2, "llama.rope.scaling.factor", "f32", 2.0))
+    shards("other-architecture", "E0115", put_in(1, "general.architecture", "str", "qwen2"))
+    for at in (0, 3, 30, -1):
+        shards(f"truncated-{at}", ("E0101", "E0103", "E0104"), lambda s, f, at=at: f.update(
+            {"m-00003-of-00003.gguf": s[2].bytes()[:at]}))
+    shards("no-gguf", "E0101", lambda s, f: f.update({"m-00002-of-00003.gguf": b"no model" * 99}))
+
+    def nan(s, f):
+        t = next(t for t in s[2].tensors if t.type == 0)
+        t.data[8:12] = struct.pack("<f", math.nan)
+    shards("nan", "E0113", nan)
+
+
 # ---- running -------------------------------------------------------------------------------------
 
 
@@ -554,7 +647,7 @@ def main():
     p.add_argument("--only", default="")
     a = p.parse_args()
     for group in (accepted, truncations, container, tensors, values, metadata, understood,
-                  tokenizer, llama2c, llama2c_tokenizer):
+                  tokenizer, llama2c, llama2c_tokenizer, split_files):
         group()
     names = [c[0] for c in cases]
     assert len(set(names)) == len(names), "two cases of one name"

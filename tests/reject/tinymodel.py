@@ -2,6 +2,7 @@
 """Tiny random llama models, as GGUF and as llama2.c files, from the standard library alone.
 
     tinymodel.py OUT.gguf [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
+    tinymodel.py OUT --shards 3 [as before]
     tinymodel.py OUT.bin [--untied] [--tokenizer-out TOKENIZER] [dims]
 
 As a module: gguf_model() and Llama2c() give objects whose parts a test may change before bytes().
@@ -220,6 +221,28 @@ class Gguf:
         return bytes(w.data)
 
 
+def split(g, count, empty_first=False):
+    """The shards of g, as llama.cpp's gguf-split makes them: metadata in the first, tensors in runs; with
+    empty_first none lie in the first. [Gguf]; name them PREFIX-00001-of-0000N.gguf."""
+    shards = []
+    holders = count - empty_first
+    for i in range(count):
+        s = Gguf()
+        s.keys = [list(k) for k in g.keys] if i == 0 else []
+        s.set("split.no", "u16", i)
+        s.set("split.tensors.count", "i32", len(g.tensors))
+        s.set("split.count", "u16", count)
+        k, n = i - empty_first, len(g.tensors)
+        if k >= 0:
+            s.tensors = g.tensors[k * n // holders:(k + 1) * n // holders]
+        shards.append(s)
+    return shards
+
+
+def shard_name(prefix, i, count):
+    return f"{prefix}-{i + 1:05d}-of-{count:05d}.gguf"
+
+
 def dims(hidden=64, inter=96, layers=2, heads=4, kv_heads=2, context=128, vocabulary=None):
     return dict(hidden=hidden, inter=inter, layers=layers, heads=heads, kv_heads=kv_heads,
                 context=context, vocabulary=vocabulary)
@@ -363,6 +386,7 @@ def main():
     p.add_argument("--tokenizer-out")
     p.add_argument("--untied", action="store_true")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--shards", type=int, help="write OUT-00001-of-0000N.gguf and so on; OUT without .gguf")
     for name, value in dims().items():
         p.add_argument("--" + name.replace("_", "-"), type=int, default=value)
     a = p.parse_args()
@@ -371,8 +395,12 @@ def main():
         m = Llama2c(untied=a.untied, seed=a.seed, **sizes)
     else:
         m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, **sizes)
-    with open(a.out, "wb") as f:
-        f.write(m.bytes())
+    files = {a.out: m}
+    if a.shards:
+        files = {shard_name(a.out, i, a.shards): s for i, s in enumerate(split(m, a.shards))}
+    for path, part in files.items():
+        with open(path, "wb") as f:
+            f.write(part.bytes())
     if a.tokenizer_out:
         with open(a.tokenizer_out, "wb") as f:
             f.write(m.tokenizer_bytes())
