@@ -268,6 +268,13 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 		fwrite(t->text, 1, t->size, stdout);
 		return 0;
 	}
+	if (g->tied.chosen != TIED_CHEAPER)
+		show_progress(&progress,
+			      arena_printf(run, "embedding and head are %s: %s",
+					   g->tied.chosen == TIED_TWICE
+						   ? "stored twice"
+						   : "one table, transformed as it is read",
+					   g->tied.why));
 	if (plan && !prove(run, d, g, o, &how, &progress))
 		return EXIT_USER;
 	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL,

@@ -127,8 +127,8 @@ find_readers(const Func *f, int i, Online *o)
 static int
 online_site(const Func *f, const Online *o)
 {
-	if (!o->n_readers)
-		return -1;
+	if (!o->n_readers) /* the row that the next function reads */
+		return SITE_RESIDUAL;
 	const Value *v = &f->values[o->readers[0]];
 	return v->op == OP_LINEAR ? role_site(v->role) : (int)SITE_QK_ROPE;
 }
@@ -203,7 +203,7 @@ transform_text(Arena *a, const Transform *t)
 	Text *text = text_new(a);
 	if (!t)
 		return "I";
-	transform_print(text, t, true);
+	transform_print(text, t, TRANSFORM_NAMED);
 	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
 }
 
@@ -248,7 +248,9 @@ readers_text(const Explain *e, const Func *f, const Online *o, bool quote)
 	for (int i = 0; i < o->n_readers; i++)
 		text_printf(t, "%s%s%s%s", i ? ", " : "", mark, reader_name(f, o->readers[i]),
 			    mark);
-	return t->size ? t->text : "";
+	if (!o->n_readers)
+		text_printf(t, "%s%s%s", mark, "the next layer", mark);
+	return t->text;
 }
 
 /* The other ops of a value's kernel. */
@@ -263,6 +265,17 @@ company_text(const Explain *e, const Func *f, int value, bool quote)
 			text_printf(t, "%s%s%s%s", t->size ? ", " : "", mark,
 				    op_name(f->values[f->order[k->first + i]].op), mark);
 	return t->size ? t->text : "";
+}
+
+/* Bytes that the head's table takes in the weights. */
+static uint64_t
+head_bytes(const Explain *e)
+{
+	const Unit *u = layout_unit(e->layout, e->graph->count - 1);
+	for (int c = 0; c < u->n_constants; c++)
+		if (u->constants[c].n_roles == 1 && u->constants[c].roles[0] == ROLE_HEAD)
+			return u->constants[c].bytes;
+	return 0;
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -350,6 +363,29 @@ print_bases(const Explain *e, Text *t, const Func *f)
 	}
 }
 
+/* A tied embedding and head that are transformed apart. */
+static void
+print_tied(const Explain *e, Text *t)
+{
+	const Tied *tied = &e->graph->tied;
+	const unsigned long long bytes = (unsigned long long)head_bytes(e),
+				 adds = (unsigned long long)tied->adds,
+				 multiplies = (unsigned long long)tied->multiplies;
+	if (tied->chosen == TIED_ONLINE)
+		text_printf(
+			t,
+			"\nembedding and head are one table of %llu bytes; the row looked up and "
+			"the head's row are transformed: %llu adds,\n%llu multiplies a token: %s. "
+			"--tied=twice stores it twice instead.\n",
+			bytes, adds, multiplies, tied->why);
+	else if (tied->chosen == TIED_TWICE)
+		text_printf(
+			t,
+			"\nembedding and head are one table in the model and stored twice here, "
+			"%llu bytes more: %s.\n",
+			bytes, tied->why);
+}
+
 /* Neighbours of equal text are printed once. */
 static void
 print_text(const Explain *e, Text *t)
@@ -364,6 +400,7 @@ print_text(const Explain *e, Text *t)
 		bodies[n] = body->text;
 	}
 	text_printf(t, "%s under %s\n", e->model->file, e->plan->file);
+	print_tied(e, t);
 	for (int n = 0, last; n < g->count; n = last + 1) {
 		for (last = n; last + 1 < g->count && !strcmp(bodies[n], bodies[last + 1]);)
 			last++;
@@ -460,14 +497,32 @@ json_func(const Explain *e, Text *t, int n)
 }
 
 static void
+json_tied(const Explain *e, Text *t)
+{
+	const Tied *tied = &e->graph->tied;
+	text_printf(t, "\"tied\": ");
+	if (tied->chosen == TIED_CHEAPER) {
+		text_printf(t, "null");
+		return;
+	}
+	text_printf(t, "{ \"tables\": %d, \"bytes\": %llu, \"adds\": %llu, \"multiplies\": %llu, ",
+		    tied->chosen == TIED_TWICE ? 2 : 1, (unsigned long long)head_bytes(e),
+		    (unsigned long long)tied->adds, (unsigned long long)tied->multiplies);
+	json_string(t, "why", tied->why);
+	text_printf(t, " }");
+}
+
+static void
 print_json(const Explain *e, Text *t)
 {
 	text_printf(t, "{ \"lathe_explain\": 1, ");
 	json_string(t, "model", e->model->file);
 	text_printf(t, ", ");
 	json_string(t, "plan", e->plan->file);
-	text_printf(t, ",\n\t\"bytes_per_token\": %llu,\n\t\"functions\": [\n",
+	text_printf(t, ",\n\t\"bytes_per_token\": %llu,\n\t",
 		    (unsigned long long)e->layout->bytes_per_token);
+	json_tied(e, t);
+	text_printf(t, ",\n\t\"functions\": [\n");
 	for (int n = 0; n < e->graph->count; n++) {
 		json_func(e, t, n);
 		text_printf(t, n + 1 < e->graph->count ? ",\n" : "\n");

@@ -27,6 +27,8 @@ static const struct {
 	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
 };
 
+static const char *const tied_names[] = {"cheaper", "twice", "online"};
+
 /* ---- rules -------------------------------------------------------------------------------- */
 
 /* One `key:value` of a rule. */
@@ -130,6 +132,16 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 	if (!found) {
 		diag_error(d, (Loc){0}, E_USAGE, "--activations '%s' is not known", activations);
 		diag_hint(d, "4:32, 4:token, 6:32, 6:token, 8:32, 8:token, 16, 16:32 or f32");
+	}
+	found = !s->tied;
+	for (size_t i = 0; s->tied && i < sizeof tied_names / sizeof *tied_names; i++)
+		if (!strcmp(s->tied, tied_names[i])) {
+			g->tied.wanted = (TiedTable)i;
+			found = true;
+		}
+	if (!found) {
+		diag_error(d, (Loc){0}, E_USAGE, "--tied '%s' is not known", s->tied);
+		diag_hint(d, "cheaper, twice or online");
 	}
 	found = false;
 	for (size_t i = 0; i < sizeof kv_formats / sizeof *kv_formats; i++)

@@ -8,6 +8,7 @@
 /* The options of every command that builds a graph; null or empty: the default. */
 typedef struct Settings {
 	const char *activations; /* "8:32", "8:token", "16", "16:32", "f32"; default 16 */
+	const char *tied;	 /* "cheaper", "twice", "online"; default cheaper */
 	const char *kv;		 /* "f16", "f32"; default f16 */
 	StringList quantize;	 /* "PATTERN=bits:4,group:64"; where two match, the later counts */
 } Settings;
@@ -18,6 +19,9 @@ typedef struct Settings {
 	 "8:32, 8:token, 16 (default), 16:32 or f32: what integer weights meet"},                  \
 		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                    \
 		 "f16 (default) or f32: keys and values"},                                         \
+		{"--tied", "HOW", OPTION_STRING, (S) + offsetof(Settings, tied),                   \
+		 "cheaper (default), twice or online: one table of embedding and head, where a "   \
+		 "plan transforms them apart"},                                                    \
 	{                                                                                          \
 		"--quantize", "RULE", OPTION_LIST, (S) + offsetof(Settings, quantize),             \
 			"PATTERN=bits:4|8[,group:N|row][,scale:f16|f32]: round tensors to nearest" \

@@ -237,7 +237,7 @@ value_same_code(const Value *a, const Value *b)
 bool
 value_equal(const Value *a, const Value *b)
 {
-	return value_same_code(a, b) && a->pinned == b->pinned &&
+	return value_same_code(a, b) && a->pinned == b->pinned && a->shared == b->shared &&
 	       transforms_equal(a->fold_in, b->fold_in) &&
 	       transforms_equal(a->fold_out, b->fold_out);
 }

@@ -89,8 +89,9 @@ typedef struct Value {
 	/* OP_TRANSFORM: the row is wanted in this basis, so its inverse behind it does not cancel
 	 * it. OP_GAIN: the plan keeps it, it does not become part of its readers. */
 	bool pinned;
-	float eps;	   /* OP_RMSNORM */
-	uint32_t heads;	   /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
+	bool shared;	/* its weights are another value's as well: nothing is folded into them */
+	float eps;	/* OP_RMSNORM */
+	uint32_t heads; /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
 	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row;
 			      OP_TILE: columns per partial sum of x, 0: no sums. What the readers'
@@ -143,6 +144,18 @@ typedef struct Func {
 	int n_buffers;
 } Func;
 
+/*
+ * A tied embedding and head whose folds would differ: stored twice, or one table, its looked-up row
+ * and the head's row transformed as they run. As wanted, then as graph_apply_plan chose (CHEAPER:
+ * the folds do not differ).
+ */
+typedef enum TiedTable { TIED_CHEAPER, TIED_TWICE, TIED_ONLINE } TiedTable;
+typedef struct Tied {
+	TiedTable wanted, chosen;
+	uint64_t adds, multiplies; /* a token, of one table */
+	const char *why;	   /* of the choice */
+} Tied;
+
 typedef struct Graph {
 	Arena *arena;
 	const Model *model;
@@ -153,7 +166,8 @@ typedef struct Graph {
 	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
 	/* The same for linears of one role and layer where it differs: graph_set_activations. */
 	Format *activations_of[ROLE_COUNT];
-	Format kv;			/* f32 or f16 */
+	Format kv; /* f32 or f16 */
+	Tied tied;
 	const struct Plan *plan;	/* that graph_apply_plan took; null: none */
 	const Transform *residual;	/* basis of the rows between functions; null: I */
 	uint64_t arena_bytes_per_token; /* arena pass */
@@ -237,10 +251,12 @@ void graph_set_kv(Graph *g, Format kv);
  * kernel and buffer lines are there after schedule and arena. A header names the model's constants,
  * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one) and the
  * facts, so that a file parses without the model; `#` starts a comment. Behind the width stand what
- * a plan brings: `transform="..."`, `fold_in="..."`, `fold_out="..."`, `pinned=1`, and a basis
- * other than I as `basis="..."`, abridged if long. Positions (Loc) are not printed.
+ * a plan brings: `transform="..."`, `fold_in="..."`, `fold_out="..."`, `pinned=1`, `shared=1`, and
+ * a basis other than I as `basis="..."`, abridged if long. Positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
+/* For people: long lists of a transform abridged, which does not read back. */
+void graph_print_brief(Text *t, const Graph *g);
 void graph_print_func(Text *t, const Graph *g, const Func *f);
 /* null after a diagnostic at the offending place. Only syntax and names are checked: graph_check
  * follows. The parsed graph has a synthetic Model whose tensors have shapes but no type or data. */

@@ -263,6 +263,8 @@ check_transforms(Check *c, int i)
 	}
 	if (v->pinned && v->op != OP_TRANSFORM && v->op != OP_GAIN)
 		check_report(c, i, "cannot be pinned");
+	if (v->shared && (v->role < 0 || v->fold_in || v->fold_out))
+		check_report(c, i, "cannot be shared: it has no weights, or folded ones");
 }
 
 static void

@@ -398,12 +398,24 @@ parse_transform(Parser *s, const Transform **x)
 }
 
 static bool
-parse_pinned(Parser *s, Value *v)
+parse_flag(Parser *s, bool *flag)
 {
 	uint64_t n;
 	bool ok = number(s, 1, &n);
-	v->pinned = n == 1;
+	*flag = n == 1;
 	return ok;
+}
+
+static bool
+parse_pinned(Parser *s, Value *v)
+{
+	return parse_flag(s, &v->pinned);
+}
+
+static bool
+parse_shared(Parser *s, Value *v)
+{
+	return parse_flag(s, &v->shared);
 }
 
 static bool
@@ -441,13 +453,9 @@ static const struct {
 	const char *name;
 	bool (*parse)(Parser *s, Value *v);
 } places[] = {
-	{"basis", parse_basis},
-	{"kernel", parse_kernel_of},
-	{"buffer", parse_buffer_of},
-	{"pinned", parse_pinned},
-	{"transform", parse_transform_of},
-	{"fold_in", parse_fold_in},
-	{"fold_out", parse_fold_out},
+	{"basis", parse_basis},	    {"kernel", parse_kernel_of},  {"buffer", parse_buffer_of},
+	{"pinned", parse_pinned},   {"shared", parse_shared},	  {"transform", parse_transform_of},
+	{"fold_in", parse_fold_in}, {"fold_out", parse_fold_out},
 };
 enum { PLACES = sizeof places / sizeof *places };
 

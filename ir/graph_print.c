@@ -66,12 +66,12 @@ print_formats(Text *t, const Graph *g)
 }
 
 static void
-print_transform(Text *t, const char *field, const Transform *x)
+print_transform(Text *t, const char *field, const Transform *x, TransformForm form)
 {
 	if (!x)
 		return;
 	text_printf(t, " %s=\"", field);
-	transform_print(t, x, false);
+	transform_print(t, x, form);
 	text_printf(t, "\"");
 }
 
@@ -86,7 +86,7 @@ print_basis(Text *t, Basis b)
 		return;
 	}
 	text_printf(t, " basis=\"");
-	transform_print(t, b.transform, true);
+	transform_print(t, b.transform, TRANSFORM_NAMED);
 	if (t->size - before > SHOWN) {
 		t->size = before + SHOWN;
 		text_printf(t, "...");
@@ -95,7 +95,7 @@ print_basis(Text *t, Basis b)
 }
 
 static void
-print_value(Text *t, const Func *f, int i)
+print_value(Text *t, const Func *f, int i, TransformForm form)
 {
 	const Value *v = &f->values[i];
 	text_printf(t, "\t%%%d = %s", i, op_name(v->op));
@@ -120,11 +120,13 @@ print_value(Text *t, const Func *f, int i)
 	text_printf(t, " : ");
 	format_print(t, v->format);
 	text_printf(t, "[%u]", v->width);
-	print_transform(t, "transform", v->transform);
-	print_transform(t, "fold_in", v->fold_in);
-	print_transform(t, "fold_out", v->fold_out);
+	print_transform(t, "transform", v->transform, form);
+	print_transform(t, "fold_in", v->fold_in, form);
+	print_transform(t, "fold_out", v->fold_out, form);
 	if (v->pinned)
 		text_printf(t, " pinned=1");
+	if (v->shared)
+		text_printf(t, " shared=1");
 	print_basis(t, v->basis);
 	if (v->kernel >= 0)
 		text_printf(t, " kernel=%d", v->kernel);
@@ -152,21 +154,21 @@ print_schedule(Text *t, const Func *f)
 	}
 }
 
-void
-graph_print_func(Text *t, const Graph *g, const Func *f)
+static void
+print_func(Text *t, const Graph *g, const Func *f, TransformForm form)
 {
 	text_printf(t, "func %s", f->name);
 	if (&g->funcs[f->same_as] != f)
 		text_printf(t, " same=%s", g->funcs[f->same_as].name);
 	text_printf(t, " {\n");
 	for (int i = 0; i < f->count; i++)
-		print_value(t, f, i);
+		print_value(t, f, i, form);
 	print_schedule(t, f);
 	text_printf(t, "}\n");
 }
 
-void
-graph_print(Text *t, const Graph *g)
+static void
+print_graph(Text *t, const Graph *g, TransformForm form)
 {
 	print_model(t, g->model);
 	print_formats(t, g);
@@ -181,6 +183,24 @@ graph_print(Text *t, const Graph *g)
 		text_printf(t, "arena %llu\n", (unsigned long long)g->arena_bytes_per_token);
 	for (int n = 0; n < g->count; n++) {
 		text_printf(t, "\n");
-		graph_print_func(t, g, &g->funcs[n]);
+		print_func(t, g, &g->funcs[n], form);
 	}
+}
+
+void
+graph_print(Text *t, const Graph *g)
+{
+	print_graph(t, g, TRANSFORM_WHOLE);
+}
+
+void
+graph_print_brief(Text *t, const Graph *g)
+{
+	print_graph(t, g, TRANSFORM_BRIEF);
+}
+
+void
+graph_print_func(Text *t, const Graph *g, const Func *f)
+{
+	print_func(t, g, f, TRANSFORM_BRIEF);
 }

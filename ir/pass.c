@@ -195,7 +195,7 @@ passes_run(Graph *g, const PassOptions *o, Diag *d)
 			continue;
 		Text *t = text_new(g->arena);
 		text_line(t, "# after %s", chosen[i]->name);
-		graph_print(t, g);
+		graph_print_brief(t, g);
 		fwrite(t->text, 1, t->size, o->dump);
 	}
 	return true;

@@ -294,7 +294,7 @@ transform_text(Arena *a, const Transform *t)
 {
 	enum { SHOWN = 60 };
 	Text *text = text_new(a);
-	transform_print(text, t, true);
+	transform_print(text, t, TRANSFORM_NAMED);
 	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
 }
 
@@ -387,7 +387,7 @@ graph_apply_plan(Graph *g, const Plan *p, Diag *d)
 {
 	Pairs pairs = {NULL, 0, 0}, *known = &pairs;
 	g->plan = p;
-	if (!check_plan(g, p, known, d))
+	if (!check_plan(g, p, known, d) || !graph_choose_tied(g, p, d))
 		return false;
 	g->residual = p->transforms[SITE_RESIDUAL][0].transform;
 	for (int n = 0; n < g->count; n++) {

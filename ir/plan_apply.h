@@ -16,6 +16,14 @@
  */
 bool graph_apply_plan(Graph *g, const Plan *p, Diag *d);
 
+/*
+ * tied.c: chooses what becomes of a tied embedding and head under plan p (Graph.tied), and marks
+ * their values as shared where they stay one table. The cheaper is one table where its transforms
+ * take under 1 % of the head's multiply-adds, unless the head's row is rounded to fewer than 8
+ * bits: a row in the plan's basis rounds better. What was wanted and cannot be is refused (false).
+ */
+bool graph_choose_tied(Graph *g, const Plan *p, Diag *d);
+
 /* The site of the row that linears of a role read, -1: the role is no linear. */
 int role_site(int role);
 /* How messages call a site: "layers.3.attn.v" or "residual". */

@@ -106,6 +106,8 @@ static bool
 down_linear(Rewrite *r, int i)
 {
 	Value *v = at(r, i);
+	if (v->shared)
+		return false;
 	v->fold_in = transform_after(r->g->arena, v->fold_in, from_above(r, i, 0));
 	v->operands[0] = operand(r, v->operands[0], 0);
 	return true;
@@ -217,6 +219,8 @@ static bool
 up_weights(Rewrite *r, int i, int x)
 {
 	Value *v = at(r, x);
+	if (v->shared)
+		return false;
 	v->fold_out = transform_after(r->g->arena, at(r, i)->transform, v->fold_out);
 	redirect(r, i, x);
 	return true;

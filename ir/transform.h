@@ -128,9 +128,11 @@ void transform_fold_producer(Arena *scratch, const Transform *t, double *w, uint
 
 /*
  * `H(576, paley2(17))`, `block(H(32), 1536)`, `P[2 0 1]`, `D[1 0.5]`, `A * B`, `A (x) B`, `A (+)
- * B`, `inv(A)`, `T(A)`, `pad(576, 1024)`; a named transform prints as its name where by_name.
+ * B`, `inv(A)`, `T(A)`, `pad(576, 1024)`. Only the whole form reads back: in the others a long list
+ * is its first numbers, and a named transform its name in the last.
  */
-void transform_print(Text *t, const Transform *x, bool by_name);
+typedef enum TransformForm { TRANSFORM_WHOLE, TRANSFORM_BRIEF, TRANSFORM_NAMED } TransformForm;
+void transform_print(Text *t, const Transform *x, TransformForm form);
 /* Reads the text form at *s and advances it; null with *why and *s at the offence. `named` resolves
  * names. */
 const Transform *transform_parse(Arena *a, const char **s,

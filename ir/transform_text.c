@@ -9,34 +9,40 @@
 
 /* ---- printing ----------------------------------------------------------------------------- */
 
+enum { BRIEF_MOST = 8, BRIEF_SHOWN = 4 }; /* numbers of a list */
+
 static void
-print_doubles(Text *t, const double *v, size_t n)
+print_doubles(Text *t, const double *v, size_t n, bool brief)
 {
+	const size_t shown = brief && n > BRIEF_MOST ? BRIEF_SHOWN : n;
 	text_add(t, "[", 1);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < shown; i++) {
 		if (i)
 			text_add(t, " ", 1);
 		text_double(t, v[i]);
 	}
+	if (shown < n)
+		text_printf(t, " ... %zu in all", n);
 	text_add(t, "]", 1);
 }
 
 static void
-print_none(Text *t, const Transform *x)
+print_none(Text *t, const Transform *x, bool brief)
 {
+	(void)brief;
 	text_printf(t, x->n == x->n_out ? "(%u)" : "(%u, %u)", x->n, x->n_out);
 }
 
 static void
-print_base(Text *t, const Transform *x)
+print_base(Text *t, const Transform *x, bool brief)
 {
 	const Base *b = x->base;
 	text_printf(t, "(%u", x->n);
 	if (b->construction == BASE_DATA) {
 		text_printf(t, ", data(");
-		for (size_t i = 0; i < (size_t)b->order * b->order; i++)
+		for (size_t i = 0; !brief && i < (size_t)b->order * b->order; i++)
 			text_add(t, b->entries[i] > 0 ? "+" : "-", 1);
-		text_printf(t, ")");
+		text_printf(t, brief ? "order %u)" : ")", b->order);
 	} else if (b->construction != BASE_ONE) {
 		text_printf(t, ", %s(%u)", construction_name(b->construction), b->parameter);
 	}
@@ -44,82 +50,87 @@ print_base(Text *t, const Transform *x)
 }
 
 static void
-print_perm(Text *t, const Transform *x)
+print_perm(Text *t, const Transform *x, bool brief)
 {
-	for (uint32_t i = 0; i < x->n; i++)
+	const uint32_t shown = brief && x->n > BRIEF_MOST ? BRIEF_SHOWN : x->n;
+	for (uint32_t i = 0; i < shown; i++)
 		text_printf(t, "%c%u", i ? ' ' : '[', x->perm[i]);
+	if (shown < x->n)
+		text_printf(t, " ... %u in all", x->n);
 	text_add(t, "]", 1);
 }
 
 static void
-print_vector(Text *t, const Transform *x)
+print_vector(Text *t, const Transform *x, bool brief)
 {
-	print_doubles(t, x->vector, x->n);
+	print_doubles(t, x->vector, x->n, brief);
 }
 
 static void
-print_angles(Text *t, const Transform *x)
+print_angles(Text *t, const Transform *x, bool brief)
 {
-	print_doubles(t, x->vector, x->n / 2);
+	print_doubles(t, x->vector, x->n / 2, brief);
 }
 
 static void
-print_matrix(Text *t, const Transform *x)
+print_matrix(Text *t, const Transform *x, bool brief)
 {
-	print_doubles(t, x->matrix, (size_t)x->n * x->n);
+	print_doubles(t, x->matrix, (size_t)x->n * x->n, brief);
 }
 
 static void
-print_plane(Text *t, const Transform *x)
+print_plane(Text *t, const Transform *x, bool brief)
 {
+	(void)brief;
 	text_printf(t, "(%u, %u, %u, ", x->n, x->i, x->j);
 	text_double(t, x->scalar);
 	text_add(t, ")", 1);
 }
 
 static void
-print_scalar(Text *t, const Transform *x)
+print_scalar(Text *t, const Transform *x, bool brief)
 {
+	(void)brief;
 	text_printf(t, "(%u, ", x->n);
 	text_double(t, x->scalar);
 	text_add(t, ")", 1);
 }
 
-static void (*const print_data[])(Text *t, const Transform *x) = {
+static void (*const print_data[])(Text *t, const Transform *x, bool brief) = {
 	[DATA_NONE] = print_none,     [DATA_BASE] = print_base,	    [DATA_PERM] = print_perm,
 	[DATA_VECTOR] = print_vector, [DATA_ANGLES] = print_angles, [DATA_MATRIX] = print_matrix,
 	[DATA_PLANE] = print_plane,   [DATA_SCALAR] = print_scalar,
 };
 
 static void
-print_at(Text *t, const Transform *x, bool by_name, bool inside)
+print_at(Text *t, const Transform *x, TransformForm form, bool inside)
 {
 	const TransformInfo *info = &transform_table[x->kind];
-	if (by_name && x->name) {
+	if (form == TRANSFORM_NAMED && x->name) {
 		text_printf(t, "%s", x->name);
 	} else if (info->children == 0) {
 		text_printf(t, x->transposed ? "T(%s" : "%s", info->text);
-		print_data[info->data](t, x);
+		print_data[info->data](t, x, form != TRANSFORM_WHOLE);
 		text_printf(t, x->transposed ? ")" : "");
 	} else if (info->children == 1) {
 		text_printf(t, "%s(", info->text);
-		print_at(t, x->children[0], by_name, false);
+		print_at(t, x->children[0], form, false);
 		text_printf(t, ", %u)", x->n);
 	} else {
 		text_printf(t, inside ? "(" : "");
 		for (uint32_t i = 0; i < x->n_children; i++) {
 			if (i)
 				text_printf(t, " %s ", info->text);
-			print_at(t, x->children[i], by_name, true);
+			print_at(t, x->children[i], form, true);
 		}
 		text_printf(t, inside ? ")" : "");
 	}
 }
 
 void
-transform_print(Text *t, const Transform *x, bool by_name)
+transform_print(Text *t, const Transform *x, TransformForm form)
 {
-	print_at(t, x, by_name, false);
+	print_at(t, x, form, false);
 }
 
 /* ---- parsing ------------------------------------------------------------------------------ */

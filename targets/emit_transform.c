@@ -381,7 +381,7 @@ emit_transform(Text *t, const Unit *u, const Func *f, int i)
 	Printer p = {.tables = text_new(t->arena), .body = text_new(t->arena)};
 	p.prefix = arena_printf(t->arena, "%s_t%d", u->ident, i);
 	p.body->indent = 1;
-	transform_print(words, x, true);
+	transform_print(words, x, TRANSFORM_NAMED);
 	print_apply(&p, x, "x");
 	text_add(t, p.tables->text, p.tables->size);
 	text_line(t, "/* %%%d: %s */", i, words->text);

@@ -57,8 +57,8 @@ check_reference(Diag *d, const Model *m, const Model *reference)
 }
 
 /*
- * What the rounding of stored weights may make of a row at the end of a model: about the rounding of
- * one weight for floats. Codes of few bits are not near anything; then only gross faults show.
+ * What the rounding of stored weights may make of a row at the end of a model: about the rounding
+ * of one weight for floats. Codes of few bits are not near anything; then only gross faults show.
  */
 static double
 stored_tolerance(const Model *m)
@@ -87,8 +87,9 @@ proof_settings(Arena *run, Diag *d, const Plan *p, const Model *m, const ProofSe
 		return true;
 	if (!p || !p->stored || !s->reference) {
 		diag_error(d, (Loc){0}, E_USAGE,
-			   s->reference ? "--reference is for plans of weights that are stored folded"
-					: "--tolerance is for a proof against a --reference");
+			   s->reference
+				   ? "--reference is for plans of weights that are stored folded"
+				   : "--tolerance is for a proof against a --reference");
 		diag_hint(d, "\"stored\": true in the plan says so; other plans are proved against "
 			     "the model itself");
 		return false;
@@ -130,8 +131,9 @@ plan_proof_text(Arena *a, const Graph *g, const ProofResult *r)
 	if (r->rows)
 		text_printf(t, "proved: %d rows agree to %.1e", r->rows, r->worst);
 	else
-		text_printf(t, "not proved: the weights of %s are stored folded, and no "
-			       "--reference gives the model they were made from",
+		text_printf(t,
+			    "not proved: the weights of %s are stored folded, and no "
+			    "--reference gives the model they were made from",
 			    g->model->file);
 	if (r->tensors)
 		text_printf(t, "; codes of %d tensors, %.1f dB above their error at least",

@@ -146,6 +146,8 @@ def options():
     bad_usage("disable-pass-mandatory", "--disable-pass", "tile")
     for value in ("7", "", "8:64", "F32"):
         bad_usage(f"activations-{value or 'empty'}", "--activations", value)
+    for value in ("once", ""):
+        bad_usage(f"tied-{value or 'empty'}", "--tied", value)
     for value in ("f8", ""):
         bad_usage(f"kv-{value or 'empty'}", "--kv", value)
 

@@ -104,6 +104,7 @@ typedef struct Bench {
 	Arena *a;
 	Random r;
 	Model *model;
+	TiedTable tied;
 	char *said; /* by the diagnostics of the last refusal */
 	size_t said_size;
 } Bench;
@@ -243,6 +244,7 @@ planned(Bench *b, const Plan *p, const char *const *disable, int n_disable)
 	Diag *d = diag_new(b->a, stderr);
 	Graph *g = graph_build(b->a, b->model);
 	PassOptions o = {.disable = disable, .n_disable = n_disable};
+	g->tied.wanted = b->tied;
 	assert_true(graph_apply_plan(g, p, d));
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (int l = 0; l < (role_layered[role] ? LAYERS : 1); l++)
@@ -344,7 +346,7 @@ put_all(Bench *b, Plan *p, Site s, Make make, bool whole)
 static Bench
 open_bench(bool tied)
 {
-	Bench b = {.a = arena_new(), .r = {11}};
+	Bench b = {.a = arena_new(), .r = {11}, .tied = TIED_TWICE};
 	b.model = make_model(b.a, tied);
 	return b;
 }
@@ -441,6 +443,47 @@ test_combined(void **state)
 	close_bench(&b);
 }
 
+/* Embedding and head from one table, or from two; what cannot share is refused where it is wanted.
+ */
+static void
+test_tied(void **state)
+{
+	static const TiedTable wanted[] = {TIED_CHEAPER, TIED_TWICE, TIED_ONLINE};
+	double want[TOKENS * VOCAB], got[TOKENS * VOCAB];
+	(void)state;
+	Bench b = open_bench(true);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_RESIDUAL, hadamard, false);
+	logits(&b, graph_build(b.a, b.model), want);
+	for (int i = 0; i < 3; i++) {
+		const PassOptions o = {0};
+		ProofResult r;
+		const ProofOptions proof = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS};
+		Graph *g = graph_build(b.a, b.model);
+		g->tied.wanted = wanted[i];
+		assert_true(graph_apply_plan(g, p, diag_new(b.a, stderr)));
+		assert_true(passes_run(g, &o, diag_new(b.a, stderr)));
+		logits(&b, g, got);
+		assert_true(difference(got, want, TOKENS * VOCAB) < 1e-12);
+		/* So small a head is no work beside a transform. */
+		assert_int_equal(g->tied.chosen, wanted[i] ? wanted[i] : TIED_TWICE);
+		assert_int_equal(count_online(g), wanted[i] == TIED_ONLINE ? 2 : 0);
+		assert_true(
+			proof_run(diag_new(b.a, stderr), graph_build(b.a, b.model), g, &proof, &r));
+	}
+	put_all(&b, p, SITE_HEAD_IN, hadamard, false);
+	FILE *f;
+	Diag *d = listen(&b, &f);
+	Graph *g = graph_build(b.a, b.model);
+	g->tied.wanted = TIED_ONLINE;
+	assert_false(graph_apply_plan(g, p, d));
+	fclose(f);
+	assert_non_null(strstr(b.said, "plan.json:2:1"));
+	assert_non_null(strstr(b.said, "head.in has a transform of its own"));
+	free(b.said);
+	close_bench(&b);
+}
+
 /* One random transform, or none, at every site of every layer. */
 static void
 test_random(void **state)
@@ -449,6 +492,7 @@ test_random(void **state)
 	for (uint64_t seed = 0; seed < 60; seed++) {
 		Bench b = open_bench(seed % 2);
 		b.r.state = seed * 77 + 5;
+		b.tied = seed % 4 == 1 ? TIED_CHEAPER : TIED_TWICE;
 		Plan *p = plan_new(b.a, b.model);
 		for (size_t i = 0; i < sizeof legal / sizeof *legal; i++)
 			if (random_below(&b.r, 4) == 0)
@@ -889,12 +933,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sites),	    cmocka_unit_test(test_combined),
-		cmocka_unit_test(test_random),	    cmocka_unit_test(test_kept_gain),
-		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_weight_faults),
-		cmocka_unit_test(test_fold_faults), cmocka_unit_test(test_codes),
-		cmocka_unit_test(test_contract),    cmocka_unit_test(test_stored),
-		cmocka_unit_test(test_rows_moved),
+		cmocka_unit_test(test_sites),	      cmocka_unit_test(test_combined),
+		cmocka_unit_test(test_random),	      cmocka_unit_test(test_tied),
+		cmocka_unit_test(test_kept_gain),     cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_weight_faults), cmocka_unit_test(test_fold_faults),
+		cmocka_unit_test(test_codes),	      cmocka_unit_test(test_contract),
+		cmocka_unit_test(test_stored),	      cmocka_unit_test(test_rows_moved),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

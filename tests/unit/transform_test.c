@@ -378,7 +378,7 @@ static const char *
 text_of(Arena *a, const Transform *t)
 {
 	Text *text = text_new(a);
-	transform_print(text, t, false);
+	transform_print(text, t, TRANSFORM_WHOLE);
 	return text->text;
 }
 
@@ -586,7 +586,7 @@ test_names(void **state)
 	const Transform *t = transform_parse(a, &s, named, &r1, &why);
 	assert_non_null(t);
 	Text *text = text_new(a);
-	transform_print(text, t, true);
+	transform_print(text, t, TRANSFORM_NAMED);
 	assert_string_equal(text->text, "R1 * P[1 0 3 2]");
 	assert_string_equal(text_of(a, t), "H(4) * P[1 0 3 2]");
 	arena_free(a);
