@@ -1,4 +1,5 @@
-/* Rows of floats into codes, as the bit contract says: one group, the whole row or a head at a time. */
+/* Rows of floats into codes, as the bit contract says: one group, the whole row or a head at a
+ * time. */
 #include <math.h>
 #include <string.h>
 

@@ -25,7 +25,8 @@ two_are_cheaper(const Graph *g)
 	const uint64_t head = (uint64_t)g->model->n_vocab * g->model->hidden;
 	if (!format_is_float(activations) && activations.bits < ROUNDED_BITS &&
 	    !format_is_float(graph_weight_format(g, ROLE_HEAD, -1)))
-		return "the head's row is rounded to few bits, which the plan's basis is better for";
+		return "the head's row is rounded to few bits, which the plan's basis is better "
+		       "for";
 	if ((g->tied.adds + g->tied.multiplies) * 100 > head * SHARE_PERCENT)
 		return "one table would take transforms of more than 1 % of the head's work";
 	return NULL;
@@ -74,8 +75,9 @@ graph_choose_tied(Graph *g, const Plan *p, Diag *d)
 		two = two_are_cheaper(g);
 	else if (!two && tied->wanted == TIED_TWICE)
 		two = "--tied=twice says so";
-	tied->why = two ? two : tied->wanted == TIED_ONLINE ? "--tied=online says so"
-							    : "that costs less than another table";
+	tied->why = two				  ? two
+		    : tied->wanted == TIED_ONLINE ? "--tied=online says so"
+						  : "that costs less than another table";
 	tied->chosen = two ? TIED_TWICE : TIED_ONLINE;
 	if (!two)
 		share(g);

@@ -39,7 +39,8 @@ split_place(const Gguf *g, uint32_t *no, uint32_t *count)
 	if (*no < *count)
 		return true;
 	diag_error(g->d, cursor_loc(&g->cursor, gguf_find(g, key_no)->at), E_SPLIT,
-		   "'%s' is %u, but '%s' is %u: shards count from 0", key_no, *no, key_count, *count);
+		   "'%s' is %u, but '%s' is %u: shards count from 0", key_no, *no, key_count,
+		   *count);
 	return false;
 }
 
@@ -84,8 +85,9 @@ check_shard(const Gguf *first, const Gguf *g, Loc loc, uint32_t no, uint32_t cou
 	if (!split_place(g, &its_no, &its_count))
 		return false;
 	if (its_no != no || its_count != count) {
-		diag_error(g->d, loc, E_SPLIT, "the file is shard %u of %u by its metadata, not %u of %u",
-			   its_no + 1, its_count, no + 1, count);
+		diag_error(g->d, loc, E_SPLIT,
+			   "the file is shard %u of %u by its metadata, not %u of %u", its_no + 1,
+			   its_count, no + 1, count);
 		return false;
 	}
 	for (uint32_t i = 0; i < g->n_entries; i++) {
@@ -115,8 +117,8 @@ open_shard(Diag *d, ModelFile *f, const ModelFile *given, uint32_t no, uint32_t 
 	Mapped map;
 	const char *error;
 	if (!file_map(f->path, &map, &error)) {
-		diag_error(d, given->loc, E_FILE, "shard %u of %u: cannot read %s: %s", no + 1, count,
-			   f->path, error);
+		diag_error(d, given->loc, E_FILE, "shard %u of %u: cannot read %s: %s", no + 1,
+			   count, f->path, error);
 		return false;
 	}
 	f->data = map.data;
@@ -168,8 +170,8 @@ gguf_read_files(Arena *a, Diag *d, Model *m, Gguf *g)
 	if (count == 1)
 		return true;
 	if (!m->mapped) {
-		diag_error(d, given.loc, E_SPLIT, "shard %u of %u in memory has no others beside it",
-			   no + 1, count);
+		diag_error(d, given.loc, E_SPLIT,
+			   "shard %u of %u in memory has no others beside it", no + 1, count);
 		return false;
 	}
 	const char *prefix = path_prefix(g, &given, no, count);

@@ -14,11 +14,16 @@ table=$((512 * 64 * 4))
 build() {
 	local name=$1
 	shift
-	"$lathe" compile "$model" --target c --cflags -O1 --golden 4 --activations f32 --kv f32 "$@" -o $name 2>$name.log &&
+	"$lathe" compile "$model" --target c --cflags -O0 --golden 4 --activations f32 --kv f32 "$@" -o $name 2>$name.log &&
 		$name/$name selftest >/dev/null && $name/$name logits --ids 1,403,407,261 --all --out $name.logits >/dev/null &&
 		stat -c %s $name/$name.weights || { cat $name.log >&2; exit 1; }
 }
-plain=$(build plain) twice=$(build twice --plan plan.json --tied twice) online=$(build online --plan plan.json --tied=online) || exit 1
+bytes=()
+for name in unrotated twice online; do
+	case $name in unrotated) options=() ;; *) options=(--plan plan.json --tied=$name) ;; esac
+	bytes+=("$(build $name "${options[@]}")") || exit 1
+done
+plain=${bytes[0]} twice=${bytes[1]} online=${bytes[2]}
 echo "weights: $plain bytes, stored twice $twice, one table $online"
 grep -q 'stored twice: --tied=twice says so' twice.log && grep -q 'one table, transformed' online.log ||
 	{ cat twice.log online.log; exit 1; }
@@ -28,7 +33,7 @@ python3 -B - <<'END'
 import array
 def read(name):
     return array.array("f", open(name + ".logits", "rb").read())
-plain = read("plain")
+plain = read("unrotated")
 for name in "twice", "online":
     d = sum((x - y) ** 2 for x, y in zip(read(name), plain)) ** 0.5 / sum(x * x for x in plain) ** 0.5
     print(f"{name}: logits differ by {d:.1e}")
