@@ -347,7 +347,7 @@ check_vanishes(Apply *x, Site s, Diag *d)
 	for (int i = 0; i < SITE_COUNT; i++)
 		apply_site[i](&alone, (Site)i);
 	rewrite_func(x->g, &copy, REWRITE_ALL);
-	if (rewrite_left(&copy, &law) < 0)
+	if (rewrite_left(x->g, &copy, &law) < 0)
 		return true;
 	const PlanTransform *p = planned(x, s);
 	diag_error(d, p->loc, E_SITE_LAW, "%s: %s cannot go into the weights around it: %s",

@@ -338,9 +338,7 @@ static const Rule rules[] = {
 	{OP_EMBED, REWRITE_FOLD, NULL, up_weights, NULL},
 	{OP_RMSNORM, REWRITE_COMMUTE, down_rmsnorm, NULL,
 	 "rmsnorm commutes with orthogonal transforms only"},
-	{OP_GAIN, REWRITE_COMMUTE, down_gain, up_gain,
-	 "a gain lets nothing through where the plan keeps it, where the weights are stored "
-	 "folded, or where an element of it is 0"},
+	{OP_GAIN, REWRITE_COMMUTE, down_gain, up_gain, NULL},
 	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
 	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
 	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},
@@ -419,7 +417,7 @@ void
 rewrite_func(Graph *g, Func *f, unsigned groups)
 {
 	const char *law;
-	if (rewrite_left(f, &law) < 0)
+	if (rewrite_left(g, f, &law) < 0)
 		return;
 	Rewrite r = {.g = g, .f = f, .scratch = arena_new()};
 	while (rewrite_once(&r, groups))
@@ -428,23 +426,36 @@ rewrite_func(Graph *g, Func *f, unsigned groups)
 	func_sort(g, f);
 }
 
+/* The law of op, told of value v. */
+static const char *
+law_of(const Graph *g, const Value *v, const Rule *rule)
+{
+	if (v->op != OP_GAIN)
+		return rule->law;
+	if (v->pinned)
+		return "a gain that the plan keeps lets nothing through";
+	if (g->plan && g->plan->stored)
+		return "the weights are stored folded, so this gain should be 1 and is not";
+	return "a gain with an element of 0, or unknown, lets nothing through";
+}
+
 int
-rewrite_left(const Func *f, const char **law)
+rewrite_left(const Graph *g, const Func *f, const char **law)
 {
 	*law = "it runs";
 	for (int i = 0; i < f->count; i++) {
-		const Value *v = &f->values[i];
+		const Value *v = &f->values[i], *holds = NULL;
 		if (v->op != OP_TRANSFORM)
 			continue;
-		const Rule *rule = NULL;
 		if (v->pinned)
-			rule = rule_of(f->values[v->operands[0]].op);
-		for (int k = i + 1; k < f->count && !v->pinned && !rule; k++)
+			holds = &f->values[v->operands[0]];
+		for (int k = i + 1; k < f->count && !holds; k++)
 			for (int o = 0; o < op_operands(f->values[k].op); o++)
-				if (f->values[k].operands[o] == i)
-					rule = rule_of(f->values[k].op);
-		if (rule && rule->law)
-			*law = rule->law;
+				if (f->values[k].operands[o] == i && rule_of(f->values[k].op))
+					holds = &f->values[k];
+		const Rule *rule = holds ? rule_of(holds->op) : NULL;
+		if (rule && law_of(g, holds, rule))
+			*law = law_of(g, holds, rule);
 		return i;
 	}
 	return -1;

@@ -360,6 +360,17 @@ order_fits(PlanReader *r, const Transform *t, Site site, const Json *v)
 {
 	uint32_t width, heads;
 	site_shape(r->model, site, &width, &heads);
+	if (t->n == r->model->q_width && heads > 1 && t->n != width) {
+		diag_error(
+			r->d, v->loc, E_SITE_LAW,
+			"'%s' takes a map of each kv head: the query heads that share one cannot "
+			"have maps of their own",
+			site_table[site].name);
+		diag_hint(r->d,
+			  "write it for a head, of order %u, or for the %u kv heads, of order %u",
+			  width / heads, heads, width);
+		return false;
+	}
 	if (t->n != width && (heads == 1 || t->n != width / heads)) {
 		diag_error(r->d, v->loc, E_PLAN_ORDER,
 			   "the transform has order %u, '%s' has width %u%s", t->n,

@@ -203,7 +203,7 @@ def main():
         def gain(g):
             g.tensor("blk.4.ffn_norm.weight").data[0:4] = struct.pack("<f", 1.5)
         write_gguf("gain.gguf", folded, h, gain)
-        must(1, "where the weights are stored folded", lathe, "verify", "gain.gguf", good)
+        must(1, "the weights are stored folded, so this gain should be 1", lathe, "verify", "gain.gguf", good)
     print("stored checkpoints: as the original")
 
 

@@ -6,7 +6,8 @@
 
 Each case is a plan for a tiny model, with its sidecar. `LATHE verify` must end with exit status 1
 and the diagnostic ids that the case names, and print exactly what plan_cases.expected says; plans
-without ids must be accepted. The JSON Schema of `LATHE schema` must refuse what is refused for its
+without ids must be accepted. Most cases are about the form (`verify --no-proof`), some about the laws
+and the proof. The JSON Schema of `LATHE schema` must refuse what is refused for its
 form, and nothing else. --update writes plan_cases.expected and gen/plan/plan.schema.json;
 --write-fuzz writes a plan that uses most of the form, with its model and sidecar, for
 tests/fuzz/plan_fuzz.c.
@@ -40,6 +41,7 @@ FORM = {"E0402", "E0403", "E0404"}  # what a JSON Schema can see
 MODEL = gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=HEADS, kv_heads=KV_HEADS,
                    context=16, tied=False).bytes()
 
+proved = set()  # names of cases that are proved, not only read
 cases = []  # (name, [ids], plan bytes, sidecar bytes or None, form: does JSON Schema refuse it)
 
 
@@ -495,6 +497,61 @@ def sidecar():
     case("data-entry", "E0420", mid, safetensors(other, None, lambda h: h.update(q=1)))
 
 
+def laws():
+    """What no law of the ops allows, and codes that are not those of their weights."""
+    def law(name, ids, site, t, data=None, **more):
+        plan = {"apply": {site: t}, **more}
+        if data:
+            plan["data"] = {"file": "plan.safetensors"}
+            data = safetensors(data)
+        case(f"law-{name}", ids, plan, data)
+        proved.add(f"law-{name}")
+    stretch = [1.0] * 31 + [2.0]
+    law("residual-diagonal", "E0450", "residual", {"diagonal": stretch})
+    law("residual-matrix", "E0450", "residual", {"matrix": "m"},
+        {"m": ("F64", [32, 32], [x + (i == 1) / 8 for i, x in enumerate(identity(32))])})
+    law("residual-scalar", "E0450", "residual", {"scalar": 32, "factor": 2})
+    law("residual-good", None, "residual", {"product": [{"hadamard": 32}, {"signs": [1, -1] * 16}]})
+    law("gate-diagonal", "E0407", "layers.*.mlp.gate", {"diagonal": [0.5, 2.0] * 32})
+    law("up-diagonal-good", None, "layers.*.mlp.mid", {"diagonal": [0.5, 2.0] * 32})
+    law("mid-mixes", "E0450", "layers.*.mlp.mid", {"hadamard": 64})
+    law("mid-rotates", "E0450", "layers.1.mlp.mid", {"givens": 64, "plane": [0, 1], "angle": 0.5})
+    law("v-by-query-head", "E0450", "layers.*.attn.v", {"sum": [
+        {"hadamard": 8}, {"identity": 8}, {"hadamard": 8}, {"hadamard": 8}]})
+    law("v-mixes-heads", "E0450", "layers.*.attn.v", {"hadamard": 16})
+    law("v-by-kv-head-good", None, "layers.*.attn.v", {"sum": [{"hadamard": 8}, {"identity": 8}]})
+    law("rope-by-query-head", "E0450", "layers.*.attn.qk.rope", {"block": 8, "of": {"hadamard": 8}, "to": 32})
+    law("raw-mixes-pairs", "E0450", "layers.*.attn.qk.raw", {"givens": 8, "plane": [0, 1], "angle": 0.5})
+    law("raw-swaps-pairs", "E0450", "layers.*.attn.qk.raw", {"permutation": [1, 0, 2, 3, 5, 4, 6, 7]})
+    law("raw-stretches-pair", "E0450", "layers.*.attn.qk.raw", {"diagonal": [2, 1, 1, 1, 1, 1, 1, 1]})
+    law("raw-pair-good", None, "layers.*.attn.qk.raw", {"givens": 8, "plane": [0, 4], "angle": 0.5})
+    law("gain-kept", "E0450", "residual", {"hadamard": 32}, None)
+    cases[-1] = (*cases[-1][:2], json.dumps({"lathe_plan": 1, "apply": {
+        "residual": {"hadamard": 32}, "layers.0.mlp.in": {"gain": "keep"}}}, indent=1).encode(), *cases[-1][3:])
+    law("stored-gain", "E0450", "residual", {"hadamard": 32}, None, stored=True)
+
+    data = bytes(gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=HEADS, kv_heads=KV_HEADS, context=16,
+                            tied=False).tensor("blk.0.attn_v.weight").data)
+    flat = struct.unpack(f"<{len(data) // 4}f", data)
+
+    def v_codes(weights, bits):
+        top = 2**(bits - 1)
+        c, scales = [], []
+        for i in range(0, len(weights), HIDDEN):
+            row = weights[i:i + HIDDEN]
+            s = struct.unpack("<f", struct.pack("<f", max(map(abs, row)) / (top - 1)))[0]
+            c += [round(x / s) + top for x in row]
+            scales.append(s)
+        return {"layers.0.v.codes": ("U8", [len(scales), HIDDEN], c),
+                "layers.0.v.scales": ("F32", [len(scales), 1], scales)}
+    f = {"layers.0.v": {"bits": 8, "scale": "f32"}}
+    law("codes-good", None, "layers.0.mlp.mid", {"identity": 64}, v_codes(flat, 8), weights=f)
+    law("codes-other-basis", "E0452", "layers.0.attn.v", {"hadamard": 8}, v_codes(flat, 8), weights=f)
+    one = list(flat)
+    one[64:96] = [-x for x in one[64:96]]
+    law("codes-row-negated", "E0452", "layers.0.mlp.mid", {"identity": 64}, v_codes(one, 8), weights=f)
+
+
 # ---- running -------------------------------------------------------------------------------------
 
 
@@ -507,7 +564,8 @@ def run(lathe, model, c):
             with open(os.path.join(folder, "plan.safetensors"), "wb") as f:
                 f.write(data)
         os.symlink(model, os.path.join(folder, "model.gguf"))
-        p = subprocess.run([lathe, "verify", "--no-proof", "model.gguf", "plan.json"], cwd=folder,
+        how = ["-j", "1"] if name in proved else ["--no-proof"]
+        p = subprocess.run([lathe, "verify", *how, "model.gguf", "plan.json"], cwd=folder,
                            capture_output=True, timeout=60)
     message = p.stderr.decode(errors="replace")
     found = [line.rsplit("[", 1)[1][:5] for line in message.split("\n")
@@ -588,7 +646,7 @@ def main():
     p.add_argument("--write-fuzz", metavar="FOLDER")
     a = p.parse_args()
     for group in (accepted, json_text, form, places, names, orders, bases, matrices, formats, codes,
-                  sidecar):
+                  sidecar, laws):
         group()
     if a.write_fuzz:
         return write_fuzz(a.write_fuzz)

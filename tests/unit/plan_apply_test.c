@@ -634,7 +634,7 @@ test_stored(void **state)
 	d = listen(&b, &f);
 	assert_false(graph_apply_plan(graph_build(b.a, plain), p, d));
 	fclose(f);
-	assert_non_null(strstr(b.said, "where the weights are stored folded"));
+	assert_non_null(strstr(b.said, "the weights are stored folded, so this gain should be 1"));
 	free(b.said);
 	close_bench(&b);
 }
@@ -655,7 +655,8 @@ static const struct {
 	 "write it for a head, of order 8, or for all 16"},
 	{"not orthogonal", SITE_RESIDUAL, diagonal, 0, false,
 	 "rmsnorm commutes with orthogonal transforms only"},
-	{"kept gain", SITE_RESIDUAL, hadamard, 0, true, "a gain lets nothing through"},
+	{"kept gain", SITE_RESIDUAL, hadamard, 0, true,
+	 "a gain that the plan keeps lets nothing through"},
 	{"hadamard in front of rope", SITE_QK_RAW, hadamard, 0, false,
 	 "rope commutes only with rotations of its own pairs"},
 	{"a permutation in front of rope", SITE_QK_RAW, permutation, 0, false,
