@@ -290,10 +290,11 @@ print_online(const Explain *e, Text *t, const Func *f, const Online *o)
 	text_printf(
 		t,
 		"                %%%d, for %s%s: %llu adds, %llu multiplies; %s kernel %d%s%s%s\n",
-		o->value, readers_text(e, f, o, false), o->n_readers > 1 ? " (shared)" : "",
-		(unsigned long long)facts.adds, (unsigned long long)facts.multiplies,
-		company[0] ? "fused in" : "alone in", v->kernel, company[0] ? " with " : "",
-		company, v->pinned ? "; kept in this basis" : "");
+		o->value, readers_text(e, f, o, false),
+		o->n_readers > 1 ? " (hoisted: once for all)" : "", (unsigned long long)facts.adds,
+		(unsigned long long)facts.multiplies, company[0] ? "fused in" : "alone in",
+		v->kernel, company[0] ? " with " : "", company,
+		v->pinned ? "; kept in this basis" : "");
 }
 
 /* false: nothing is to be said of the site. */
@@ -331,6 +332,17 @@ print_sites(const Explain *e, Text *t, int n)
 }
 
 static void
+print_sums(Text *t, const char *head, const Sums *s)
+{
+	text_printf(t, "%s%llu adds, %llu multiplies a token", head, (unsigned long long)s->adds,
+		    (unsigned long long)s->multiplies);
+	if (s->multiply_adds)
+		text_printf(t, ": %.2f %% of what %llu multiply-adds of weights take", share_of(s),
+			    (unsigned long long)s->multiply_adds);
+	text_printf(t, "\n");
+}
+
+static void
 print_weights(const Explain *e, Text *t, int n)
 {
 	const Unit *u = layout_unit(e->layout, n);
@@ -341,11 +353,7 @@ print_weights(const Explain *e, Text *t, int n)
 			    (unsigned long long)token_bytes(&u->constants[c]),
 			    format_text(e->run, u->constants[c].format));
 	text_printf(t, "    %-12s %12llu\n", "all", (unsigned long long)s.bytes);
-	text_printf(t,
-		    "  transforms    %llu adds, %llu multiplies a token: %.2f %% of what %llu "
-		    "multiply-adds of weights take\n",
-		    (unsigned long long)s.adds, (unsigned long long)s.multiplies, share_of(&s),
-		    (unsigned long long)s.multiply_adds);
+	print_sums(t, "  transforms    ", &s);
 }
 
 static void
@@ -386,6 +394,19 @@ print_tied(const Explain *e, Text *t)
 			bytes, tied->why);
 }
 
+static void
+print_all(const Explain *e, Text *t)
+{
+	Sums all = {0, 0, 0, 0};
+	for (int n = 0; n < e->graph->count; n++) {
+		const Sums s = sums_of(e, n);
+		all = (Sums){all.adds + s.adds, all.multiplies + s.multiplies,
+			     all.multiply_adds + s.multiply_adds, all.bytes + s.bytes};
+	}
+	print_sums(t, "\nall transforms  ", &all);
+	text_printf(t, "all weights     %llu bytes a token\n", (unsigned long long)all.bytes);
+}
+
 /* Neighbours of equal text are printed once. */
 static void
 print_text(const Explain *e, Text *t)
@@ -399,7 +420,16 @@ print_text(const Explain *e, Text *t)
 		print_bases(e, body, &g->funcs[n]);
 		bodies[n] = body->text;
 	}
-	text_printf(t, "%s under %s\n", e->model->file, e->plan->file);
+	text_printf(
+		t,
+		"%s under %s\n\n"
+		"Of each site's transform (plan): the sides of matrices that it went into before "
+		"anything runs (folded), and what\nremains to be done at every token (runs), in "
+		"value %%N, inside the kernel that makes the row or reads it (fused).\n"
+		"Basis: the product of the transforms that a stored row has been through, I for "
+		"none. H(n): Hadamard; P: order;\nD, S: diagonal, signs; block(A, n): A on each of "
+		"its runs in a row of n elements.\n",
+		e->model->file, e->plan->file);
 	print_tied(e, t);
 	for (int n = 0, last; n < g->count; n = last + 1) {
 		for (last = n; last + 1 < g->count && !strcmp(bodies[n], bodies[last + 1]);)
@@ -407,6 +437,7 @@ print_text(const Explain *e, Text *t)
 		text_printf(t, "\n%s%s%s\n%s", g->funcs[n].name, last > n ? " to " : "",
 			    last > n ? g->funcs[last].name : "", bodies[n]);
 	}
+	print_all(e, t);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

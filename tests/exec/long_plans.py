@@ -151,7 +151,8 @@ def check_online(funcs, expected):
 
 
 def check_source(folder, count):
-    """In the emitted C each transform's function is called once, by a kernel that writes codes, tiles or the cache."""
+    """In the emitted C each transform's function is called once, by a kernel that looks rows up or writes codes, tiles or
+    the cache."""
     text = ""
     for base, _, names in os.walk(folder):
         for name in sorted(names):
@@ -168,7 +169,7 @@ def check_source(folder, count):
         callers = [(c, body) for c, _, body in bodies if re.search(rf"\b{name}\(", body)]
         if len(callers) != 1:
             sys.exit(f"{name} is called by {[c for c, _ in callers]}")
-        if not re.search(r"\b(quantize\w*|tile\w*|kv_write)\(", callers[0][1]):
+        if not re.search(r"\b(quantize\w*|tile\w*|kv_write|embed_row)\(", callers[0][1]):
             sys.exit(f"{name} stands alone in {callers[0][0]}:\n{callers[0][1]}")
 
 
@@ -283,4 +284,5 @@ def main():
         smollm2(lathe, work, sys.argv[4])
 
 
-main()
+if __name__ == "__main__":
+    main()
