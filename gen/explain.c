@@ -351,7 +351,7 @@ print_weights(const Explain *e, Text *t, int n)
 	for (int c = 0; c < u->n_constants; c++)
 		text_printf(t, "    %-12s %12llu  %s\n", u->constants[c].field,
 			    (unsigned long long)token_bytes(&u->constants[c]),
-			    format_text(e->run, u->constants[c].format));
+			    format_text(e->run, u->constants[c].form.format));
 	text_printf(t, "    %-12s %12llu\n", "all", (unsigned long long)s.bytes);
 	print_sums(t, "  transforms    ", &s);
 }
@@ -506,7 +506,7 @@ json_func(const Explain *e, Text *t, int n)
 		json_string(t, "name", u->constants[c].field);
 		text_printf(t, ", \"bytes\": %llu, ",
 			    (unsigned long long)token_bytes(&u->constants[c]));
-		json_string(t, "format", format_text(e->run, u->constants[c].format));
+		json_string(t, "format", format_text(e->run, u->constants[c].form.format));
 		text_printf(t, " }");
 	}
 	text_printf(t,

@@ -56,6 +56,7 @@ task_alloc(Arena *a, TaskScratch *t, uint32_t columns)
 	t->row.row_f32 = ARENA_ARRAY(a, float, columns);
 	t->row.exact = ARENA_ARRAY(a, double, 2 * (size_t)columns);
 	t->codes = ARENA_ARRAY(a, int16_t, columns);
+	t->row_sums = ARENA_ARRAY(a, float, columns);
 	t->weights = ARENA_ARRAY(a, double, columns);
 	t->partial = ARENA_ARRAY(a, float, 3 * INTERP_CHUNK);
 }

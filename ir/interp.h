@@ -52,5 +52,11 @@ void weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f);
 void weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w);
 /* The same from w->row_f32, which floats of 16 bits are rounded in. */
 void weight_row_round(int columns, Format f, WeightRow *w);
+/*
+ * What zero points of activations multiply: sums[i] is the sum of the dequantised integer weights
+ * of columns [i * unit, (i + 1) * unit), the last may be fewer. In double, a group's codes times
+ * its scale, then its minimum times its columns, group after group; rounded once.
+ */
+void weight_row_sums(const WeightRow *w, Format f, int columns, int unit, float *sums);
 
 #endif

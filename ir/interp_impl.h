@@ -27,6 +27,7 @@ typedef struct Rows {
 typedef struct TaskScratch {
 	WeightRow row;
 	int16_t *codes;	 /* code - offset */
+	float *row_sums; /* of the row's weights, that zero points of activations multiply */
 	double *weights; /* dequantised */
 	float *partial;	 /* [3][INTERP_CHUNK] */
 } TaskScratch;

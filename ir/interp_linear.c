@@ -99,6 +99,7 @@ row_codes(const Sum *u, const TaskScratch *w, const int32_t *sums, int m)
 	const int16_t *hi = u->in->hi + (size_t)m * (size_t)u->columns;
 	const int16_t *lo = u->in->lo + (size_t)m * (size_t)u->columns;
 	const float *scales = u->in->scales + m * u->in->n_scales;
+	const float *zeros = u->in->zeros + m * u->in->n_scales;
 	bool wide = u->activation.bits > 8;
 	float total = 0.0f;
 	for (int r = 0; r < u->runs; r++) {
@@ -117,10 +118,18 @@ row_codes(const Sum *u, const TaskScratch *w, const int32_t *sums, int m)
 			acc = fmaf(t, w->row.scales[g], acc);
 			if (u->weight.minimum)
 				acc = fmaf(a, w->row.minima[g], acc);
+			if (u->grouped && u->activation.zero) {
+				const int i = k / u->act_group;
+				acc = fmaf(-(zeros[i] * scales[i]), w->row_sums[i], acc);
+			}
 		}
 		total = r ? total + acc : acc;
 	}
-	return u->grouped ? total : scales[0] * total;
+	if (u->grouped)
+		return total;
+	if (u->activation.zero)
+		total = fmaf(-zeros[0], w->row_sums[0], total);
+	return scales[0] * total;
 }
 
 static void
@@ -132,6 +141,8 @@ rows_codes(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 		weight_source_row(&s->source, row, u.weight, &w->row);
 		for (int k = 0; k < u.columns; k++)
 			w->codes[k] = (int16_t)(w->row.codes[k] - offset);
+		if (u.activation.zero)
+			weight_row_sums(&w->row, u.weight, u.columns, u.act_group, w->row_sums);
 		for (int m = 0; m < u.tokens; m++)
 			s->out->f[(size_t)m * s->source.rows + row] =
 				row_codes(&u, w, s->interp->code_sums, m);

@@ -115,3 +115,31 @@ weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 	tensor_row_f32(t, row, w->row_f32);
 	weight_row_round(columns, f, w);
 }
+
+/* The sum of columns [k, end), which one group holds. */
+static double
+part_sum(const WeightRow *w, Format f, int group, int k, int end, double sum)
+{
+	int64_t codes = 0;
+	const int n = end - k, offset = format_offset(f);
+	for (; k < end; k++)
+		codes += w->codes[k] - offset;
+	sum += (double)codes * (double)w->scales[group];
+	return f.minimum ? sum + (double)n * (double)w->minima[group] : sum;
+}
+
+void
+weight_row_sums(const WeightRow *w, Format f, int columns, int unit, float *sums)
+{
+	const int group = f.group && f.group < (uint32_t)columns ? (int)f.group : columns;
+	for (int k = 0; k < columns; k += unit) {
+		const int end = columns - k < unit ? columns : k + unit;
+		double sum = 0;
+		for (int from = k, g = k / group; from < end; g++) {
+			const int stop = end - from < group - from % group ? end : (g + 1) * group;
+			sum = part_sum(w, f, g, from, stop, sum);
+			from = stop;
+		}
+		*sums++ = (float)sum;
+	}
+}

@@ -50,8 +50,9 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 	const int sums = act->sums ? (int)act->sums : group;
 	/* The name says all that the specification depends on. */
 	INVARIANT(act->sums == linear_sums(w, a, act->width));
-	const char *const fields[] = {"is_float", "bits",   "scale_bits", "minimum", "group",
-				      "k",	  "planes", "act_group",  "sums",    "split"};
+	const char *const fields[] = {"is_float", "bits",  "scale_bits", "minimum",
+				      "group",	  "k",	   "planes",	 "act_group",
+				      "sums",	  "split", "shift"};
 	const int values[] = {format_is_float(w),
 			      w.bits,
 			      format_is_float(w) ? 32 : w.scale_bits,
@@ -61,7 +62,8 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 			      (int)row.planes,
 			      row.planes ? (int)a.group : 0,
 			      sums,
-			      contract_split(k, w, a)};
+			      contract_split(k, w, a),
+			      a.zero != ZERO_NONE};
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
 	text_line(t,
@@ -134,7 +136,7 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 	Text *t = e->t;
 	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), v->role);
 	const Value *act = emit_value(e, v->operands[0]);
-	const char *fn = emit_linear_name(t->arena, c->format, act);
+	const char *fn = emit_linear_name(t->arena, c->form.format, act);
 	uint32_t first, step;
 	constant_blocks(c, v->role, &first, &step);
 	const uint32_t blocks = (v->width + PACK_ROWS - 1) / PACK_ROWS;
@@ -142,8 +144,7 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 		stacked ? arena_printf(t->arena, "range_cut(blocks, %u, %u)", first, first + blocks)
 			: "blocks";
 	const char *w = first ? arena_printf(t->arena, "w + %llu",
-					     (unsigned long long)first *
-						     pack_block_bytes(c->format, c->columns))
+					     (unsigned long long)first * pack_block_bytes(c->form))
 			      : "w";
 	if (epilogue == EPILOGUE_LOGITS) {
 		text_line(t, "%s_logits(w, blocks, &a, j->rows, m->logits, %u, %u);", fn, v->width,

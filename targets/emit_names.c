@@ -127,6 +127,8 @@ emit_linear_name(Arena *a, Format w, const Value *act)
 		text_printf(t, "_a%ug%u", act->format.bits, act->format.group);
 	else
 		text_printf(t, "_a%u", act->format.bits);
+	if (row.planes && act->format.zero)
+		text_add(t, "z", 1);
 	text_printf(t, "_k%u", act->width);
 	return t->text;
 }

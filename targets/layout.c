@@ -28,10 +28,22 @@ constant_finish(Arena *a, const Graph *g, Constant *c)
 	for (int i = 0; i < c->n_roles; i++) {
 		uint32_t columns;
 		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &columns);
-		c->columns = columns;
+		c->form.columns = columns;
 		c->bytes += c->vector ? round_up(columns, PACK_ROWS) * sizeof(float)
-				      : pack_bytes(c->format, c->rows[i], columns);
+				      : pack_bytes(c->form, c->rows[i]);
 	}
+}
+
+/* Columns a row sum of the matrix of v: where zero points of its activations need them. */
+static uint32_t
+row_sums(const Func *f, const Value *v)
+{
+	if (v->op != OP_LINEAR)
+		return 0;
+	const Value *x = &f->values[v->operands[0]];
+	if (format_is_float(x->format) || !x->format.zero)
+		return 0;
+	return x->format.group && x->format.group < x->width ? x->format.group : x->width;
 }
 
 /* The constants of one kernel: each vector alone, all matrices of its linears together. */
@@ -51,14 +63,15 @@ unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 			*c = (Constant){.roles = {v->role},
 					.n_roles = 1,
 					.vector = true,
-					.format = FORMAT_F32,
+					.form.format = FORMAT_F32,
 					.kernel = kernel};
 			constant_finish(a, g, c);
 			continue;
 		}
 		INVARIANT(stack.n_roles < STACK_MAX);
 		stack.roles[stack.n_roles++] = v->role;
-		stack.format = graph_weight_format(g, v->role, f->layer);
+		stack.form.format = graph_weight_format(g, v->role, f->layer);
+		stack.form.sums = row_sums(f, v);
 	}
 	if (stack.n_roles) {
 		stack.interleaved = silu;
@@ -125,7 +138,8 @@ constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *
 	      const Func *other)
 {
 	if (a->n_roles != b->n_roles || a->vector != b->vector ||
-	    a->interleaved != b->interleaved || !format_equal(a->format, b->format))
+	    a->interleaved != b->interleaved || a->form.sums != b->form.sums ||
+	    !format_equal(a->form.format, b->form.format))
 		return false;
 	for (int i = 0; i < a->n_roles; i++)
 		if (!weights_same(g, f, a->roles[i], other, b->roles[i]))

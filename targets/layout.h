@@ -23,8 +23,7 @@ typedef struct Constant {
 	int n_roles;
 	bool vector;
 	bool interleaved; /* block 0 of each matrix, block 1 of each ... */
-	Format format;
-	uint32_t columns;
+	PackForm form;
 	uint32_t rows[STACK_MAX];
 	uint64_t bytes;
 	int kernel;

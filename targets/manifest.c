@@ -93,7 +93,7 @@ manifest_constants(Text *t, const Build *b)
 				    "\"%s\", "
 				    "\"offset\": %llu, \"bytes\": %llu}",
 				    g->funcs[f].name, role_words(b->run, c),
-				    format_words(b->run, c->format),
+				    format_words(b->run, c->form.format),
 				    (unsigned long long)l->offsets[f][i],
 				    (unsigned long long)c->bytes);
 		}
@@ -256,7 +256,7 @@ report_text(const Build *b)
 		for (int i = 0; i < u->n_constants; i++)
 			text_line(t, "  %-12s %10llu bytes  %s%s", u->constants[i].field,
 				  (unsigned long long)u->constants[i].bytes,
-				  format_words(b->run, u->constants[i].format),
+				  format_words(b->run, u->constants[i].form.format),
 				  u->constants[i].interleaved ? ", interleaved" : "");
 		text_blank(t);
 		graph_print_func(t, g, f);

@@ -100,26 +100,40 @@ group_bytes(Format f, uint64_t width)
 	       (width + set - 1) / set * SET_BYTES * p->lines;
 }
 
-uint64_t
-pack_block_bytes(Format f, uint32_t columns)
+static uint64_t
+row_sums(PackForm form)
 {
-	uint64_t whole, rest;
+	return form.sums ? ((uint64_t)form.columns + form.sums - 1) / form.sums : 0;
+}
 
-	if (format_is_float(f))
-		return (uint64_t)columns * PACK_ROWS * f.bits / 8;
-	if (f.group == 0)
-		return group_bytes(f, columns);
-	whole = columns / f.group;
-	rest = columns % f.group;
-	return whole * group_bytes(f, f.group) + (rest ? group_bytes(f, rest) : 0);
+static uint64_t
+row_sum_bytes(PackForm form)
+{
+	return row_sums(form) * PACK_ROWS * sizeof(float);
 }
 
 uint64_t
-pack_bytes(Format f, uint32_t rows, uint32_t columns)
+pack_block_bytes(PackForm form)
+{
+	const Format f = form.format;
+	uint64_t whole, rest;
+
+	if (format_is_float(f))
+		return (uint64_t)form.columns * PACK_ROWS * f.bits / 8;
+	if (f.group == 0)
+		return row_sum_bytes(form) + group_bytes(f, form.columns);
+	whole = form.columns / f.group;
+	rest = form.columns % f.group;
+	return row_sum_bytes(form) + whole * group_bytes(f, f.group) +
+	       (rest ? group_bytes(f, rest) : 0);
+}
+
+uint64_t
+pack_bytes(PackForm form, uint32_t rows)
 {
 	uint64_t blocks = ((uint64_t)rows + PACK_ROWS - 1) / PACK_ROWS;
 
-	return blocks * pack_block_bytes(f, columns);
+	return blocks * pack_block_bytes(form);
 }
 
 /* ---- one row into its place in a block ---------------------------------------------------- */
@@ -239,23 +253,33 @@ row_is_finite(const WeightRow *w, Format f, int columns)
 }
 
 void
-pack_block(Arena *scratch, const WeightSource *s, Format f, uint32_t b, uint8_t *dst,
+pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uint8_t *dst,
 	   int64_t *bad_row)
 {
-	int columns = (int)s->columns;
+	const Format f = form.format;
+	const int columns = (int)form.columns;
+	const uint64_t n_sums = row_sums(form);
+	float *sums = ARENA_ARRAY(scratch, float, n_sums + 1);
 	uint64_t first = (uint64_t)b * PACK_ROWS;
 	WeightRow w;
 
 	*bad_row = -1;
-	memset(dst, 0, (size_t)pack_block_bytes(f, s->columns));
+	memset(dst, 0, (size_t)pack_block_bytes(form));
 	weight_row_alloc(scratch, &w, columns, f);
 	for (int r = 0; r < PACK_ROWS && first + (uint64_t)r < s->rows; r++) {
 		weight_source_row(s, (uint32_t)first + (uint32_t)r, f, &w);
 		if (*bad_row < 0 && !row_is_finite(&w, f, columns))
 			*bad_row = (int64_t)first + r;
-		if (format_is_float(f))
+		if (format_is_float(f)) {
 			store_float_row(w.row_f32, f, columns, r, dst);
-		else
-			store_int_row(&w, f, columns, r, dst);
+			continue;
+		}
+		if (form.sums)
+			weight_row_sums(&w, f, columns, (int)form.sums, sums);
+		for (uint64_t i = 0; i < n_sums; i++)
+			store_float(dst + (i * PACK_ROWS + (uint64_t)r) * 4, sums[i], 32);
+		if (*bad_row < 0 && !all_finite(sums, (int)n_sums))
+			*bad_row = (int64_t)first + r;
+		store_int_row(&w, f, columns, r, dst + row_sum_bytes(form));
 	}
 }

@@ -2,9 +2,11 @@
  * The packed weights that all CPU levels share (one file, any ISA).
  *
  * A matrix [rows, columns] is cut into blocks of 32 rows (the last padded with zeros). A block is
- *   INT:   for each group of columns: [scales][minima, if the format has them][line sets]
+ *   INT:   [row sums, where the activations that read the matrix have zero points]
+ *          for each group of columns: [scales][minima, if the format has them][line sets]
  *   FLOAT: for each column: 32 values (f32: 128 bytes, f16: 64 bytes), row order
  * scales: 32 values in row order, f16 (64 bytes) or f32 (128 bytes); minima likewise.
+ * row sums: 32 f32 for each `sums` columns, the sums of the rows' weights (weight_row_sums).
  * A line set is [rows 0-15: lines of 64 bytes][rows 16-31: as many]; dword r of a line is row r;
  * byte i of the dword belongs to column k + i of a 4-wide slot. Bits of the bytes of lines A, B,
  * ... 8: 1 line,  1 slot,   4 columns   A = slot 0 6: 3 lines, 4 slots, 16 columns   low 6 bits of
@@ -24,17 +26,23 @@
 
 enum { PACK_ROWS = 32 };
 
+/* A matrix as its blocks hold it. */
+typedef struct PackForm {
+	Format format;
+	uint32_t columns;
+	uint32_t sums; /* columns a row sum, at most `columns`; 0: no row sums */
+} PackForm;
+
 /* Columns in a line set, 0 for floats. */
 int pack_set_columns(Format f);
-/* Bytes of one block of a matrix with `columns` columns. */
-uint64_t pack_block_bytes(Format f, uint32_t columns);
-/* Bytes of a whole matrix. */
-uint64_t pack_bytes(Format f, uint32_t rows, uint32_t columns);
+/* Bytes of one block, and of a whole matrix. */
+uint64_t pack_block_bytes(PackForm form);
+uint64_t pack_bytes(PackForm form, uint32_t rows);
 
 /* Packs rows [32 b, 32 b + 32) of s into dst[pack_block_bytes]. `bad_row` receives the first row
  * with a scale or weight that is not finite, or -1: the caller reports it as E_NOT_FINITE at the
  * tensor. Thread-safe with a scratch arena of its own. */
-void pack_block(Arena *scratch, const WeightSource *s, Format f, uint32_t b, uint8_t *dst,
+void pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uint8_t *dst,
 		int64_t *bad_row);
 
 #endif

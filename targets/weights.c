@@ -146,7 +146,7 @@ pack_one(void *arg, int i)
 	uint32_t block;
 	const int matrix = stack_block(j->constant, j->first + (uint32_t)i, &block);
 	Arena *scratch = arena_new();
-	pack_block(scratch, &j->sources[matrix], j->constant->format, block,
+	pack_block(scratch, &j->sources[matrix], j->constant->form, block,
 		   j->dst + (uint64_t)i * j->block_bytes, &j->bad_rows[i]);
 	arena_free(scratch);
 }
@@ -171,7 +171,7 @@ report_bad(Writer *w, const PackJob *j, int n)
 static void
 write_matrices(Writer *w, const Constant *c, const WeightSource *sources)
 {
-	const uint64_t block_bytes = pack_block_bytes(c->format, c->columns);
+	const uint64_t block_bytes = pack_block_bytes(c->form);
 	const uint32_t blocks = (uint32_t)(c->bytes / block_bytes);
 	const uint32_t chunk = blocks < CHUNK_BLOCKS ? blocks : CHUNK_BLOCKS;
 	PackJob j = {.constant = c, .sources = sources, .block_bytes = block_bytes};

@@ -4,6 +4,7 @@ typedef struct Act {
 	const int8_t *hi, *lo;		/* codes [K/4][MT][4]; lo null for 8 bits */
 	const int32_t *sum_hi, *sum_lo; /* sums of codes by group [groups][MT] */
 	const float *scale;		/* [MT] per token, [groups][MT] per group */
+	const float *shift;		/* likewise: minus the zero point, times a group's scale */
 	const float *x, *xsum;		/* float activations [K][MT], sums by group [groups][MT] */
 } Act;
 
@@ -22,7 +23,12 @@ typedef struct Linear {
 	int act_group;	/* activation columns a scale; 0: one a token */
 	int sums; /* columns per entry of sum_hi/sum_lo/xsum: act_group where grouped, else group */
 	int split; /* runs of the K split */
+	int shift; /* activations have zero points: a block begins with sums of its rows */
 } Linear;
+
+/* Bytes of the row sums of a block: 32 f32 for the row, or for each group of activations. */
+#define LINEAR_ROW_SUMS(s) \
+	((s).shift ? 128 * ((s).act_group ? ((s).k + (s).act_group - 1) / (s).act_group : 1) : 0)
 
 /*
  * Of codes of so many bits: lines of 64 bytes that a half of a line set has (16 rows), and slots of

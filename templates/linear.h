@@ -13,7 +13,7 @@
 typedef struct Tiles {
 	const int8_t *hi, *lo;
 	const int32_t *sum_hi, *sum_lo;
-	const float *scale, *x, *xsum;
+	const float *scale, *shift, *x, *xsum;
 } Tiles;
 
 /* The longest of the tiles, at most LINEAR_TOKENS. */
@@ -38,7 +38,7 @@ linear_act(const Linear s, const Tiles *t, int token)
 {
 	const ptrdiff_t codes = (ptrdiff_t)token * ((s.k + 15) / 16 * 16);
 	const ptrdiff_t units = s.is_float ? 0 : (ptrdiff_t)token * ((s.k + s.sums - 1) / s.sums);
-	Act a = {0, 0, 0, 0, 0, 0, 0};
+	Act a = {0, 0, 0, 0, 0, 0, 0, 0};
 
 	if (s.planes == 0) {
 		a.x = t->x + codes;
@@ -53,6 +53,8 @@ linear_act(const Linear s, const Tiles *t, int token)
 		a.sum_lo = t->sum_lo + units;
 	}
 	a.scale = t->scale + (s.act_group ? units : token);
+	if (s.shift)
+		a.shift = t->shift + (s.act_group ? units : token);
 	return a;
 }
 
@@ -66,7 +68,8 @@ linear_block_bytes(const Linear s)
 	if (s.is_float)
 		return (ptrdiff_t)s.k * 4 * s.bits;
 	n = (linear_header(s) + (ptrdiff_t)linear_sets(s, s.group) * linear_set(s)) *
-	    (s.k / s.group);
+		    (s.k / s.group) +
+	    LINEAR_ROW_SUMS(s);
 	if (rest)
 		n += linear_header(s) + (ptrdiff_t)linear_sets(s, rest) * linear_set(s);
 	return n;

@@ -284,13 +284,27 @@ linear_total(const int mt, int run, const float *acc, float *y)
 		y[i] = run ? y[i] + acc[i] : acc[i];
 }
 
+/* y[m] += shift of token m * row sums: what zero points of activations leave of a unit, or of the
+ * row. */
+LATHE_INLINE void
+linear_shift(const int mt, const uint8_t *sums, const float *shift, float *y)
+{
+	float e[LINEAR_ROWS];
+
+	linear_numbers(32, sums, e);
+	for (int m = 0; m < mt; m++)
+		for (int r = 0; r < LINEAR_ROWS; r++)
+			y[LINEAR_ROWS * m + r] = s_fma(shift[m], e[r], y[LINEAR_ROWS * m + r]);
+}
+
 LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
 	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
-	const uint8_t *scales = w;
+	const uint8_t *row_sums = w, *scales = w + LINEAR_ROW_SUMS(s);
 	int k = 0, unit = 0;
 
+	w = scales;
 	for (int run = 0; run < s.split; run++) {
 		float acc[LINEAR_TOKENS * LINEAR_ROWS] = {0};
 
@@ -301,6 +315,8 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
@@ -311,9 +327,13 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 		}
 		linear_total(mt, run, acc, y);
 	}
+	if (s.shift && !s.act_group)
+		linear_shift(mt, row_sums, a->shift, y);
 	if (s.planes && !s.act_group)
 		for (int m = 0; m < mt; m++)
 			for (int r = 0; r < LINEAR_ROWS; r++)

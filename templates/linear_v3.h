@@ -569,13 +569,33 @@ linear_total(const int mt, int run, const float *acc, float *y)
 	}
 }
 
+/* y[m] += shift of token m * row sums: what zero points of activations leave of a unit, or of the
+ * row. */
+LATHE_INLINE void
+linear_shift(const int mt, const uint8_t *sums, const float *shift, float *y)
+{
+	LATHE_UNROLL(4)
+	for (int q = 0; q < LINEAR_QUARTERS; q++) {
+		const __m256 e = _mm256_loadu_ps((const float *)(const void *)(sums + 32 * q));
+
+		LATHE_UNROLL(8)
+		for (int m = 0; m < mt; m++) {
+			float *to = y + 32 * m + 8 * q;
+
+			_mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_set1_ps(shift[m]), e,
+							     _mm256_loadu_ps(to)));
+		}
+	}
+}
+
 LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
 	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
-	const uint8_t *scales = w;
+	const uint8_t *row_sums = w, *scales = w + LINEAR_ROW_SUMS(s);
 	int k = 0, unit = 0;
 
+	w = scales;
 	for (int run = 0; run < s.split; run++) {
 		LATHE_ALIGN(32) float acc[32 * LINEAR_TOKENS];
 
@@ -588,6 +608,8 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
@@ -598,9 +620,13 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 		}
 		linear_total(mt, run, acc, y);
 	}
+	if (s.shift && !s.act_group)
+		linear_shift(mt, row_sums, a->shift, y);
 	if (s.planes && !s.act_group)
 		for (int m = 0; m < mt; m++)
 			for (int r = 32 * m; r < 32 * (m + 1); r += 8)

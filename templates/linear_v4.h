@@ -538,13 +538,53 @@ linear_total(const int mt, int run, __m512 (*acc)[2], float *y)
 	}
 }
 
+/* acc[m] += shift of token m * row sums: what zero points of activations leave of a unit, or of the
+ * row. */
+LATHE_INLINE void
+linear_shift(const int mt, const uint8_t *sums, const float *shift, __m512 (*acc)[2])
+{
+	const __m512 e = _mm512_loadu_ps((const void *)sums);
+	const __m512 f = _mm512_loadu_ps((const void *)(sums + 64));
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		const __m512 t = _mm512_set1_ps(shift[m]);
+
+		acc[m][0] = _mm512_fmadd_ps(t, e, acc[m][0]);
+		acc[m][1] = _mm512_fmadd_ps(t, f, acc[m][1]);
+	}
+}
+
+/* The totals in y times the tokens' scales. */
+LATHE_INLINE void
+linear_finish(const Linear s, const int mt, const uint8_t *row_sums, const Act *a, float *y)
+{
+	__m512 acc[LINEAR_TOKENS][2];
+
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		acc[m][0] = _mm512_loadu_ps(y + 32 * m);
+		acc[m][1] = _mm512_loadu_ps(y + 32 * m + 16);
+	}
+	if (s.shift)
+		linear_shift(mt, row_sums, a->shift, acc);
+	LATHE_UNROLL(8)
+	for (int m = 0; m < mt; m++) {
+		const __m512 scale = _mm512_set1_ps(a->scale[m]);
+
+		_mm512_storeu_ps(y + 32 * m, _mm512_mul_ps(scale, acc[m][0]));
+		_mm512_storeu_ps(y + 32 * m + 16, _mm512_mul_ps(scale, acc[m][1]));
+	}
+}
+
 LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
 	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
-	const uint8_t *scales = w;
+	const uint8_t *row_sums = w, *scales = w + LINEAR_ROW_SUMS(s);
 	int k = 0, unit = 0;
 
+	w = scales;
 	for (int run = 0; run < s.split; run++) {
 		__m512 acc[LINEAR_TOKENS][2];
 
@@ -558,6 +598,8 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
@@ -568,19 +610,13 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				w += linear_header(s);
 			}
 			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
+			if (s.shift && s.act_group)
+				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
 		}
 		linear_total(mt, run, acc, y);
 	}
-	if (s.planes && !s.act_group) {
-		LATHE_UNROLL(8)
-		for (int m = 0; m < mt; m++) {
-			const __m512 scale = _mm512_set1_ps(a->scale[m]);
-			float *t = y + 32 * m;
-
-			_mm512_storeu_ps(t, _mm512_mul_ps(scale, _mm512_loadu_ps(t)));
-			_mm512_storeu_ps(t + 16, _mm512_mul_ps(scale, _mm512_loadu_ps(t + 16)));
-		}
-	}
+	if (s.planes && !s.act_group)
+		linear_finish(s, mt, row_sums, a, y);
 }
 
 /* 16 float weights of one column. */

@@ -106,6 +106,7 @@ tiles_of(Parts p)
 	t.sum_hi = p.sum_hi;
 	t.sum_lo = p.sum_lo;
 	t.scale = p.scale;
+	t.shift = p.shift;
 	t.x = p.x;
 	t.xsum = p.xsum;
 	return t;

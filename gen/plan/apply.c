@@ -31,8 +31,6 @@ apply_activations(Diag *d, Graph *g, const Plan *p)
 			bool read = false;
 			if (!plan_says(f->loc))
 				continue;
-			if (f->format.zero || f->format.clip != 0)
-				return refused(d, f->loc, "this format of activations");
 			for (int role = 0; role < ROLE_COUNT; role++)
 				if (role_site(role) == s) {
 					graph_set_activations(g, role, (int)l, f->format);

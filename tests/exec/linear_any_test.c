@@ -13,7 +13,7 @@ check_block(const LinearAny *isa, Linear s, int mt, uint64_t *r, Count *count)
 	Batch b = batch_new(&c, mt);
 	Fenced w = pack(&c, (size_t)isa->block_bytes(s)), y = fenced((size_t)mt * ROWS * 4);
 	TestTiles t = batch_tiles(&c, &b);
-	Act a = {t.hi, t.lo, t.sum_hi, t.sum_lo, t.scale, t.x, t.xsum};
+	Act a = {t.hi, t.lo, t.sum_hi, t.sum_lo, t.scale, t.shift, t.x, t.xsum};
 	const float *got = (const float *)(const void *)y.data;
 
 	isa->block(s, mt, w.data, &a, (float *)(void *)y.data);
@@ -68,6 +68,7 @@ random_spec(uint64_t *r)
 			unit = unit ? unit : s.act_group;
 		}
 	}
+	s.shift = s.planes && below(r, 2);
 	if (unit && s.k % unit == 0)
 		do
 			s.split = 1 + below(r, 8);

@@ -9,16 +9,16 @@
 static Tiles
 tiles_of(const TestTiles *t)
 {
-	Tiles r = {t->hi, t->lo, t->sum_hi, t->sum_lo, t->scale, t->x, t->xsum};
+	Tiles r = {t->hi, t->lo, t->sum_hi, t->sum_lo, t->scale, t->shift, t->x, t->xsum};
 
 	return r;
 }
 
-#define SPEC(f, bits, sb, min, group, k, planes, ag, sums, split)                                 \
+#define SPEC(...)                                                                                 \
 	static void PASTE(store_, __LINE__)(const uint8_t *w, int b0, int b1, const TestTiles *t, \
 					    int n, float *y, ptrdiff_t ld)                        \
 	{                                                                                         \
-		const Linear s = {f, bits, sb, min, group, k, planes, ag, sums, split};           \
+		const Linear s = {__VA_ARGS__};                                                   \
 		const Tiles tiles = tiles_of(t);                                                  \
                                                                                                   \
 		linear_store(s, w, b0, b1, &tiles, n, y, ld);                                     \
@@ -26,8 +26,7 @@ tiles_of(const TestTiles *t)
 #include "linear_specs.def"
 
 static const LinearKernel kernels[] = {
-#define SPEC(f, bits, sb, min, group, k, planes, ag, sums, split) \
-	{{f, bits, sb, min, group, k, planes, ag, sums, split}, PASTE(store_, __LINE__)},
+#define SPEC(...) {{__VA_ARGS__}, PASTE(store_, __LINE__)},
 #include "linear_specs.def"
 };
 
@@ -43,9 +42,9 @@ isa_block_bytes(Linear s)
 	return linear_block_bytes(s);
 }
 
-#define EPILOGUE                                  \
-	{                                         \
-		0, 4, 16, 1, 32, 576, 2, 0, 32, 3 \
+#define EPILOGUE                                     \
+	{                                            \
+		0, 4, 16, 1, 32, 576, 2, 0, 32, 3, 1 \
 	}
 
 static void

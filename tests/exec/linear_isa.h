@@ -11,7 +11,7 @@
 typedef struct TestTiles {
 	const int8_t *hi, *lo;
 	const int32_t *sum_hi, *sum_lo;
-	const float *scale, *x, *xsum;
+	const float *scale, *shift, *x, *xsum;
 } TestTiles;
 
 /* linear_store specialised on a literal spec, as an artefact has it. */

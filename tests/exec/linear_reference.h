@@ -44,6 +44,8 @@ typedef struct Case {
 	float *weights;		/* [rows][k], of float weights */
 	int32_t *c;		/* [tokens][k] activation codes */
 	float *act_scale;	/* [tokens][units or 1] */
+	float *act_shift;	/* likewise */
+	float *row_sums;	/* [rows][units or 1] */
 	float *x;		/* [tokens][k] */
 } Case;
 
@@ -108,9 +110,11 @@ half_bits(float v)
 	return (uint16_t)(sign | (uint16_t)((e + 14) << 10) | ((uint16_t)ldexpf(m, 11) & 1023));
 }
 
+/* Asymmetric codes of 8 bits go down to -128, the upper bytes of 16 bits to -127. */
 static inline int
 random_code(uint64_t *r, int mode, int planes)
 {
+	const int least = planes == 2 ? -127 : -128;
 	int hi, lo;
 
 	switch (mode) {
@@ -118,16 +122,16 @@ random_code(uint64_t *r, int mode, int planes)
 		hi = 127, lo = 127;
 		break;
 	case 1:
-		hi = -127, lo = -128;
+		hi = least, lo = -128;
 		break;
 	case 2:
-		hi = below(r, 2) ? 127 : -127, lo = below(r, 2) ? 127 : -128;
+		hi = below(r, 2) ? 127 : least, lo = below(r, 2) ? 127 : -128;
 		break;
 	case 3:
 		hi = 0, lo = below(r, 3) - 1;
 		break;
 	default:
-		hi = below(r, 255) - 127, lo = below(r, 256) - 128;
+		hi = below(r, 128 - least) + least, lo = below(r, 256) - 128;
 		break;
 	}
 	return planes == 2 ? 256 * hi + lo : hi;
@@ -171,6 +175,8 @@ case_fill(Case *c, uint64_t *r)
 	c->c = grab(n, sizeof(int32_t));
 	c->x = grab(n, sizeof(float));
 	c->act_scale = grab((size_t)(c->tokens * scales), sizeof(float));
+	c->act_shift = grab((size_t)(c->tokens * scales), sizeof(float));
+	c->row_sums = grab((size_t)(c->blocks * ROWS * scales), sizeof(float));
 	for (size_t i = 0; i < n; i++) {
 		c->c[i] = s.planes ? random_code(r, mode, s.planes) : 0;
 		c->x[i] = random_stored(r, below(r, 2) ? 16 : 32);
@@ -178,6 +184,10 @@ case_fill(Case *c, uint64_t *r)
 	for (int i = 0; i < c->tokens * scales; i++)
 		c->act_scale[i] = below(r, 8) ? ldexpf((float)(1 + below(r, 1 << 20)), -30)
 					      : ldexpf(1.0f, -126);
+	for (int i = 0; i < c->tokens * scales; i++)
+		c->act_shift[i] = random_stored(r, 16);
+	for (int i = 0; i < c->blocks * ROWS * scales; i++)
+		c->row_sums[i] = random_stored(r, 16);
 }
 
 static inline void
@@ -189,6 +199,8 @@ case_free(Case *c)
 	free(c->weights);
 	free(c->c);
 	free(c->act_scale);
+	free(c->act_shift);
+	free(c->row_sums);
 	free(c->x);
 }
 
@@ -239,10 +251,19 @@ reference_int(const Case *c, size_t row, size_t token)
 		acc = fmaf(t, e, acc);
 		if (s.minimum)
 			acc = fmaf(all, m, acc);
+		if (s.shift && s.act_group) {
+			const size_t u0 = (size_t)((k - 1) / s.sums), n = (size_t)c->units;
+
+			acc = fmaf(c->act_shift[token * n + u0], c->row_sums[row * n + u0], acc);
+		}
 		if (k % run == 0 || k == s.k)
 			total = k <= run ? acc : total + acc;
 	}
-	return s.act_group ? total : c->act_scale[token] * total;
+	if (s.act_group)
+		return total;
+	if (s.shift)
+		total = fmaf(c->act_shift[token], c->row_sums[row], total);
+	return c->act_scale[token] * total;
 }
 
 static inline float
@@ -405,9 +426,16 @@ pack(const Case *c, size_t block_bytes)
 							c->weights[(b * ROWS + r) * (size_t)s.k +
 								   (size_t)k],
 							s.bits);
-		else
-			for (int g = 0; g < c->groups; g++)
-				at = pack_group(c, b * ROWS, g, at);
+		for (int i = 0; i < (s.shift ? s.act_group ? c->units : 1 : 0); i++)
+			for (size_t r = 0; r < ROWS; r++)
+				at = put_number(
+					at,
+					c->row_sums[(b * ROWS + r) *
+							    (size_t)(s.act_group ? c->units : 1) +
+						    (size_t)i],
+					32);
+		for (int g = 0; g < c->groups && !s.is_float; g++)
+			at = pack_group(c, b * ROWS, g, at);
 		if (at != f.data + block_bytes * (b + 1)) {
 			fprintf(stderr, "linear: a block of k=%d has %td bytes, not %zu\n", s.k,
 				at - f.data - (ptrdiff_t)(block_bytes * b), block_bytes);
@@ -418,7 +446,7 @@ pack(const Case *c, size_t block_bytes)
 }
 
 typedef struct Batch {
-	Fenced hi, lo, sum_hi, sum_lo, scale, x, xsum;
+	Fenced hi, lo, sum_hi, sum_lo, scale, shift, x, xsum;
 } Batch;
 
 static inline void
@@ -451,6 +479,7 @@ batch_token(const Case *c, int token, int mt, int m, Batch *b)
 	int padded = (s.k + 15) / 16 * 16;
 	int8_t *hi = (int8_t *)b->hi.data, *lo = (int8_t *)b->lo.data;
 	float *x = (float *)(void *)b->x.data, *scale = (float *)(void *)b->scale.data;
+	float *shift = (float *)(void *)b->shift.data;
 
 	for (int k = 0; k < s.k; k++) {
 		size_t from = (size_t)(token + m) * (size_t)s.k + (size_t)k;
@@ -463,12 +492,10 @@ batch_token(const Case *c, int token, int mt, int m, Batch *b)
 		lo[at] = (int8_t)low;
 		x[token * padded + k * mt + m] = c->x[from];
 	}
-	if (!s.act_group)
-		scale[token + m] = c->act_scale[token + m];
-	else
-		for (int u = 0; u < c->units; u++)
-			scale[token * c->units + u * mt + m] =
-				c->act_scale[(token + m) * c->units + u];
+	for (int u = 0, n = s.act_group ? c->units : 1; u < n; u++) {
+		scale[token * n + u * mt + m] = c->act_scale[(token + m) * n + u];
+		shift[token * n + u * mt + m] = c->act_shift[(token + m) * n + u];
+	}
 	if (!s.is_float)
 		batch_sums(c, token, mt, m, b);
 }
@@ -482,6 +509,7 @@ batch_new(const Case *c, int tile)
 		   fenced(n * padded),
 		   fenced(n * units * 4),
 		   fenced(n * units * 4),
+		   fenced(n * 4 * (c->s.act_group ? units : 1)),
 		   fenced(n * 4 * (c->s.act_group ? units : 1)),
 		   fenced(n * padded * 4),
 		   fenced(n * units * 4)};
@@ -503,6 +531,7 @@ batch_free(Batch *b)
 	fenced_free(&b->sum_hi);
 	fenced_free(&b->sum_lo);
 	fenced_free(&b->scale);
+	fenced_free(&b->shift);
 	fenced_free(&b->x);
 	fenced_free(&b->xsum);
 }
@@ -518,6 +547,8 @@ batch_tiles(const Case *c, const Batch *b)
 		t.hi = (const int8_t *)b->hi.data;
 		t.sum_hi = (const int32_t *)(const void *)b->sum_hi.data;
 		t.scale = (const float *)(const void *)b->scale.data;
+		if (s.shift)
+			t.shift = (const float *)(const void *)b->shift.data;
 	} else {
 		t.x = (const float *)(const void *)b->x.data;
 		if (!s.is_float && s.minimum)
@@ -539,9 +570,9 @@ typedef struct Count {
 static inline void
 print_spec(FILE *f, Linear s)
 {
-	fprintf(f, "%s%d scale f%d%s group %d k %d planes %d act_group %d sums %d split %d",
+	fprintf(f, "%s%d scale f%d%s group %d k %d planes %d act_group %d sums %d split %d%s",
 		s.is_float ? "f" : "int", s.bits, s.scale_bits, s.minimum ? " min" : "", s.group,
-		s.k, s.planes, s.act_group, s.sums, s.split);
+		s.k, s.planes, s.act_group, s.sums, s.split, s.shift ? " shift" : "");
 }
 
 static inline void

@@ -120,12 +120,43 @@ check_int_row(const uint8_t *block, Format f, uint32_t columns, uint32_t r, cons
 	}
 }
 
+/* The sum of columns [first, end) of dequantised weights, in long double and one by one. */
+static long double
+weights_sum(const WeightRow *w, Format f, uint32_t columns, uint32_t first, uint32_t end)
+{
+	const uint32_t group = f.group ? f.group : columns;
+	long double sum = 0;
+
+	for (uint32_t k = first; k < end; k++) {
+		const uint32_t g = k / group;
+		const long double code = (long double)w->codes[k] - format_offset(f);
+
+		sum += code * (long double)w->scales[g];
+		sum += f.minimum ? (long double)w->minima[g] : 0;
+	}
+	return sum;
+}
+
 static void
-check_format(Format f, uint32_t rows, uint32_t columns)
+check_row_sums(const uint8_t *block, PackForm form, uint32_t r, const WeightRow *w)
+{
+	for (uint32_t k = 0; k < form.columns; k += form.sums, block += 128) {
+		const uint32_t end = form.columns - k < form.sums ? form.columns : k + form.sums;
+		const float got = number_at(block + (uint64_t)4 * r, 32);
+		const long double want = w ? weights_sum(w, form.format, form.columns, k, end) : 0;
+
+		assert_true(fabsl((long double)got - want) <= 0x1p-24l * fabsl(want) + 1e-12l);
+	}
+}
+
+static void
+check_format(Format f, uint32_t rows, uint32_t columns, uint32_t sums)
 {
 	Arena *a = arena_new();
 	float *values = ARENA_ARRAY(a, float, (size_t)rows *columns);
-	uint64_t bytes = pack_block_bytes(f, columns);
+	const PackForm form = {f, columns, sums};
+	const uint64_t ahead = sums ? (uint64_t)128 * ((columns + sums - 1) / sums) : 0;
+	uint64_t bytes = pack_block_bytes(form);
 	uint8_t *block = ARENA_ARRAY(a, uint8_t, bytes + 64);
 	uint32_t blocks = (rows + 31) / 32, seed = 1;
 	int64_t bad;
@@ -136,10 +167,10 @@ check_format(Format f, uint32_t rows, uint32_t columns)
 	}
 	Tensor t = tensor_of(values, rows, columns);
 	WeightSource source = weight_source_of(&t);
-	assert_int_equal(pack_bytes(f, rows, columns), bytes * blocks);
+	assert_int_equal(pack_bytes(form, rows), bytes * blocks);
 	for (uint32_t b = 0; b < blocks; b++) {
 		memset(block, 0xa5, bytes + 64);
-		pack_block(a, &source, f, b, block, &bad);
+		pack_block(a, &source, form, b, block, &bad);
 		assert_int_equal(bad, -1);
 		for (uint64_t i = 0; i < 64; i++)
 			assert_int_equal(block[bytes + i], 0xa5);
@@ -151,7 +182,9 @@ check_format(Format f, uint32_t rows, uint32_t columns)
 			if (row < rows)
 				weight_row_load(&t, row, f, &w);
 			if (!format_is_float(f)) {
-				check_int_row(block, f, columns, r, row < rows ? &w : NULL);
+				if (sums)
+					check_row_sums(block, form, r, row < rows ? &w : NULL);
+				check_int_row(block + ahead, f, columns, r, row < rows ? &w : NULL);
 				continue;
 			}
 			for (uint32_t k = 0; k < columns; k++)
@@ -188,7 +221,12 @@ test_formats(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
 		for (size_t j = 0; j < sizeof(columns) / sizeof(columns[0]); j++)
-			check_format(formats[i], 50, columns[j]);
+			for (uint32_t sums = 0; sums < 4; sums++)
+				if (!sums || !format_is_float(formats[i]))
+					check_format(formats[i], 50, columns[j],
+						     sums == 1 ? columns[j]
+						     : sums    ? 16 * sums
+							       : 0);
 }
 
 static void
@@ -204,21 +242,27 @@ test_bytes(void **state)
 
 	(void)state;
 	/* 18 groups of two lines of scales and four sets */
-	assert_int_equal(pack_block_bytes(q4_1, 576), 18 * (64 + 64 + 4 * 128));
-	assert_int_equal(pack_block_bytes(q8_0, 576), 18 * (64 + 8 * 128));
+	assert_int_equal(pack_block_bytes((PackForm){q4_1, 576, 0}), 18 * (64 + 64 + 4 * 128));
+	assert_int_equal(pack_block_bytes((PackForm){q8_0, 576, 0}), 18 * (64 + 8 * 128));
 	/* 64 + 64 + 44: the last group has six sets */
-	assert_int_equal(pack_block_bytes(g64, 172), 2 * (64 + 8 * 128) + 64 + 6 * 128);
+	assert_int_equal(pack_block_bytes((PackForm){g64, 172, 0}),
+			 2 * (64 + 8 * 128) + 64 + 6 * 128);
 	/* six line sets, the last not full, of three lines a half; sets of 16 columns */
+	assert_int_equal(pack_block_bytes((PackForm){
+				 {.kind = NUMBER_INT, .bits = 3, .scale_bits = 16}, 172, 0}),
+			 64 + 6 * 3 * 128);
 	assert_int_equal(
-		pack_block_bytes((Format){.kind = NUMBER_INT, .bits = 3, .scale_bits = 16}, 172),
-		64 + 6 * 3 * 128);
-	assert_int_equal(
-		pack_block_bytes(
-			(Format){.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .group = 64},
-			576),
+		pack_block_bytes((PackForm){
+			{.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .group = 64}, 576, 0}),
 		9 * (64 + 4 * 128));
-	assert_int_equal(pack_block_bytes(FORMAT_F16, 172), 172 * 64);
-	assert_int_equal(pack_bytes(q8_0, 49152, 576), 1536ull * 18 * (64 + 8 * 128));
+	assert_int_equal(pack_block_bytes((PackForm){FORMAT_F16, 172, 0}), 172 * 64);
+	/* and a line of row sums for the row, or for each 64 columns */
+	assert_int_equal(pack_block_bytes((PackForm){q4_1, 576, 576}),
+			 128 + 18 * (64 + 64 + 4 * 128));
+	assert_int_equal(pack_block_bytes((PackForm){g64, 172, 64}),
+			 3 * 128 + 2 * (64 + 8 * 128) + 64 + 6 * 128);
+	assert_int_equal(pack_bytes((PackForm){q8_0, 576, 0}, 49152),
+			 1536ull * 18 * (64 + 8 * 128));
 }
 
 static void
@@ -237,16 +281,24 @@ test_not_finite(void **state)
 	values[37 * 64 + 5] = INFINITY;
 	values[39 * 64 + 5] = INFINITY;
 	for (size_t i = 0; i < 2; i++) {
-		pack_block(a, &source, formats[i], 0, block, &bad);
+		pack_block(a, &source, (PackForm){formats[i], 64, 0}, 0, block, &bad);
 		assert_int_equal(bad, -1);
-		pack_block(a, &source, formats[i], 1, block, &bad);
+		pack_block(a, &source, (PackForm){formats[i], 64, 0}, 1, block, &bad);
 		assert_int_equal(bad, 37);
 	}
 	/* beyond the largest half */
 	memset(values, 0, sizeof(values));
 	values[64] = 1e6f;
-	pack_block(a, &source, FORMAT_F16, 0, block, &bad);
+	pack_block(a, &source, (PackForm){FORMAT_F16, 64, 0}, 0, block, &bad);
 	assert_int_equal(bad, 1);
+	/* scales that are finite, and a sum of weights that is not */
+	for (int k = 0; k < 64; k++)
+		values[3 * 64 + k] = 3e38f;
+	values[64] = 0;
+	pack_block(a, &source, (PackForm){formats[1], 64, 0}, 0, block, &bad);
+	assert_int_equal(bad, -1);
+	pack_block(a, &source, (PackForm){formats[1], 64, 64}, 0, block, &bad);
+	assert_int_equal(bad, 3);
 	arena_free(a);
 }
 
