@@ -43,9 +43,12 @@ void emit_unit(Text *t, const Artefact *x, const Unit *u);
 /* The specialised linear functions that all units call. */
 void emit_linears(Text *t, const Artefact *x);
 /* emit_transform.c: the Hadamard functions that all transforms of the file call; the function
- * `IDENT_tI(float *x, float *work)` of the transform value i, in place, with 4 rows of work. */
+ * `NAME(float *x, float *work)` of a transform, in place, with 4 rows of work, `what` in the
+ * comment above it. */
 void emit_hadamard_functions(Text *t, const Artefact *x);
-void emit_transform(Text *t, const Unit *u, const Func *f, int i);
+void emit_transform(Text *t, const char *name, const char *what, const Transform *x);
+/* n transforms with the functions that they call. */
+void emit_transforms(Text *t, const char *const *names, const Transform *const *x, int n);
 /* f32 elements of a worker's memory inside kernels. */
 uint64_t emit_scratch_floats(const Artefact *x);
 

@@ -254,7 +254,10 @@ emit_kernel_parts(const Emit *e, const Kernel *k)
 		if (emit_is_activation(v))
 			emit_tiles(e, v);
 		else if (v->op == OP_TRANSFORM)
-			emit_transform(e->t, e->u, e->f, emit_index(e, v));
+			emit_transform(
+				e->t,
+				arena_printf(e->t->arena, "%s_t%d", e->u->ident, emit_index(e, v)),
+				arena_printf(e->t->arena, "%%%d", emit_index(e, v)), v->transform);
 	}
 }
 

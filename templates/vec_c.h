@@ -441,3 +441,84 @@ vf_butterfly(vf x, const int s)
 	LATHE_LANES y.e[l_] = l_ & s ? x.e[l_ ^ s] - x.e[l_] : x.e[l_] + x.e[l_ ^ s];
 	return y;
 }
+
+/* ---- slices: one register of floats ------------------------------------------------------------
+ */
+
+#if defined(__GNUC__)
+#define LATHE_SLICE 4
+typedef float vs __attribute__((vector_size(16)));
+#else
+#define LATHE_SLICE 1
+typedef float vs;
+#endif
+
+LATHE_INLINE vs
+vs_load_first(const float *p, const int n)
+{
+	vs x;
+	float e[LATHE_SLICE] = {0.0f};
+	memcpy(e, p, sizeof(float) * (size_t)(n < LATHE_SLICE ? n : LATHE_SLICE));
+	memcpy(&x, e, sizeof x);
+	return x;
+}
+
+LATHE_INLINE void
+vs_store_first(float *p, vs x, const int n)
+{
+	memcpy(p, &x, sizeof(float) * (size_t)(n < LATHE_SLICE ? n : LATHE_SLICE));
+}
+
+LATHE_INLINE vs
+vs_set1(float a)
+{
+	vs x;
+	float e[LATHE_SLICE];
+	for (int i = 0; i < LATHE_SLICE; i++)
+		e[i] = a;
+	memcpy(&x, e, sizeof x);
+	return x;
+}
+
+LATHE_INLINE vs
+vs_add(vs a, vs b)
+{
+	return a + b;
+}
+
+LATHE_INLINE vs
+vs_sub(vs a, vs b)
+{
+	return a - b;
+}
+
+LATHE_INLINE vs
+vs_mul(vs a, vs b)
+{
+	return a * b;
+}
+
+LATHE_INLINE vs
+vs_fma(vs a, vs b, vs c)
+{
+	float e[LATHE_SLICE], f[LATHE_SLICE], g[LATHE_SLICE];
+	memcpy(e, &a, sizeof a);
+	memcpy(f, &b, sizeof b);
+	memcpy(g, &c, sizeof c);
+	for (int i = 0; i < LATHE_SLICE; i++)
+		g[i] = s_fma(e[i], f[i], g[i]);
+	memcpy(&c, g, sizeof c);
+	return c;
+}
+
+LATHE_INLINE vs
+vs_add_by_fma(vs a, vs b)
+{
+	return a + b;
+}
+
+LATHE_INLINE vs
+vs_sub_by_fma(vs a, vs b)
+{
+	return a - b;
+}

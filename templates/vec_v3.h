@@ -379,3 +379,73 @@ vf_butterfly(vf x, const int s)
 		return (vf){_mm256_add_ps(x.a, x.b), _mm256_sub_ps(x.a, x.b)};
 	return (vf){vf_butterfly_half(x.a, s), vf_butterfly_half(x.b, s)};
 }
+
+/* ---- slices: one register of floats ------------------------------------------------------------
+ */
+
+#define LATHE_SLICE 8
+typedef __m256 vs;
+
+LATHE_INLINE __m256i
+vs_mask(const int n)
+{
+	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+LATHE_INLINE vs
+vs_load_first(const float *p, const int n)
+{
+	return n >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vs_mask(n));
+}
+
+LATHE_INLINE void
+vs_store_first(float *p, vs x, const int n)
+{
+	if (n >= 8)
+		_mm256_storeu_ps(p, x);
+	else
+		_mm256_maskstore_ps(p, vs_mask(n), x);
+}
+
+LATHE_INLINE vs
+vs_set1(float a)
+{
+	return _mm256_set1_ps(a);
+}
+
+LATHE_INLINE vs
+vs_add(vs a, vs b)
+{
+	return _mm256_add_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_sub(vs a, vs b)
+{
+	return _mm256_sub_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_mul(vs a, vs b)
+{
+	return _mm256_mul_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_fma(vs a, vs b, vs c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+/* Additions alone fill this level's ports. */
+LATHE_INLINE vs
+vs_add_by_fma(vs a, vs b)
+{
+	return _mm256_add_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_sub_by_fma(vs a, vs b)
+{
+	return _mm256_sub_ps(a, b);
+}

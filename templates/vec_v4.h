@@ -340,3 +340,67 @@ vf_butterfly(vf x, const int s)
 	const __m512 one = _mm512_mask_blend_ps(odd, _mm512_set1_ps(1.0f), _mm512_set1_ps(-1.0f));
 	return _mm512_fmadd_ps(x, one, other);
 }
+
+/* ---- slices: one register of floats ------------------------------------------------------------
+ */
+
+#define LATHE_SLICE 16
+typedef __m512 vs;
+
+LATHE_INLINE vs
+vs_load_first(const float *p, const int n)
+{
+	return n >= 16 ? _mm512_loadu_ps(p) : vf_load_part(p, n);
+}
+
+LATHE_INLINE void
+vs_store_first(float *p, vs x, const int n)
+{
+	if (n >= 16)
+		_mm512_storeu_ps(p, x);
+	else
+		vf_store_part(p, x, n);
+}
+
+LATHE_INLINE vs
+vs_set1(float a)
+{
+	return _mm512_set1_ps(a);
+}
+
+LATHE_INLINE vs
+vs_add(vs a, vs b)
+{
+	return _mm512_add_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_sub(vs a, vs b)
+{
+	return _mm512_sub_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_mul(vs a, vs b)
+{
+	return _mm512_mul_ps(a, b);
+}
+
+LATHE_INLINE vs
+vs_fma(vs a, vs b, vs c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+
+/* Sums on the ports of multiplications: the product with 1 is exact. */
+LATHE_INLINE vs
+vs_add_by_fma(vs a, vs b)
+{
+	return _mm512_fmadd_ps(a, _mm512_set1_ps(1.0f), b);
+}
+
+LATHE_INLINE vs
+vs_sub_by_fma(vs a, vs b)
+{
+	return _mm512_fnmadd_ps(b, _mm512_set1_ps(1.0f), a);
+}

@@ -1,0 +1,89 @@
+/* Emitted transforms of every kind, on all ISA levels, against the contract interpreter. */
+#include "isa_suite.h"
+
+#include "ir/interp_impl.h"
+
+#include "row_transform_cases.h"
+#include "row_transform_isa.h"
+
+static const struct {
+	const TransformIsa *isa;
+	int bit;
+} levels[] = {
+	{&transform_isa_c, ISA_C},
+#if defined(__x86_64__)
+	{&transform_isa_v3, ISA_V3},
+	{&transform_isa_v4, ISA_V4},
+#endif
+};
+
+static void
+contract_row(const Transform *t, const float *x, float *y)
+{
+	Value v = {.width = t->n, .transform = t};
+	Rows in = {.f = (float *)(uintptr_t)x}, out = {.f = y};
+	Step s = {.value = &v, .n = 1, .in = {&in}, .out = &out};
+	interp_contract_transform(&s);
+}
+
+static void
+test_cases(void **state)
+{
+	enum { ROOM = 48, ROWS = 3 };
+	const int usable = isa_usable();
+	Arena *a = arena_new();
+	uint64_t seed = 5;
+	(void)state;
+	for (int i = 0; i < TRANSFORM_CASES; i++) {
+		const int n = transform_cases[i].columns;
+		const Transform *t = transform_case(a, i);
+		float *x = make_floats(n), *want = make_floats(n + ROOM);
+		float *got = make_floats(n + ROOM), *work = make_floats(4 * pad(n, 32));
+		for (int row = 0; row < ROWS; row++) {
+			draw_row(&seed, n, n, x);
+			memset(want + n, 0, ROOM * sizeof *want);
+			contract_row(t, x, want);
+			for (int l = 0; l < COUNT(levels); l++) {
+				if (!(usable & levels[l].bit))
+					continue;
+				memset(got + n, 0, ROOM * sizeof *got);
+				memcpy(got, x, (size_t)n * sizeof *x);
+				levels[l].isa->rows[i](got, work);
+				same(transform_cases[i].text, levels[l].isa->name, i, got, want,
+				     (size_t)(n + ROOM) * sizeof *got);
+			}
+		}
+		free(x), free(want), free(got), free(work);
+		arena_reset(a);
+	}
+	arena_free(a);
+}
+
+/* What the interpreter and the emitter share, the programs aside: the textbook's loops. */
+static void
+test_plain(void **state)
+{
+	uint64_t seed = 6;
+	(void)state;
+	for (int n = 2, i = CASE_h2; i <= CASE_h8192; i++) {
+		n = transform_cases[i].columns;
+		float *x = make_floats(n), *y = make_floats(n), *work = make_floats(4 * pad(n, 32));
+		double root = sqrt((double)n);
+		draw_row(&seed, n, n, x);
+		memcpy(y, x, (size_t)n * sizeof *x);
+		transform_isa_c.plain(n, y);
+		for (int k = 0; k < n; k++)
+			y[k] *= (float)(1.0 / root);
+		transform_isa_c.rows[i](x, work);
+		same("plain loops", "c", i, x, y, (size_t)n * sizeof *x);
+		free(x), free(y), free(work);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),
+					   cmocka_unit_test(test_plain)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
