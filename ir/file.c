@@ -143,19 +143,22 @@ outfile_size(const OutFile *f)
 	return f->size;
 }
 
-static bool
-same_contents(const char *a, const char *b)
+bool
+file_same(const char *a, const char *b)
 {
-	Mapped x, y;
-	const char *error;
-	bool same = false;
-	if (!file_map(a, &x, &error))
-		return false;
-	if (file_map(b, &y, &error)) {
-		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
-		file_unmap(&y);
+	enum { PIECE = 1 << 16 };
+	FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+	uint8_t of_x[PIECE], of_y[PIECE];
+	bool same = x && y;
+	for (size_t n = 1; same && n > 0;) {
+		n = fread(of_x, 1, PIECE, x);
+		same = fread(of_y, 1, PIECE, y) == n && !memcmp(of_x, of_y, n) && !ferror(x) &&
+		       !ferror(y);
 	}
-	file_unmap(&x);
+	if (x)
+		fclose(x);
+	if (y)
+		fclose(y);
 	return same;
 }
 
@@ -167,7 +170,7 @@ outfile_commit(OutFile *f, uint8_t sha256[32])
 	sha256_final(&f->digest, digest);
 	if (close(f->fd))
 		fatal_environment("cannot write %s: %s", f->path, strerror(errno));
-	if (same_contents(f->path, f->temporary))
+	if (file_same(f->path, f->temporary))
 		unlink(f->temporary);
 	else if (rename(f->temporary, f->path))
 		fatal_environment("cannot write %s: %s", f->path, strerror(errno));

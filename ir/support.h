@@ -177,6 +177,8 @@ typedef struct Mapped {
 } Mapped;
 bool file_map(const char *path, Mapped *m, const char **error);
 void file_unmap(Mapped *m);
+/* Whether both files can be read and hold the same bytes. Read in pieces, not mapped. */
+bool file_same(const char *a, const char *b);
 /*
  * Bytes of a mapped file that are not needed for now: their pages leave this process and are mapped
  * anew when read again. Any thread, at any time; never for memory that is not such a file's.

@@ -439,23 +439,6 @@ digest_files(Build *b)
 	}
 }
 
-static bool
-file_same(const char *a, const char *b)
-{
-	FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
-	uint8_t of_x[READ_BYTES], of_y[READ_BYTES];
-	bool same = x && y;
-	for (size_t n = 1; same && n > 0;) {
-		n = read_piece(x, of_x, a);
-		same = read_piece(y, of_y, b) == n && !memcmp(of_x, of_y, n);
-	}
-	if (x)
-		fclose(x);
-	if (y)
-		fclose(y);
-	return same;
-}
-
 static const char *
 placed(const Build *b, const char *name)
 {
