@@ -151,11 +151,6 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 				     "first");
 			return false;
 		}
-		if (!artefact_ident_free(emit_ident(run, name))) {
-			diag_error(d, (Loc){0}, E_OUTPUT, "'%s' is a word of the emitted C", name);
-			diag_hint(d, "choose another name for the artefact");
-			return false;
-		}
 	}
 	const char *const tools[][2] = {{"--cc", o->cc}, {"--ar", o->ar}};
 	for (int i = 0; i < 2; i++)

@@ -158,8 +158,9 @@ template_has_word(const char *name, const char *word)
 	return s && text_has_word(s, size, word);
 }
 
-bool
-artefact_ident_free(const char *ident)
+/* Whether a type of that name would hide no word of the emitted C. */
+static bool
+ident_free(const char *ident)
 {
 	static const char *const others[] = {"api.c",		"api.h",
 					     "internal.h",	"tokenizer.c",
@@ -177,6 +178,23 @@ artefact_ident_free(const char *ident)
 		for (const char *const *s = target_table[i].templates; *s; s++)
 			used |= template_has_word(*s, ident);
 	return !used && strncmp(ident, "layer", 5) != 0;
+}
+
+/* Of C symbols: the name, or behind `lm_` where it is a word of the emitted C. */
+static const char *
+symbol_prefix(const ArtefactOptions *o, Arena *a, const char *name)
+{
+	const char *ident = emit_ident(a, name);
+	if (ident_free(ident))
+		return ident;
+	const char *prefix = arena_printf(a, "lm_%s", ident);
+	INVARIANT(ident_free(prefix));
+	if (o->progress)
+		o->progress(
+			o->progress_arg,
+			arena_printf(a, "C symbols begin with %s_: '%s' is a word of the emitted C",
+				     prefix, ident));
+	return prefix;
 }
 
 /* ---- the C compiler ----------------------------------------------------------------------- */
@@ -505,7 +523,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	Artefact x = {.graph = g,
 		      .layout = layout,
 		      .name = name,
-		      .ident = emit_ident(run, name),
+		      .ident = symbol_prefix(o, run, name),
 		      .targets = targets,
 		      .n_targets = n_targets};
 	Build b = {.run = run, .x = &x, .o = o, .flags = flags};

@@ -29,10 +29,9 @@ typedef struct ArtefactOptions {
 bool artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets,
 		    int n_targets, const ArtefactOptions *o);
 
-/* Whether `name` can name an artefact: letters, digits, '.', '_', '-'. */
+/* Whether `name` can name an artefact: letters, digits, '.', '_', '-'. C symbols begin with it, or
+ * with `lm_` and it where it is a word of the emitted C. */
 bool artefact_name_ok(const char *name);
-/* Whether the symbol prefix is no word of the emitted C, which a type of that name would hide. */
-bool artefact_ident_free(const char *ident);
 
 /* ---- pieces (artefact.c drives them) ------------------------------------------------------- */
 

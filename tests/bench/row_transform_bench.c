@@ -1,7 +1,8 @@
 /*
- * Speed of emitted transforms (tests/exec/row_transform_cases.def) on every ISA level that this CPU has,
- * beside the three loops of a textbook. Nanoseconds an element on one thread, the median of rounds in
- * which all take turns; rows that stay in the cache. Bits are compared with the contract interpreter.
+ * Speed of emitted transforms (tests/exec/row_transform_cases.def) on every ISA level that this CPU
+ * has, beside the three loops of a textbook. Nanoseconds an element on one thread, the median of
+ * rounds in which all take turns; rows that stay in the cache. Bits are compared with the contract
+ * interpreter.
  *
  *   row_transform_bench [NAME-PREFIX]
  */
@@ -39,8 +40,7 @@ usable(const TransformIsa *isa)
 {
 	__builtin_cpu_init();
 	if (isa == &transform_isa_v4)
-		return __builtin_cpu_supports("avx512vnni") &&
-		       __builtin_cpu_supports("avx512vbmi");
+		return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 	return isa == &transform_isa_c ||
 	       (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 }

@@ -57,7 +57,7 @@ case_perm(Arena *a, uint64_t *seed, uint32_t n, const char **why)
 static inline const Transform *
 case_matrix(Arena *a, uint64_t *seed, uint32_t n, bool orthogonal, const char **why)
 {
-	double *m = ARENA_ARRAY(a, double, (size_t)n * n);
+	double *m = ARENA_ARRAY(a, double, (size_t)n *n);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < n; k++)
 			m[(size_t)i * n + k] =

@@ -1,4 +1,5 @@
-/* Prints the functions of row_transform_cases.def as an artefact has them, for row_transform_isa.c. */
+/* Prints the functions of row_transform_cases.def as an artefact has them, for row_transform_isa.c.
+ */
 #include <stdio.h>
 
 #include "targets/emit.h"

@@ -117,8 +117,6 @@ def operands():
                  prepare=lambda f: os.chmod(f"{f}/small.gguf", 0))
     for name in ("", "/", ".", "..", ".kitten", "a b", "kätzchen", "k" * 65, "kit/ten!"):
         case(f"name-{name.replace('/', '_') or 'empty'}", USER, ["compile", "small.gguf", f"-o={name}"])
-    for name in ("main", "float", "layer0", "x", "levels", "goto", "NULL", "size_t"):
-        case(f"name-word-{name}", USER, ["compile", "small.gguf", "-o", f"out/{name}"])
 
 
 def options():
