@@ -7,27 +7,55 @@
 static const struct {
 	const char *name;
 	Format format;
-} activation_formats[] = {
-	{"4:32", {.kind = NUMBER_INT, .bits = 4, .scale_bits = 32, .group = 32}},
-	{"4:token", {.kind = NUMBER_INT, .bits = 4, .scale_bits = 32}},
-	{"6:32", {.kind = NUMBER_INT, .bits = 6, .scale_bits = 32, .group = 32}},
-	{"6:token", {.kind = NUMBER_INT, .bits = 6, .scale_bits = 32}},
-	{"8:32", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32}},
-	{"8:token", {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}},
-	{"16", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32}},
-	{"16:32", {.kind = NUMBER_INT, .bits = 16, .scale_bits = 32, .group = 32}},
-	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
-};
-
-static const struct {
-	const char *name;
-	Format format;
 } kv_formats[] = {
 	{"f16", {.kind = NUMBER_FLOAT, .bits = 16}},
 	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
 };
 
 static const char *const tied_names[] = {"cheaper", "twice", "online"};
+
+/* ---- activations -------------------------------------------------------------------------- */
+
+/* `token`, a group, or a kind of zero point; each at most once. */
+static bool
+activations_word(const char *word, bool *grain, Format *f)
+{
+	char *end;
+	const long group = strtol(word, &end, 10);
+	if (!strcmp(word, "real") || !strcmp(word, "integer")) {
+		const bool first = f->zero == ZERO_NONE;
+		f->zero = *word == 'r' ? ZERO_REAL : ZERO_INTEGER;
+		return first;
+	}
+	if (*grain)
+		return false;
+	*grain = true;
+	f->group = (uint32_t)group;
+	return !strcmp(word, "token") ||
+	       (*word && !*end && group > 0 && group % 32 == 0 && group <= 65536);
+}
+
+/* `f32`, or BITS[:token|:GROUP][:integer|:real]. */
+static bool
+activations_parse(Arena *a, const char *text, Format *f)
+{
+	char *end;
+	const long bits = strtol(text, &end, 10);
+	bool grain = false;
+	*f = FORMAT_F32;
+	if (!strcmp(text, "f32"))
+		return true;
+	*f = (Format){.kind = NUMBER_INT, .bits = (uint8_t)bits, .scale_bits = 32};
+	if (bits != 4 && bits != 6 && bits != 8 && bits != 16)
+		return false;
+	while (*end == ':') {
+		const char *word = arena_strndup(a, end + 1, strcspn(end + 1, ":"));
+		end += 1 + strlen(word);
+		if (!activations_word(word, &grain, f))
+			return false;
+	}
+	return !*end;
+}
 
 /* ---- rules -------------------------------------------------------------------------------- */
 
@@ -123,17 +151,11 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 {
 	const char *activations = s->activations ? s->activations : "16";
 	const char *kv = s->kv ? s->kv : "f16";
-	bool found = false;
-	for (size_t i = 0; i < sizeof activation_formats / sizeof *activation_formats; i++)
-		if (!strcmp(activations, activation_formats[i].name)) {
-			g->activations = activation_formats[i].format;
-			found = true;
-		}
-	if (!found) {
+	if (!activations_parse(g->arena, activations, &g->activations)) {
 		diag_error(d, (Loc){0}, E_USAGE, "--activations '%s' is not known", activations);
-		diag_hint(d, "4:32, 4:token, 6:32, 6:token, 8:32, 8:token, 16, 16:32 or f32");
+		diag_hint(d, "f32, or 4, 6, 8, 16 with :token or :GROUP, :integer or :real behind");
 	}
-	found = !s->tied;
+	bool found = !s->tied;
 	for (size_t i = 0; s->tied && i < sizeof tied_names / sizeof *tied_names; i++)
 		if (!strcmp(s->tied, tied_names[i])) {
 			g->tied.wanted = (TiedTable)i;

@@ -7,7 +7,7 @@
 
 /* The options of every command that builds a graph; null or empty: the default. */
 typedef struct Settings {
-	const char *activations; /* "8:32", "8:token", "16", "16:32", "f32"; default 16 */
+	const char *activations; /* "8:32", "4:token:real", "16", "f32"; default 16 */
 	const char *tied;	 /* "cheaper", "twice", "online"; default cheaper */
 	const char *kv;		 /* "f16", "f32"; default f16 */
 	StringList quantize;	 /* "PATTERN=bits:4,group:64"; where two match, the later counts */
@@ -16,7 +16,8 @@ typedef struct Settings {
 /* Rows for a command's option table; S is the offset of its Settings. */
 #define SETTINGS_OPTIONS(S)                                                                        \
 	{"--activations", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, activations),          \
-	 "8:32, 8:token, 16 (default), 16:32 or f32: what integer weights meet"},                  \
+	 "f32, or 4|6|8|16[:token|GROUP][:integer|real] (default: 16): rows of integer weights, "  \
+	 "a scale a token or group, zero points"},                                                 \
 		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                    \
 		 "f16 (default) or f32: keys and values"},                                         \
 		{"--tied", "HOW", OPTION_STRING, (S) + offsetof(Settings, tied),                   \

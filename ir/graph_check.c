@@ -104,9 +104,14 @@ check_width(Check *c, int i, uint32_t width, Format format)
 static bool
 is_activation_format(Format f)
 {
-	return f.kind == NUMBER_INT &&
-	       (f.bits == 4 || f.bits == 6 || f.bits == 8 || f.bits == 16) && f.scale_bits == 32 &&
-	       !f.minimum;
+	const Format codes = {.kind = NUMBER_INT,
+			      .bits = f.bits,
+			      .scale_bits = 32,
+			      .group = f.group,
+			      .zero = f.zero,
+			      .clip = f.clip};
+	return format_equal(f, codes) &&
+	       (f.bits == 4 || f.bits == 6 || f.bits == 8 || f.bits == 16);
 }
 
 static void

@@ -6,7 +6,14 @@
 #include "interp_impl.h"
 
 /* The least steps between codes of asymmetric rows. */
-static const float least_range = 1e-4f, least_step = 1e-5f, zero_most = 10000.0f;
+static const float least_range = 1e-4f, least_step = 1e-5f;
+
+/* Integer zero points go this far from the codes: some 40 times what 8 or 16 bits span. */
+static float
+zero_most(Format f)
+{
+	return f.bits == 16 ? 2560000.0f : 10000.0f;
+}
 
 /* Adding and subtracting it rounds |x| < 2^22 to the nearest even integer. */
 static const float round_magic = 12582912.0f;
@@ -91,7 +98,7 @@ asymmetric(Format f, const float *x, size_t n, int16_t *hi, int16_t *lo, float *
 	float s = real ? larger(range, least_range) * step : larger(range * step, least_step);
 	float inverse = contract_rcp(s), z = -least * inverse;
 	if (!real) {
-		z = smaller(larger(z, -zero_most), zero_most);
+		z = smaller(larger(z, -zero_most(f)), zero_most(f));
 		z = (z + round_magic) - round_magic;
 	}
 	for (size_t i = 0; i < n; i++) {

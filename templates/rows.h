@@ -122,6 +122,7 @@ row_scale_asymmetric(const RowFormat f, int n, const float *x)
 	const int real = f.zero == ROW_ZERO_REAL;
 	const float step = 1.0f / (float)(ROW_HIGH(f) - ROW_LOW(f));
 	const float infinity = s_from_bits(0x7f800000u), magic = 12582912.0f;
+	const float most_zero = f.bits == 16 ? 2560000.0f : 10000.0f;
 	vf lo = vf_set1(real ? 0.0f : infinity), hi = vf_set1(real ? 0.0f : -infinity);
 	const vf lo_rest = lo, hi_rest = hi;
 	RowScale r;
@@ -139,7 +140,7 @@ row_scale_asymmetric(const RowFormat f, int n, const float *x)
 	r.inv = s_rcp(r.scale);
 	r.zero = -least * r.inv;
 	if (!real)
-		r.zero = (row_smaller(row_larger(r.zero, -1e4f), 1e4f) + magic) - magic;
+		r.zero = (row_smaller(row_larger(r.zero, -most_zero), most_zero) + magic) - magic;
 	return r;
 }
 

@@ -37,6 +37,11 @@
 	{                                                                    \
 		.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .group = 32 \
 	}
+#define A(b, g, z, c)                                                                          \
+	{                                                                                      \
+		.kind = NUMBER_INT, .bits = b, .scale_bits = 32, .group = g, .zero = ZERO_##z, \
+		.clip = c                                                                      \
+	}
 #define W(b, m, g)                                                                        \
 	{                                                                                 \
 		.kind = NUMBER_INT, .bits = b, .scale_bits = 16, .minimum = m, .group = g \
@@ -280,6 +285,13 @@ static const Case cases[] = {
 	{"w4 row, a8", W(4, false, 0), A8_TOKEN, F32, 3e-2},
 	{"w4 row min, a8 g32", W(4, true, 0), A8_GROUP, F32, 2e-2},
 	{"w8 g32 min, f32", W(8, true, 32), F32, F32, 2e-6},
+	{"w8 g32, a16 real", W(8, false, 32), A(16, 0, REAL, 0), F32, 1e-4},
+	{"w4 g32 min, a16 g32 integer", W(4, true, 32), A(16, 32, INTEGER, 0), F32, 1e-4},
+	{"w4 g64, a8 real", W(4, false, 64), A(8, 0, REAL, 0), F32, 3e-2},
+	{"w4 g64 min, a8 g32 real", W(4, true, 64), A(8, 32, REAL, 0), F32, 2e-2},
+	{"w4 row, a8 integer", W(4, false, 0), A(8, 0, INTEGER, 0), F32, 3e-2},
+	{"w4 row min, a6 g64 integer", W(4, true, 0), A(6, 64, INTEGER, 0), F32, 6e-2},
+	{"w8 g32, a8 clip", W(8, false, 32), A(8, 0, NONE, 0.99f), F32, 5e-2},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

@@ -162,7 +162,8 @@ ref_asymmetric(QuantizeCase c, int n, const float *x)
 	r.inv = contract_rcp(r.scale);
 	r.zero = -lo * r.inv;
 	if (c.zero == INTEGER)
-		r.zero = nearbyintf(ref_clamp(r.zero, -10000, 10000));
+		r.zero = nearbyintf(c.bits == 16 ? ref_clamp(r.zero, -2560000, 2560000)
+						 : ref_clamp(r.zero, -10000, 10000));
 	return r;
 }
 
@@ -426,7 +427,7 @@ check_meaning(QuantizeCase c, const float *x, int from, int end, const Quantized
 		assert_true(zero > first - 1e-3 && zero < last + 1 + 1e-3);
 	else if (!c.act_group)
 		assert_true(zero == rint(zero));
-	if (c.zero == INTEGER && fabs(lo / s) > 9999)
+	if (c.zero == INTEGER && fabs(lo / s) > (c.bits == 16 ? 2559999 : 9999))
 		return; /* the zero point is cut off */
 	for (int k = from; k < end; k++) {
 		const int code = c.bits == 16 ? 256 * q->hi[k] + q->lo[k] : q->hi[k];
