@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LINE_ROWS = 16, LINE_BYTES = 64, SET_BYTES = 2 * LINE_BYTES };
+enum { LINE_ROWS = 16, LINE_BYTES = 64, SET_BYTES = 2 * LINE_BYTES, ROW_SUM_BYTES = 128 };
 
 /* Bits [code_bit, code_bit + bits) of a slot's codes lie at bit byte_bit of the bytes of a line. */
 typedef struct Piece {
@@ -89,15 +89,21 @@ scale_line_bytes(Format f)
 	return PACK_ROWS * (uint64_t)f.scale_bits / 8;
 }
 
-/* Bytes of one group of `width` columns: scales, minima, line sets. */
+/* Bytes of the line sets of `width` columns. */
 static uint64_t
-group_bytes(Format f, uint64_t width)
+set_bytes(Format f, uint64_t width)
 {
 	const Packing *p = packing_of(f);
 	uint64_t set = 4 * (uint64_t)p->slots;
 
-	return scale_line_bytes(f) * (f.minimum ? 2 : 1) +
-	       (width + set - 1) / set * SET_BYTES * p->lines;
+	return (width + set - 1) / set * SET_BYTES * p->lines;
+}
+
+/* Bytes of one group of `width` columns: scales, minima, line sets. */
+static uint64_t
+group_bytes(Format f, uint64_t width)
+{
+	return scale_line_bytes(f) * (f.minimum ? 2 : 1) + set_bytes(f, width);
 }
 
 static uint64_t
@@ -109,7 +115,7 @@ row_sums(PackForm form)
 static uint64_t
 row_sum_bytes(PackForm form)
 {
-	return row_sums(form) * PACK_ROWS * sizeof(float);
+	return row_sums(form) * ROW_SUM_BYTES;
 }
 
 uint64_t
@@ -207,28 +213,63 @@ all_finite(const float *v, int n)
 	return true;
 }
 
+/* One number of row r in the line of 32 f32 at dst. */
 static void
-store_int_row(const WeightRow *w, Format f, int columns, int r, uint8_t *dst)
+store_row_sum(float sum, int r, uint8_t *dst)
 {
-	int groups = format_groups(f, columns), column = 0;
-	uint64_t scale_line = scale_line_bytes(f);
+	store_float(dst + (ptrdiff_t)4 * r, sum, 32);
+}
+
+/* A row's group: scale, minimum, and its codes, in units behind a row sum each where there are
+ * sums. Returns the sums left. */
+static const float *
+store_group(const WeightRow *w, PackForm form, int g, int r, const float *sums, uint8_t *dst)
+{
+	const Format f = form.format;
 	const Packing *p = packing_of(f);
-	int scale_at = r * f.scale_bits / 8, code_at = r / LINE_ROWS * LINE_BYTES * p->lines;
+	const int width = format_group_width(f, (int)form.columns, g);
+	const int unit = sums ? (int)form.sums : width;
+	const uint8_t *codes = w->codes + (size_t)g * f.group;
+	const int code_at = r / LINE_ROWS * LINE_BYTES * p->lines + r % LINE_ROWS * 4;
 
-	code_at += r % LINE_ROWS * 4;
-	for (int g = 0; g < groups; g++) {
-		int width = format_group_width(f, columns, g);
-		uint8_t *at = dst;
+	store_float(dst + r * f.scale_bits / 8, w->scales[g], f.scale_bits);
+	dst += scale_line_bytes(f);
+	if (f.minimum) {
+		store_float(dst + r * f.scale_bits / 8, w->minima[g], f.scale_bits);
+		dst += scale_line_bytes(f);
+	}
+	for (int k = 0; k < width; k += unit) {
+		const int n = width - k < unit ? width - k : unit;
 
-		store_float(at + scale_at, w->scales[g], f.scale_bits);
-		at += scale_line;
-		if (f.minimum) {
-			store_float(at + scale_at, w->minima[g], f.scale_bits);
-			at += scale_line;
+		if (sums) {
+			store_row_sum(*sums++, r, dst);
+			dst += ROW_SUM_BYTES;
 		}
-		store_codes(at + code_at, w->codes + column, width, p);
-		column += width;
-		dst += group_bytes(f, (uint64_t)width);
+		store_codes(dst + code_at, codes + k, n, p);
+		dst += set_bytes(f, (uint64_t)n);
+	}
+	return sums;
+}
+
+static void
+store_int_row(const WeightRow *w, PackForm form, int r, const float *sums, uint8_t *dst)
+{
+	const bool in_units = form.sums && form.sums < form.columns;
+	const int groups = format_groups(form.format, (int)form.columns);
+
+	if (form.sums && !in_units) {
+		store_row_sum(sums[0], r, dst);
+		dst += ROW_SUM_BYTES;
+	}
+	if (!in_units)
+		sums = NULL;
+	for (int g = 0; g < groups; g++) {
+		const int width = format_group_width(form.format, (int)form.columns, g);
+		const float *left = store_group(w, form, g, r, sums, dst);
+
+		dst += group_bytes(form.format, (uint64_t)width) +
+		       (sums ? (uint64_t)(left - sums) * ROW_SUM_BYTES : 0);
+		sums = left;
 	}
 }
 
@@ -276,10 +317,8 @@ pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uin
 		}
 		if (form.sums)
 			weight_row_sums(&w, f, columns, (int)form.sums, sums);
-		for (uint64_t i = 0; i < n_sums; i++)
-			store_float(dst + (i * PACK_ROWS + (uint64_t)r) * 4, sums[i], 32);
 		if (*bad_row < 0 && !all_finite(sums, (int)n_sums))
 			*bad_row = (int64_t)first + r;
-		store_int_row(&w, f, columns, r, dst + row_sum_bytes(form));
+		store_int_row(&w, form, r, sums, dst);
 	}
 }

@@ -2,11 +2,12 @@
  * The packed weights that all CPU levels share (one file, any ISA).
  *
  * A matrix [rows, columns] is cut into blocks of 32 rows (the last padded with zeros). A block is
- *   INT:   [row sums, where the activations that read the matrix have zero points]
+ *   INT:   [row sums, where the activations that read the matrix have one zero point a token]
  *          for each group of columns: [scales][minima, if the format has them][line sets]
+ *          (where activations have zero points in groups: [row sums] before the line sets of each)
  *   FLOAT: for each column: 32 values (f32: 128 bytes, f16: 64 bytes), row order
  * scales: 32 values in row order, f16 (64 bytes) or f32 (128 bytes); minima likewise.
- * row sums: 32 f32 for each `sums` columns, the sums of the rows' weights (weight_row_sums).
+ * row sums: 32 f32, the sums of the rows' weights (weight_row_sums) over the row or a group.
  * A line set is [rows 0-15: lines of 64 bytes][rows 16-31: as many]; dword r of a line is row r;
  * byte i of the dword belongs to column k + i of a 4-wide slot. Bits of the bytes of lines A, B,
  * ... 8: 1 line,  1 slot,   4 columns   A = slot 0 6: 3 lines, 4 slots, 16 columns   low 6 bits of
@@ -30,7 +31,8 @@ enum { PACK_ROWS = 32 };
 typedef struct PackForm {
 	Format format;
 	uint32_t columns;
-	uint32_t sums; /* columns a row sum, at most `columns`; 0: no row sums */
+	uint32_t
+		sums; /* columns a row sum: all, or some that divide the weights' groups; 0: none */
 } PackForm;
 
 /* Columns in a line set, 0 for floats. */

@@ -26,9 +26,11 @@ typedef struct Linear {
 	int shift; /* activations have zero points: a block begins with sums of its rows */
 } Linear;
 
-/* Bytes of the row sums of a block: 32 f32 for the row, or for each group of activations. */
+/* Bytes of the row sums of a block, 32 f32 for the row or for each group of activations, and
+ * whether they lie in front of each group's line sets, or of the block. */
 #define LINEAR_ROW_SUMS(s) \
 	((s).shift ? 128 * ((s).act_group ? ((s).k + (s).act_group - 1) / (s).act_group : 1) : 0)
+#define LINEAR_UNIT_SUMS(s) ((s).shift && (s).act_group && (s).act_group < (s).k)
 
 /*
  * Of codes of so many bits: lines of 64 bytes that a half of a line set has (16 rows), and slots of

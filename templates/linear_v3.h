@@ -592,10 +592,10 @@ LATHE_INLINE void
 linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, float *y)
 {
 	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
-	const uint8_t *row_sums = w, *scales = w + LINEAR_ROW_SUMS(s);
+	const uint8_t *row_sums = w, *scales = w;
 	int k = 0, unit = 0;
 
-	w = scales;
+	w += LINEAR_UNIT_SUMS(s) ? 0 : LINEAR_ROW_SUMS(s);
 	for (int run = 0; run < s.split; run++) {
 		LATHE_ALIGN(32) float acc[32 * LINEAR_TOKENS];
 
@@ -607,9 +607,13 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				scales = w;
 				w += linear_header(s);
 			}
+			if (LINEAR_UNIT_SUMS(s)) {
+				row_sums = w;
+				w += 128;
+			}
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
 			if (s.shift && s.act_group)
-				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
+				linear_shift(mt, row_sums, a->shift + unit * mt, acc);
 			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
 			k += sums;
 			unit++;
@@ -619,9 +623,13 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 				scales = w;
 				w += linear_header(s);
 			}
+			if (LINEAR_UNIT_SUMS(s)) {
+				row_sums = w;
+				w += 128;
+			}
 			linear_unit(s, mt, columns % sums, scales, w, a, k, unit, acc);
 			if (s.shift && s.act_group)
-				linear_shift(mt, row_sums + 128 * unit, a->shift + unit * mt, acc);
+				linear_shift(mt, row_sums, a->shift + unit * mt, acc);
 		}
 		linear_total(mt, run, acc, y);
 	}

@@ -207,12 +207,13 @@ bench_run(Bench *b, int job, int threads)
 static void
 print_spec(Linear s)
 {
-	char name[64], group[16] = "row", act[16] = "f32";
+	char name[64], group[16] = "row", act[24] = "f32";
 
 	if (s.group != s.k)
 		snprintf(group, sizeof(group), "g%d", s.group);
 	if (s.planes)
-		snprintf(act, sizeof(act), "A%d%s", 8 * s.planes, s.act_group ? " grouped" : "");
+		snprintf(act, sizeof(act), "A%d%s%s", 8 * s.planes, s.act_group ? " grouped" : "",
+			 s.shift ? " zero" : "");
 	if (s.is_float)
 		snprintf(name, sizeof(name), "f%d", s.bits);
 	else
@@ -319,6 +320,7 @@ main(int argc, char **argv)
 	b.tiles.sum_hi = memset(pages(act), 0, act);
 	b.tiles.sum_lo = memset(pages(act), 0, act);
 	b.tiles.scale = memset(pages(act), 0x3c, act);
+	b.tiles.shift = memset(pages(act), 0x3c, act);
 	b.tiles.x = memset(pages(4 * act), 0x3c, 4 * act);
 	b.tiles.xsum = memset(pages(act), 0x3c, act);
 	if (pthread_create(&thread, NULL, bench_thread, &b) != 0) {

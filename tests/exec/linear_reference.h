@@ -391,6 +391,16 @@ put_code(uint8_t *set, int bits, size_t row, int in, int code)
 }
 
 static inline uint8_t *
+put_row_sums(const Case *c, size_t row0, size_t unit, uint8_t *at)
+{
+	const size_t n = c->s.act_group ? (size_t)c->units : 1;
+
+	for (size_t r = 0; r < ROWS; r++)
+		at = put_number(at, c->row_sums[(row0 + r) * n + unit], 32);
+	return at;
+}
+
+static inline uint8_t *
 pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 {
 	const Linear s = c->s;
@@ -403,11 +413,14 @@ pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 	for (size_t r = 0; r < ROWS && s.minimum; r++)
 		at = put_number(at, c->minima[(row0 + r) * (size_t)c->groups + (size_t)g],
 				s.scale_bits);
-	for (int k = first; k < end; k += set, at += 128 * set_lines(s.bits))
+	for (int k = first; k < end; k += set, at += 128 * set_lines(s.bits)) {
+		if (s.shift && s.act_group && s.act_group < s.k && k % s.act_group == 0)
+			at = put_row_sums(c, row0, (size_t)(k / s.act_group), at);
 		for (size_t r = 0; r < ROWS; r++)
 			for (int i = 0; i < set && k + i < end; i++)
 				put_code(at, s.bits, r, i,
 					 c->codes[(row0 + r) * (size_t)s.k + (size_t)(k + i)]);
+	}
 	return at;
 }
 
@@ -426,14 +439,8 @@ pack(const Case *c, size_t block_bytes)
 							c->weights[(b * ROWS + r) * (size_t)s.k +
 								   (size_t)k],
 							s.bits);
-		for (int i = 0; i < (s.shift ? s.act_group ? c->units : 1 : 0); i++)
-			for (size_t r = 0; r < ROWS; r++)
-				at = put_number(
-					at,
-					c->row_sums[(b * ROWS + r) *
-							    (size_t)(s.act_group ? c->units : 1) +
-						    (size_t)i],
-					32);
+		if (s.shift && (!s.act_group || s.act_group >= s.k))
+			at = put_row_sums(c, b * ROWS, 0, at);
 		for (int g = 0; g < c->groups && !s.is_float; g++)
 			at = pack_group(c, b * ROWS, g, at);
 		if (at != f.data + block_bytes * (b + 1)) {

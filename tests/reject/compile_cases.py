@@ -142,7 +142,7 @@ def options():
         bad_usage(f"{option[2:]}-near", option, "fusee")
         bad_usage(f"{option[2:]}-far", option, "frobnicate")
     bad_usage("disable-pass-mandatory", "--disable-pass", "tile")
-    for value in ("7", "", "8:64", "F32"):
+    for value in ("7", "", "8:40", "8:token:32", "4:real:integer", "16:", "F32"):
         bad_usage(f"activations-{value or 'empty'}", "--activations", value)
     for value in ("once", ""):
         bad_usage(f"tied-{value or 'empty'}", "--tied", value)
