@@ -171,11 +171,36 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 	return true;
 }
 
+/* The model's digest, made beside other work. */
+typedef struct Digest {
+	Model *model;
+	pthread_t thread;
+	bool running, done;
+} Digest;
+
 static void *
 digest_thread(void *model)
 {
 	model_digest(model);
 	return NULL;
+}
+
+static void
+digest_start(Digest *g)
+{
+	g->running = !g->done && !pthread_create(&g->thread, NULL, digest_thread, g->model);
+}
+
+/* From here on the model has its digest. */
+static void
+digest_finish(Digest *g)
+{
+	if (g->running)
+		pthread_join(g->thread, NULL);
+	else if (!g->done)
+		model_digest(g->model);
+	g->running = false;
+	g->done = true;
 }
 
 /* ---- the command -------------------------------------------------------------------------- */
@@ -226,6 +251,73 @@ prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, const ProveO
 	return true;
 }
 
+/* Files that the artefact depends on. */
+static const char **
+inputs_of(Arena *run, const Model *m, const CompileOptions *o, const Plan *plan,
+	  const ProveOptions *how, int *n)
+{
+	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL};
+	const size_t n_others = sizeof others / sizeof *others;
+	const Model *const models[] = {m, how->reference};
+	const uint32_t n_reference = how->reference ? how->reference->n_files : 0;
+	const char **inputs = ARENA_ARRAY(run, const char *, m->n_files + n_others + n_reference);
+	*n = 0;
+	for (int k = 0; k < 2; k++) {
+		for (uint32_t i = 0; models[k] && i < models[k]->n_files; i++)
+			inputs[(*n)++] = models[k]->files[i].path;
+		for (size_t i = 0; i < n_others && k == 0; i++)
+			if (others[i])
+				inputs[(*n)++] = others[i];
+	}
+	return inputs;
+}
+
+/* From the model to the artefact; false after diagnostics. */
+static bool
+make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const ProveOptions *how,
+	      const CompileOptions *o, const Target *const *targets, int n_targets,
+	      Progress *progress)
+{
+	Graph *g = build_graph(run, d, digest->model, plan, o);
+	if (!g)
+		return false;
+	if (o->stop_after) {
+		Text *t = text_new(run);
+		graph_print(t, g);
+		fwrite(t->text, 1, t->size, stdout);
+		return true;
+	}
+	if (g->tied.chosen != TIED_CHEAPER)
+		show_progress(progress,
+			      arena_printf(run, "embedding and head are %s: %s",
+					   g->tied.chosen == TIED_TWICE
+						   ? "stored twice"
+						   : "one table, transformed as it is read",
+					   g->tied.why));
+	if (plan && !prove(run, d, g, o, how, progress))
+		return false;
+	int n_inputs;
+	const char *const *inputs = inputs_of(run, digest->model, o, plan, how, &n_inputs);
+	const ArtefactOptions artefact = {.out = o->out,
+					  .cc = o->cc ? o->cc : "cc",
+					  .cflags = o->cflags,
+					  .ar = o->ar ? o->ar : "ar",
+					  .sources_only = o->emit != NULL,
+					  .jobs = o->jobs,
+					  .n_golden = o->golden,
+					  .inputs = inputs,
+					  .n_inputs = n_inputs,
+					  .progress = show_progress,
+					  .progress_arg = progress};
+	digest_finish(digest);
+	if (!artefact_write(run, d, g, targets, n_targets, &artefact))
+		return false;
+	if (!o->quiet)
+		fprintf(stderr, "%s%s in %.1f s\n", progress->terminal ? "\r\033[K" : "", o->out,
+			seconds_since(&progress->start));
+	return true;
+}
+
 static int
 compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 {
@@ -241,64 +333,18 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	Model *m = model_read(run, d, path, &model_options);
 	if (!m)
 		return EXIT_USER;
-	const bool digested = o->plan && plan_wants_digest(o->plan);
-	if (digested)
-		model_digest(m);
+	Digest digest = {.model = m};
+	if (o->plan && plan_wants_digest(o->plan))
+		digest_finish(&digest);
 	const Plan *plan = o->plan ? plan_read(run, d, o->plan, m) : NULL;
 	ProveOptions how = {.jobs = o->jobs};
 	if ((o->plan && !plan) || !proof_settings(run, d, plan, m, &o->proof, &how))
 		return EXIT_USER;
-	pthread_t digest;
-	const bool threaded = !digested && !pthread_create(&digest, NULL, digest_thread, m);
-	Graph *g = build_graph(run, d, m, plan, o);
-	if (threaded)
-		pthread_join(digest, NULL);
-	else if (!digested)
-		model_digest(m);
-	if (!g)
-		return EXIT_USER;
-	if (o->stop_after) {
-		Text *t = text_new(run);
-		graph_print(t, g);
-		fwrite(t->text, 1, t->size, stdout);
-		return 0;
-	}
-	if (g->tied.chosen != TIED_CHEAPER)
-		show_progress(&progress,
-			      arena_printf(run, "embedding and head are %s: %s",
-					   g->tied.chosen == TIED_TWICE
-						   ? "stored twice"
-						   : "one table, transformed as it is read",
-					   g->tied.why));
-	if (plan && !prove(run, d, g, o, &how, &progress))
-		return EXIT_USER;
-	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL,
-				      o->proof.reference};
-	const size_t n_others = sizeof others / sizeof *others;
-	const char **inputs = ARENA_ARRAY(run, const char *, m->n_files + n_others);
-	int n_inputs = 0;
-	for (uint32_t i = 0; i < m->n_files; i++)
-		inputs[n_inputs++] = m->files[i].path;
-	for (size_t i = 0; i < n_others; i++)
-		if (others[i])
-			inputs[n_inputs++] = others[i];
-	const ArtefactOptions artefact = {.out = o->out,
-					  .cc = o->cc ? o->cc : "cc",
-					  .cflags = o->cflags,
-					  .ar = o->ar ? o->ar : "ar",
-					  .sources_only = o->emit != NULL,
-					  .jobs = o->jobs,
-					  .n_golden = o->golden,
-					  .inputs = inputs,
-					  .n_inputs = n_inputs,
-					  .progress = show_progress,
-					  .progress_arg = &progress};
-	if (!artefact_write(run, d, g, targets, n_targets, &artefact))
-		return EXIT_USER;
-	if (!o->quiet)
-		fprintf(stderr, "%s%s in %.1f s\n", progress.terminal ? "\r\033[K" : "", o->out,
-			seconds_since(&progress.start));
-	return 0;
+	digest_start(&digest);
+	const bool ok =
+		make_artefact(run, d, &digest, plan, &how, o, targets, n_targets, &progress);
+	digest_finish(&digest);
+	return ok ? 0 : EXIT_USER;
 }
 
 int

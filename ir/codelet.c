@@ -3,6 +3,7 @@
  * hold them; a pair that lost rows since it was put there goes back with its true number.
  */
 #include "codelet.h"
+#include "wide.h"
 
 #include <string.h>
 
@@ -305,9 +306,19 @@ codelet_make(Arena *a, uint32_t order, const int8_t *m)
 }
 
 #define REAL float
-#define RUN codelet_run_float
+#define VECTOR WideFloats
+#define RUN codelet_run_float_body
 #include "codelet_run.h"
 
+WIDE(, codelet_run_float,
+     (const Codelet *c, float *x, size_t stride, size_t width, size_t pitch, size_t count),
+     (c, x, stride, width, pitch, count))
+
 #define REAL double
-#define RUN codelet_run_double
+#define VECTOR WideDoubles
+#define RUN codelet_run_double_body
 #include "codelet_run.h"
+
+WIDE(, codelet_run_double,
+     (const Codelet *c, double *x, size_t stride, size_t width, size_t pitch, size_t count),
+     (c, x, stride, width, pitch, count))

@@ -186,28 +186,3 @@ outfile_text(Arena *a, const char *path, const Text *t)
 	outfile_write(f, t->text, t->size);
 	outfile_commit(f, NULL);
 }
-
-void
-sha256_init(Sha256 *s)
-{
-	SHA256Init(&s->context);
-}
-
-void
-sha256_update(Sha256 *s, const void *data, size_t n)
-{
-	SHA256Update(&s->context, data, n);
-}
-
-void
-sha256_final(Sha256 *s, uint8_t digest[32])
-{
-	SHA256Final(digest, &s->context);
-}
-
-void
-sha256_hex(const uint8_t digest[32], char hex[65])
-{
-	for (int i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-}

@@ -3,6 +3,7 @@
  * numbered by their coefficients: digit i of the number in base p is the coefficient of x^i.
  */
 #include "hadamard.h"
+#include "wide.h"
 
 #include <math.h>
 #include <string.h>
@@ -465,13 +466,21 @@ base_equal(const Base *a, const Base *b)
 }
 
 #define REAL float
-#define RUN hadamard_run_float
+#define VECTOR WideFloats
+#define RUN hadamard_run_float_body
 #define BUTTERFLIES butterflies_float
 #define RUN_CODELET codelet_run_float
 #include "hadamard_run.h"
 
+WIDE(, hadamard_run_float, (const Codelet *program, uint32_t n, float *rows, size_t count),
+     (program, n, rows, count))
+
 #define REAL double
-#define RUN hadamard_run_double
+#define VECTOR WideDoubles
+#define RUN hadamard_run_double_body
 #define BUTTERFLIES butterflies_double
 #define RUN_CODELET codelet_run_double
 #include "hadamard_run.h"
+
+WIDE(, hadamard_run_double, (const Codelet *program, uint32_t n, double *rows, size_t count),
+     (program, n, rows, count))

@@ -1,55 +1,61 @@
 /*
- * Hadamard transforms of rows of one type of numbers: included by hadamard.c with REAL, RUN,
- * BUTTERFLIES and RUN_CODELET. The order of operations on an element is that of plain loops over
- * ascending strides.
+ * Hadamard transforms of rows of one type of numbers: included by hadamard.c with REAL, VECTOR,
+ * RUN, BUTTERFLIES and RUN_CODELET; RUN is the body of a function of wide.h. The order of
+ * operations on an element is that of plain loops over ascending strides.
  */
+typedef REAL VECTOR __attribute__((vector_size(WIDE_BYTES), aligned(sizeof(REAL)), may_alias));
+
 /* x [runs], a power of two, by H of order runs, not divided by its root. */
-static void
+WIDE_BODY void
 BUTTERFLIES(REAL *x, size_t runs)
 {
+	enum { WIDTH = WIDE_BYTES / sizeof(REAL) };
 	size_t stride = 1;
-	for (size_t i = 0; runs >= LANES && i < runs; i += LANES) {
-		REAL t[LANES], u[LANES];
-		memcpy(t, x + i, sizeof t);
-		for (int k = 0; k < LANES; k += 2) {
-			u[k] = t[k] + t[k + 1];
-			u[k + 1] = t[k] - t[k + 1];
+	/* Two strides at a time: half the loads and stores. */
+	for (; 4 * stride <= runs; stride *= 4)
+		for (size_t i = 0; i < runs; i += 4 * stride) {
+			REAL *p = x + i, *q = p + stride, *r = q + stride, *s = r + stride;
+			size_t k = 0;
+			for (; k + WIDTH <= stride; k += WIDTH) {
+				VECTOR *a = (VECTOR *)(void *)(p + k),
+				       *b = (VECTOR *)(void *)(q + k);
+				VECTOR *c = (VECTOR *)(void *)(r + k),
+				       *d = (VECTOR *)(void *)(s + k);
+				const VECTOR e = *a + *b, f = *a - *b, g = *c + *d, h = *c - *d;
+				*a = e + g;
+				*b = f + h;
+				*c = e - g;
+				*d = f - h;
+			}
+			for (; k < stride; k++) {
+				const REAL e = p[k] + q[k], f = p[k] - q[k];
+				const REAL g = r[k] + s[k], h = r[k] - s[k];
+				p[k] = e + g;
+				q[k] = f + h;
+				r[k] = e - g;
+				s[k] = f - h;
+			}
 		}
-		for (int k = 0; k < LANES; k += 4) {
-			t[k] = u[k] + u[k + 2];
-			t[k + 1] = u[k + 1] + u[k + 3];
-			t[k + 2] = u[k] - u[k + 2];
-			t[k + 3] = u[k + 1] - u[k + 3];
-		}
-		for (int k = 0; k < 4; k++) {
-			x[i + (size_t)k] = t[k] + t[k + 4];
-			x[i + (size_t)k + 4] = t[k] - t[k + 4];
-		}
-		stride = LANES;
-	}
 	for (; stride < runs; stride *= 2)
 		for (size_t i = 0; i < runs; i += 2 * stride) {
-			size_t k = i;
-			for (; stride >= LANES && k < i + stride; k += LANES) {
-				REAL p[LANES], q[LANES], sum[LANES], difference[LANES];
-				memcpy(p, x + k, sizeof p);
-				memcpy(q, x + k + stride, sizeof q);
-				for (int j = 0; j < LANES; j++)
-					sum[j] = p[j] + q[j];
-				for (int j = 0; j < LANES; j++)
-					difference[j] = p[j] - q[j];
-				memcpy(x + k, sum, sizeof sum);
-				memcpy(x + k + stride, difference, sizeof difference);
+			REAL *p = x + i, *q = p + stride;
+			size_t k = 0;
+			for (; k + WIDTH <= stride; k += WIDTH) {
+				VECTOR *a = (VECTOR *)(void *)(p + k),
+				       *b = (VECTOR *)(void *)(q + k);
+				const VECTOR sum = *a + *b, difference = *a - *b;
+				*a = sum;
+				*b = difference;
 			}
-			for (; k < i + stride; k++) {
-				REAL p = x[k], q = x[k + stride];
-				x[k] = p + q;
-				x[k + stride] = p - q;
+			for (; k < stride; k++) {
+				const REAL a = p[k], b = q[k];
+				p[k] = a + b;
+				q[k] = a - b;
 			}
 		}
 }
 
-void
+WIDE_BODY void
 RUN(const Codelet *program, uint32_t n, REAL *rows, size_t count)
 {
 	enum { ELEMENTS = 2048 }; /* that go through all three steps together, in L1 */
@@ -71,3 +77,4 @@ RUN(const Codelet *program, uint32_t n, REAL *rows, size_t count)
 #undef RUN
 #undef RUN_CODELET
 #undef BUTTERFLIES
+#undef VECTOR

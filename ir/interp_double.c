@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "interp_impl.h"
+#include "wide.h"
 
 /* A weight row in double, exact: a code of at most 8 bits times a float fits. */
 static void
@@ -49,6 +50,29 @@ dot(const double *a, const double *b, size_t n)
 		p[0] += a[i] * b[i];
 	return ((p[0] + p[4]) + (p[1] + p[5])) + ((p[2] + p[6]) + (p[3] + p[7]));
 }
+
+enum { DOT_ROWS = 4 };
+
+/* Dot products of w with DOT_ROWS rows of x, each summed as dot() does. */
+WIDE_BODY void
+dots_body(const double *w, const double *const *x, size_t n, double *sums)
+{
+	double p[DOT_ROWS][8] = {{0}};
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		for (int r = 0; r < DOT_ROWS; r++)
+			for (size_t j = 0; j < 8; j++)
+				p[r][j] += w[i + j] * x[r][i + j];
+	for (; i < n; i++)
+		for (int r = 0; r < DOT_ROWS; r++)
+			p[r][0] += w[i] * x[r][i];
+	for (int r = 0; r < DOT_ROWS; r++)
+		sums[r] = ((p[r][0] + p[r][4]) + (p[r][1] + p[r][5])) +
+			  ((p[r][2] + p[r][6]) + (p[r][3] + p[r][7]));
+}
+
+WIDE(static, dots, (const double *w, const double *const *x, size_t n, double *sums),
+     (w, x, n, sums))
 
 static void
 double_embed(Step *s)
@@ -103,9 +127,16 @@ linear_rows(Step *s, TaskScratch *scratch, uint32_t first, uint32_t end)
 	size_t k = s->source.columns;
 	for (uint32_t row = first; row < end; row++) {
 		weights_double(s, row, scratch);
-		for (int m = 0; m < s->n; m++)
-			s->out->d[(size_t)m * s->source.rows + row] =
-				dot(scratch->weights, s->in[0]->d + (size_t)m * k, k);
+		for (int m = 0; m < s->n; m += DOT_ROWS) {
+			const int some = s->n - m < DOT_ROWS ? s->n - m : DOT_ROWS;
+			const double *x[DOT_ROWS];
+			double sums[DOT_ROWS];
+			for (int r = 0; r < DOT_ROWS; r++)
+				x[r] = s->in[0]->d + (size_t)(m + (r < some ? r : 0)) * k;
+			dots(scratch->weights, x, k, sums);
+			for (int r = 0; r < some; r++)
+				s->out->d[(size_t)(m + r) * s->source.rows + row] = sums[r];
+		}
 	}
 }
 

@@ -158,9 +158,10 @@ const char *nearest_name(const char *wrong, const char *const *names, size_t n);
 
 /* ---- digests ------------------------------------------------------------------------------ */
 
-/* SHA-256 by libmd. */
+/* SHA-256 by libmd; whole blocks by the CPU's own instructions where it has them. */
 typedef struct Sha256 {
 	SHA2_CTX context;
+	bool fast;
 } Sha256;
 
 void sha256_init(Sha256 *s);

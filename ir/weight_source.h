@@ -23,6 +23,7 @@ typedef struct WeightSource {
 	const uint32_t *row_of;	   /* row i is the tensor's row row_of[i]; null: row i */
 	const Transform *each_row; /* row' = each_row * row, as it is read; null: none */
 	double *folded;		   /* [rows][columns], all done; null: rows are made as read */
+	bool mapped; /* the tensor lies in a mapped file, whose pages closing gives back */
 	Arena *arena;
 } WeightSource;
 

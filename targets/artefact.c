@@ -81,7 +81,7 @@ write_runner(const Build *b, const char *path)
 		if (runner_parts[i])
 			emit_template(t, b->x, runner_parts[i]);
 		else
-			golden_emit(t, own, b->x->graph, b->o->n_golden, 1);
+			golden_emit(t, own, b->x->graph, b->o->n_golden, b->o->jobs);
 		text_blank(t);
 	}
 	outfile_text(own, path, t);
@@ -437,24 +437,39 @@ read_piece(FILE *f, uint8_t *piece, const char *path)
 	return n;
 }
 
+typedef struct DigestJob {
+	MadeFile *file;
+	const char *path;
+} DigestJob;
+
+static void
+digest_one(void *arg, int i)
+{
+	const DigestJob *j = (const DigestJob *)arg + i;
+	FILE *f = fopen(j->path, "rb");
+	uint8_t piece[READ_BYTES];
+	Sha256 s;
+	if (!f)
+		fatal_environment("cannot read %s: %s", j->path, strerror(errno));
+	sha256_init(&s);
+	for (size_t n; (n = read_piece(f, piece, j->path)) > 0;) {
+		sha256_update(&s, piece, n);
+		j->file->bytes += n;
+	}
+	sha256_final(&s, j->file->sha256);
+	fclose(f);
+}
+
+/* All but the weights, whose digest was made as they were written. */
 static void
 digest_files(Build *b)
 {
-	for (int i = 0; i < b->n_files; i++) {
-		const char *path = staged(b, b->files[i].name);
-		FILE *f = fopen(path, "rb");
-		uint8_t piece[READ_BYTES];
-		Sha256 s;
-		if (!f)
-			fatal_environment("cannot read %s: %s", path, strerror(errno));
-		sha256_init(&s);
-		for (size_t n; (n = read_piece(f, piece, path)) > 0;) {
-			sha256_update(&s, piece, n);
-			b->files[i].bytes += n;
-		}
-		sha256_final(&s, b->files[i].sha256);
-		fclose(f);
-	}
+	DigestJob *jobs = ARENA_ARRAY(b->run, DigestJob, (size_t)b->n_files);
+	int n = 0;
+	for (int i = 0; i < b->n_files; i++)
+		if (!b->files[i].bytes)
+			jobs[n++] = (DigestJob){&b->files[i], staged(b, b->files[i].name)};
+	parallel_for(b->o->jobs, n, digest_one, jobs);
 }
 
 static const char *
@@ -543,6 +558,8 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 			   &b.weights))
 		return false;
 	add_file(&b, named(&b, ".weights"));
+	b.files[0].bytes = b.weights.file_bytes;
+	memcpy(b.files[0].sha256, b.weights.sha256, sizeof b.weights.sha256);
 	x.weights_checksum = b.weights.checksum;
 	step(&b, "sources");
 	if (!write_sources(&b, d))

@@ -157,7 +157,8 @@ def type_number(kind):
 
 class Tensor:
     def __init__(self, name, dims, type_name, data):
-        self.name, self.dims, self.data = name, list(dims), bytearray(data)
+        self.name, self.dims = name, list(dims)
+        self.data = bytearray(data) if isinstance(data, bytes) else data  # anything with a length will do for head()
         self.type = TYPES[type_name][0]
         self.offset = None  # set it to override the place
 
@@ -187,7 +188,8 @@ class Gguf:
     def tensor(self, name):
         return next(t for t in self.tensors if t.name == name)
 
-    def bytes(self):
+    def head(self):
+        """A Writer of all in front of the tensors' data."""
         w = Writer()
         w.add("magic", b"GGUF")
         w.add("version", struct.pack("<I", self.version))
@@ -214,6 +216,10 @@ class Gguf:
             at += -(-len(t.data) // self.alignment) * self.alignment
         pad = -len(w.data) % self.alignment
         w.add("padding", bytes(pad))
+        return w
+
+    def bytes(self):
+        w = self.head()
         for t in self.tensors:
             w.add(f"data of {raw(t.name)[:40].decode(errors='replace')}", bytes(t.data))
             w.add("padding", bytes(-len(t.data) % self.alignment))
@@ -253,8 +259,9 @@ def gaussian(rng, rows, columns):
     return [rng.gauss(0, s) for _ in range(rows * columns)]
 
 
-def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1, **sizes):
-    """A llama model: matrices of type_name, embedding (and head) of head_type, norms F32."""
+def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1, content=None, **sizes):
+    """A llama model: matrices of type_name, embedding (and head) of head_type, norms F32. content(type name, values)
+    gives a matrix's data, else Gaussian values are encoded."""
     d = dims(**sizes)
     rng = random.Random(seed)
     tokens, types, merges = bpe_vocabulary()
@@ -285,8 +292,8 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         g.set("tokenizer.ggml.add_bos_token", "bool", False)
 
     def matrix(name, rows, columns, t):
-        g.tensors.append(Tensor(name, [columns, rows], t,
-                                encode(t, gaussian(rng, rows, columns))))
+        data = content(t, rows * columns) if content else encode(t, gaussian(rng, rows, columns))
+        g.tensors.append(Tensor(name, [columns, rows], t, data))
 
     def norm(name):
         gain = [1 + rng.gauss(0, 0.1) for _ in range(hidden)]
