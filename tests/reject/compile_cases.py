@@ -8,7 +8,6 @@ The exit status must be the one that the case names, and the messages exactly wh
 compile_cases.expected says. A run that fails must leave the folder as it was, byte for byte: the old
 artefact, and nothing beside it. --update writes compile_cases.expected.
 """
-import argparse
 import hashlib
 import os
 import re
@@ -23,6 +22,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from driver import judge, options
 from tinymodel import Llama2c, gguf_model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -119,7 +119,7 @@ def operands():
         case(f"name-{name.replace('/', '_') or 'empty'}", USER, ["compile", "small.gguf", f"-o={name}"])
 
 
-def options():
+def option_values():
     bad_usage("option-near", "--targt", "c")
     bad_usage("option-far", "--frobnicate")
     bad_usage("option-short", "-x")
@@ -554,61 +554,19 @@ def run(template, base, one):
     return name, f"exit {status}\n{shown(message, folder, how)}", problems
 
 
-def read_expected():
-    if not os.path.exists(EXPECTED):
-        return {}
-    with open(EXPECTED, encoding="utf-8") as f:
-        blocks = f.read().split("== ")[1:]
-    return {b.split("\n", 1)[0]: b.split("\n", 1)[1] for b in blocks}
-
-
-def judge(results, expected, update):
-    """Prints what is wrong; how many cases are."""
-    bad = 0
-    for name, text, problems in results:
-        if text is None:
-            print(f"skipped {name}: {problems[0]}")
-            continue
-        if update:
-            expected[name] = text
-        elif name not in expected:
-            problems.append("no expected message; --update writes it")
-        elif text != expected[name]:
-            problems.append("another message than expected:\n" + expected[name])
-        if problems:
-            bad += 1
-            print(f"FAIL {name}: " + "; ".join(problems) + "\ngot:\n" + text)
-    return bad
-
-
 def main():
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("lathe")
-    p.add_argument("--update", action="store_true")
-    p.add_argument("--only", default="")
-    a = p.parse_args()
-    for group in (commands, operands, options, quantize, models, references, places, output, compilers, interrupts):
+    a = options(__doc__).parse_args()
+    for group in (commands, operands, option_values, quantize, models, references, places, output, compilers, interrupts):
         group()
     names = [c[0] for c in cases]
-    assert len(set(names)) == len(names), "two cases of one name"
     chosen = [c for c in cases if a.only in c[0]]
-    expected = read_expected()
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
         template = f"{base}/template"
         make_template(os.path.abspath(a.lathe), template)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             results = list(pool.map(lambda c: run(template, base, c), chosen))
-    bad = judge(results, expected, a.update)
-    stale = sorted(set(expected) - set(names))
-    if stale and not a.update:
-        bad += 1
-        print("FAIL expected messages without a case:", ", ".join(stale))
-    if a.update:
-        with open(EXPECTED, "w", encoding="utf-8") as f:
-            for name in names:
-                if name in expected:
-                    f.write(f"== {name}\n{expected[name]}")
+    bad = judge(results, names, EXPECTED, a.update)
     ran = sum(text is not None for _, text, _ in results)
     print(f"{ran - bad} of {ran} runs ended as they should, {len(results) - ran} skipped")
     return 1 if bad or not ran else 0

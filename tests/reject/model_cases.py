@@ -7,7 +7,6 @@ Each case is a tiny valid model with one change. `LATHE inspect` must end with e
 diagnostic id that the case names, and print exactly what model_cases.expected says; valid variants
 must be accepted. --update writes model_cases.expected.
 """
-import argparse
 import copy
 import functools
 import math
@@ -18,6 +17,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+from driver import judge, options
 from tinymodel import (Gguf, Llama2c, Tensor, encode, gguf_model, shard_name, split)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -632,50 +632,17 @@ def run(lathe, one):
     return name, f"exit {p.returncode}\n{message}", problems
 
 
-def read_expected():
-    if not os.path.exists(EXPECTED):
-        return {}
-    with open(EXPECTED, encoding="utf-8") as f:
-        blocks = f.read().split("== ")[1:]
-    return {b.split("\n", 1)[0]: b.split("\n", 1)[1] for b in blocks}
-
-
 def main():
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("lathe")
-    p.add_argument("--update", action="store_true")
-    p.add_argument("--only", default="")
-    a = p.parse_args()
+    a = options(__doc__).parse_args()
     for group in (accepted, truncations, container, tensors, values, metadata, understood,
                   tokenizer, llama2c, llama2c_tokenizer, split_files):
         group()
     names = [c[0] for c in cases]
-    assert len(set(names)) == len(names), "two cases of one name"
     chosen = [c for c in cases if a.only in c[0]]
-    expected = read_expected()
     lathe = os.path.abspath(a.lathe)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda c: run(lathe, c), chosen))
-    bad = 0
-    for name, text, problems in results:
-        if a.update:
-            expected[name] = text
-        elif name not in expected:
-            problems.append("no expected message; --update writes it")
-        elif text != expected[name]:
-            problems.append("another message than expected:\n" + expected[name])
-        if problems:
-            bad += 1
-            print(f"FAIL {name}: " + "; ".join(problems) + "\ngot:\n" + text)
-    stale = sorted(set(expected) - set(names))
-    if stale and not a.update:
-        bad += 1
-        print("FAIL expected messages without a case:", ", ".join(stale))
-    if a.update:
-        with open(EXPECTED, "w", encoding="utf-8") as f:
-            for name in names:
-                if name in expected:
-                    f.write(f"== {name}\n{expected[name]}")
+    bad = judge(results, names, EXPECTED, a.update)
     print(f"{len(results) - bad} of {len(results)} model files refused or accepted as they should")
     return 1 if bad or not results else 0
 

@@ -12,7 +12,6 @@ form, and nothing else. --update writes plan_cases.expected and gen/plan/plan.sc
 --write-fuzz writes a plan that uses most of the form, with its model and sidecar, for
 tests/fuzz/plan_fuzz.c.
 """
-import argparse
 import copy
 import hashlib
 import json
@@ -25,6 +24,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+from driver import judge, options
 from json_schema import Validator
 from tinymodel import gguf_model
 
@@ -630,19 +630,8 @@ def write_fuzz(folder):
             f.write(content)
 
 
-def read_expected():
-    if not os.path.exists(EXPECTED):
-        return {}
-    with open(EXPECTED, encoding="utf-8") as f:
-        blocks = f.read().split("== ")[1:]
-    return {b.split("\n", 1)[0]: b.split("\n", 1)[1] for b in blocks}
-
-
 def main():
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("lathe")
-    p.add_argument("--update", action="store_true")
-    p.add_argument("--only", default="")
+    p = options(__doc__)
     p.add_argument("--write-fuzz", metavar="FOLDER")
     a = p.parse_args()
     for group in (accepted, json_text, form, places, names, orders, bases, matrices, formats, codes,
@@ -651,38 +640,17 @@ def main():
     if a.write_fuzz:
         return write_fuzz(a.write_fuzz)
     all_names = [c[0] for c in cases]
-    assert len(set(all_names)) == len(all_names), "two cases of one name"
     chosen = [c for c in cases if a.only in c[0]]
-    expected = read_expected()
     lathe = os.path.abspath(a.lathe)
-    bad = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         model = os.path.join(folder, "model.gguf")
         with open(model, "wb") as f:
             f.write(MODEL)
         results = list(pool.map(lambda c: run(lathe, model, c), chosen))
-    for name, text, problems in results:
-        if a.update:
-            expected[name] = text
-        elif name not in expected:
-            problems.append("no expected message; --update writes it")
-        elif text != expected[name]:
-            problems.append("another message than expected:\n" + expected[name])
-        if problems:
-            bad += 1
-            print(f"FAIL {name}: " + "; ".join(problems) + "\ngot:\n" + text)
-    stale = sorted(set(expected) - set(all_names))
-    if stale and not a.update:
-        bad += 1
-        print("FAIL expected messages without a case:", ", ".join(stale))
+    bad = judge(results, all_names, EXPECTED, a.update)
     for name in check_schema(lathe, a.update):
         bad += 1
         print(f"FAIL {name}: the JSON Schema says otherwise than the reader")
-    if a.update:
-        with open(EXPECTED, "w", encoding="utf-8") as f:
-            for name in all_names:
-                if name in expected:
-                    f.write(f"== {name}\n{expected[name]}")
     print(f"{len(results)} plans, {bad} problems")
     return 1 if bad or not results else 0
 
