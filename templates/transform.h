@@ -96,6 +96,20 @@ butterfly_pass(const int n, const int radix, const int h, const int last, const 
 	}
 }
 
+/* Strides 1 and 2 of runs of 4, for machines whose vectors are no longer. */
+LATHE_INLINE void
+butterfly_fours(const int n, const int last, const float scale, const float *x, float *y)
+{
+	for (int i = 0; i < n; i += 4) {
+		const float a = x[i] + x[i + 1], b = x[i] - x[i + 1];
+		const float c = x[i + 2] + x[i + 3], d = x[i + 2] - x[i + 3];
+		y[i] = last ? (a + c) * scale : a + c;
+		y[i + 1] = last ? (b + d) * scale : b + d;
+		y[i + 2] = last ? (a - c) * scale : a - c;
+		y[i + 3] = last ? (b - d) * scale : b - d;
+	}
+}
+
 /* The strides that one pass takes where [from, to) are left: a power of two, 1 for none. */
 #define BUTTERFLY_RADIX(from, to) \
 	((to) / (from) < LATHE_BUTTERFLY_RADIX ? (to) / (from) : LATHE_BUTTERFLY_RADIX)
@@ -132,6 +146,11 @@ sylvester_row(const int n, const int to, const int last, const float scale, cons
 	      float *y)
 {
 	enum { BLOCK = 16 * LATHE_BUTTERFLY_VECTORS };
+	if (LATHE_SLICE <= 4 && to >= 4) {
+		butterfly_fours(n, last && to == 4, scale, x, y);
+		butterfly_passes(n, 4, to, last, scale, y);
+		return;
+	}
 	if (n % 16) { /* then `to` is at most 8: no stride leaves a vector */
 		for (int i = 0; i < n; i += 16) {
 			const vf a = n - i < 16 ? vf_load_part(x + i, n - i) : vf_load(x + i);

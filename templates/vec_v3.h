@@ -386,25 +386,28 @@ vf_butterfly(vf x, const int s)
 #define LATHE_SLICE 8
 typedef __m256 vs;
 
-LATHE_INLINE __m256i
-vs_mask(const int n)
-{
-	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
+/* Stores under a mask are slow on some machines. */
 LATHE_INLINE vs
 vs_load_first(const float *p, const int n)
 {
-	return n >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vs_mask(n));
+	const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+	return n >= 8	? _mm256_loadu_ps(p)
+	       : n == 4 ? _mm256_zextps128_ps256(_mm_loadu_ps(p))
+			: _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes));
 }
 
 LATHE_INLINE void
 vs_store_first(float *p, vs x, const int n)
 {
-	if (n >= 8)
+	float e[8];
+	if (n >= 8) {
 		_mm256_storeu_ps(p, x);
-	else
-		_mm256_maskstore_ps(p, vs_mask(n), x);
+	} else if (n == 4) {
+		_mm_storeu_ps(p, _mm256_castps256_ps128(x));
+	} else {
+		_mm256_storeu_ps(e, x);
+		memcpy(p, e, sizeof(float) * (size_t)n);
+	}
 }
 
 LATHE_INLINE vs

@@ -347,10 +347,14 @@ vf_butterfly(vf x, const int s)
 #define LATHE_SLICE 16
 typedef __m512 vs;
 
+/* Halves and quarters without masks: what was stored under a mask is slow to load soon. */
 LATHE_INLINE vs
 vs_load_first(const float *p, const int n)
 {
-	return n >= 16 ? _mm512_loadu_ps(p) : vf_load_part(p, n);
+	return n >= 16	? _mm512_loadu_ps(p)
+	       : n == 8 ? _mm512_zextps256_ps512(_mm256_loadu_ps(p))
+	       : n == 4 ? _mm512_zextps128_ps512(_mm_loadu_ps(p))
+			: vf_load_part(p, n);
 }
 
 LATHE_INLINE void
@@ -358,6 +362,10 @@ vs_store_first(float *p, vs x, const int n)
 {
 	if (n >= 16)
 		_mm512_storeu_ps(p, x);
+	else if (n == 8)
+		_mm256_storeu_ps(p, _mm512_castps512_ps256(x));
+	else if (n == 4)
+		_mm_storeu_ps(p, _mm512_castps512_ps128(x));
 	else
 		vf_store_part(p, x, n);
 }
