@@ -76,6 +76,8 @@ static void
 print_tensor(Arena *a, const Model *m, Role role, uint32_t layer)
 {
 	const Tensor *t = model_tensor(m, role, layer);
+	if (!t)
+		return;
 	Text *format = text_new(a);
 	format_print(format, t->type->format);
 	printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role], t->rows,

@@ -283,12 +283,21 @@ build(Builder *b, Op op, int role, uint32_t width, int a, int c)
 	return func_add(b->g, b->f, v);
 }
 
+/* Whether the model has an optional tensor in this layer. */
+static bool
+builds(const Builder *b, int role)
+{
+	return model_tensor(b->g->model, (Role)role, (uint32_t)b->f->layer) != NULL;
+}
+
+/* With a bias (-1: of no role) where the model has one. */
 static int
-build_linear(Builder *b, int role, int x)
+build_linear(Builder *b, int role, int bias, int x)
 {
 	uint32_t rows, columns;
 	model_shape(b->g->model, (Role)role, &rows, &columns);
-	return build(b, OP_LINEAR, role, rows, x, -1);
+	int y = build(b, OP_LINEAR, role, rows, x, -1);
+	return bias >= 0 && builds(b, bias) ? build(b, OP_BIAS, bias, rows, y, -1) : y;
 }
 
 /* rmsnorm and gain of x; positions are those of the gain's tensor. */
@@ -299,6 +308,21 @@ build_norm(Builder *b, int role, int x)
 	int n = build(b, OP_RMSNORM, role, width, x, -1);
 	b->f->values[n].eps = b->g->model->norm_eps;
 	return build(b, OP_GAIN, role, width, n, -1);
+}
+
+/* The norm of each head and its gain, where the model has one. */
+static int
+build_head_norm(Builder *b, int role, int x, uint32_t heads)
+{
+	if (!builds(b, role))
+		return x;
+	uint32_t width = b->f->values[x].width;
+	int n = build(b, OP_RMSNORM_HEADS, role, width, x, -1);
+	b->f->values[n].eps = b->g->model->norm_eps;
+	b->f->values[n].heads = heads;
+	n = build(b, OP_GAIN_HEADS, role, width, n, -1);
+	b->f->values[n].heads = heads;
+	return n;
 }
 
 static int
@@ -313,9 +337,11 @@ static int
 build_attention(Builder *b, int x)
 {
 	const Model *m = b->g->model;
-	int q = build_linear(b, ROLE_Q, x);
-	int k = build_linear(b, ROLE_K, x);
-	int v = build_linear(b, ROLE_V, x);
+	int q = build_linear(b, ROLE_Q, ROLE_Q_BIAS, x);
+	int k = build_linear(b, ROLE_K, ROLE_K_BIAS, x);
+	int v = build_linear(b, ROLE_V, ROLE_V_BIAS, x);
+	q = build_head_norm(b, ROLE_Q_NORM, q, m->n_head);
+	k = build_head_norm(b, ROLE_K_NORM, k, m->n_kv_head);
 	q = build_rope(b, ROLE_Q, q, m->n_head);
 	k = build_rope(b, ROLE_K, k, m->n_kv_head);
 	int cache = build(b, OP_KV_APPEND, ROLE_K, 2 * m->kv_width, k, v);
@@ -323,15 +349,16 @@ build_attention(Builder *b, int x)
 	int a = build(b, OP_ATTENTION, ROLE_Q, m->q_width, q, cache);
 	b->f->values[a].heads = m->n_head;
 	b->f->values[a].kv_heads = m->n_kv_head;
-	return build_linear(b, ROLE_O, a);
+	return build_linear(b, ROLE_O, ROLE_O_BIAS, a);
 }
 
 static int
 build_mlp(Builder *b, int x)
 {
-	int gate = build_linear(b, ROLE_GATE, x);
-	int up = build_linear(b, ROLE_UP, x);
-	return build_linear(b, ROLE_DOWN, build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
+	int gate = build_linear(b, ROLE_GATE, ROLE_GATE_BIAS, x);
+	int up = build_linear(b, ROLE_UP, ROLE_UP_BIAS, x);
+	return build_linear(b, ROLE_DOWN, ROLE_DOWN_BIAS,
+			    build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
 }
 
 static void
@@ -396,7 +423,7 @@ graph_build(Arena *run, const Model *m)
 		build_layer(&b);
 	}
 	b = build_func(g, "head", -1);
-	build_output(&b, build_linear(&b, ROLE_HEAD,
+	build_output(&b, build_linear(&b, ROLE_HEAD, -1,
 				      build_norm(&b, ROLE_FINAL_NORM,
 						 build(&b, OP_INPUT, -1, m->hidden, -1, -1))));
 	return g;

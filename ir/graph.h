@@ -84,14 +84,14 @@ typedef struct Value {
 	Loc loc;		    /* of what asked for it: the tensor, or a line of a plan */
 	const Transform *transform; /* OP_TRANSFORM */
 	/* OP_LINEAR: its weights are fold_out * W * fold_in; OP_EMBED: its rows are fold_out * row.
-	 * null: none. */
+	 * OP_BIAS: it adds fold_out * tensor. null: none. */
 	const Transform *fold_in, *fold_out;
 	/* OP_TRANSFORM: the row is wanted in this basis, so its inverse behind it does not cancel
 	 * it. OP_GAIN: the plan keeps it, it does not become part of its readers. */
 	bool pinned;
 	bool shared;	/* its weights are another value's as well: nothing is folded into them */
-	float eps;	/* OP_RMSNORM */
-	uint32_t heads; /* OP_ROPE: heads in the row; OP_ATTENTION: query heads */
+	float eps;	/* OP_RMSNORM, OP_RMSNORM_HEADS */
+	uint32_t heads; /* OP_ROPE, OP_*_HEADS: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
 	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row;
 			      OP_TILE: columns per partial sum of x, 0: no sums. What the readers'
@@ -187,6 +187,12 @@ static inline int
 op_operands(Op op)
 {
 	return op_table[op].operands[0] == 0 ? 0 : op_table[op].operands[1] == 0 ? 1 : 2;
+}
+/* Ops on q and k that the kernel of an append may do first. */
+static inline bool
+op_joins_append(Op op)
+{
+	return op == OP_RMSNORM_HEADS || op == OP_GAIN_HEADS || op == OP_ROPE || op == OP_TRANSFORM;
 }
 static inline const char *
 op_name(Op op)

@@ -81,6 +81,8 @@ check_tensor(Check *c, int i)
 	}
 	graph_tensor_shape(c->g, v, &rows, &columns);
 	uint32_t width = op_operands(v->op) ? c->f->values[v->operands[0]].width : v->width;
+	if (v->op == OP_GAIN_HEADS && v->heads && width % v->heads == 0)
+		width /= v->heads;
 	if (op_table[v->op].tensor == TENSOR_VECTOR && rows != 1)
 		check_report(c, i, "@%s has %u rows, a vector has one", role_names[v->role], rows);
 	else if (columns != width)
@@ -168,6 +170,10 @@ check_heads(Check *c, int i)
 {
 	const Value *v = &c->f->values[i];
 	uint64_t d = c->g->model->head_dim;
+	if ((v->op == OP_RMSNORM_HEADS || v->op == OP_GAIN_HEADS) &&
+	    (v->heads == 0 || v->heads * d != v->width))
+		check_report(c, i, "%u heads of %u are no row of %u", v->heads, (uint32_t)d,
+			     v->width);
 	if (v->op == OP_ROPE && (v->heads == 0 || v->heads * d != v->width || d % 2))
 		check_report(c, i, "%u heads of %u are no row of %u", v->heads, (uint32_t)d,
 			     v->width);
@@ -243,7 +249,7 @@ check_transforms(Check *c, int i)
 {
 	const Value *v = &c->f->values[i];
 	uint32_t rows = 0, columns = 0;
-	bool out = v->op == OP_LINEAR || v->op == OP_EMBED;
+	bool out = v->op == OP_LINEAR || v->op == OP_EMBED || v->op == OP_BIAS;
 	if (out)
 		graph_tensor_shape(c->g, v, &rows, &columns);
 	const struct {

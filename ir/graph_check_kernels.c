@@ -26,7 +26,28 @@ group_kind(const Func *f, int kernel)
 	return kind;
 }
 
-/* The epilogue reads each linear of its kernel once, and nobody else does. */
+/* Whether i is the bias of a linear of its kernel. */
+static bool
+is_bias_inside(const Func *f, int i)
+{
+	const Value *v = &f->values[i];
+	return v->op == OP_BIAS && f->values[v->operands[0]].op == OP_LINEAR &&
+	       f->values[v->operands[0]].kernel == v->kernel;
+}
+
+/* Nobody but its bias reads a linear that has one inside the kernel. */
+static void
+check_bias(Check *c, int i)
+{
+	const Func *f = c->f;
+	for (int r = 0; r < f->count; r++)
+		for (int k = 0; k < op_operands(f->values[r].op); k++)
+			if (r != i && f->values[r].operands[k] == f->values[i].operands[0])
+				check_report(c, r, "reads a linear whose bias is in kernel %d",
+					     f->values[i].kernel);
+}
+
+/* The epilogue reads each linear of its kernel, or its bias, once, and nobody else does. */
 static void
 check_epilogue(Check *c, int i, int linears)
 {
@@ -38,7 +59,8 @@ check_epilogue(Check *c, int i, int linears)
 	for (int r = 0; r < f->count; r++)
 		for (int k = 0; k < op_operands(f->values[r].op); k++) {
 			const Value *x = &f->values[f->values[r].operands[k]];
-			if (x->kernel != v->kernel || x->op != OP_LINEAR)
+			if (x->kernel != v->kernel || (x->op != OP_LINEAR && x->op != OP_BIAS) ||
+			    is_bias_inside(f, r))
 				continue;
 			reads++;
 			if (r != i)
@@ -60,6 +82,10 @@ check_linear_kernel(Check *c, int first)
 		const Value *v = &f->values[i];
 		if (v->kernel != f->values[first].kernel)
 			continue;
+		if (is_bias_inside(f, i)) {
+			check_bias(c, i);
+			continue;
+		}
 		if (v->op != OP_LINEAR) {
 			if (epilogue >= 0)
 				check_report(c, i, "is a second value behind linears");
@@ -93,8 +119,8 @@ check_kernel(Check *c, int first)
 		own += op_table[v->op].kernel == kind;
 		if (op_table[v->op].kernel == KERNEL_NONE)
 			check_report(c, i, "belongs in no kernel");
-		else if (kind == KERNEL_KV && op_table[v->op].kernel != kind && v->op != OP_ROPE &&
-			 v->op != OP_TRANSFORM)
+		else if (kind == KERNEL_KV && op_table[v->op].kernel != kind &&
+			 !op_joins_append(v->op))
 			check_report(c, i, "cannot join a kv_append");
 	}
 	if (kind == KERNEL_LINEAR)

@@ -40,6 +40,16 @@ print_activations_of(Text *t, const Graph *g, int role, uint32_t layer)
 	format_print(t, g->activations_of[role][layer]);
 }
 
+/* Whether a role's formats are all f32, as those of vectors are. */
+static bool
+only_f32(const Graph *g, int role)
+{
+	for (uint32_t i = 0; i < (role_layered[role] ? g->model->n_layer : 1); i++)
+		if (!format_equal(g->formats[role][i], FORMAT_F32))
+			return false;
+	return true;
+}
+
 static void
 print_formats(Text *t, const Graph *g)
 {
@@ -53,6 +63,8 @@ print_formats(Text *t, const Graph *g)
 	format_print(t, g->kv);
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		uint32_t n = role_layered[role] ? g->model->n_layer : 1;
+		if (role_optional[role] && only_f32(g, role))
+			continue;
 		text_printf(t, "\nweights %s ", role_names[role]);
 		format_print(t, g->formats[role][0]);
 		for (uint32_t i = 1; i < n; i++) {

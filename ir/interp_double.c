@@ -111,6 +111,43 @@ double_gain(Step *s)
 }
 
 static void
+double_bias(Step *s)
+{
+	size_t width = s->value->width;
+	TaskScratch *scratch = &s->interp->tasks[0];
+	weights_double(s, 0, scratch);
+	for (int m = 0; m < s->n; m++)
+		for (size_t i = 0; i < width; i++)
+			s->out->d[(size_t)m * width + i] =
+				s->in[0]->d[(size_t)m * width + i] + scratch->weights[i];
+}
+
+static void
+double_rmsnorm_heads(Step *s)
+{
+	size_t heads = (size_t)s->n * s->value->heads;
+	size_t d = s->value->width / s->value->heads;
+	for (size_t h = 0; h < heads; h++) {
+		const double *x = s->in[0]->d + h * d;
+		double *y = s->out->d + h * d;
+		double r = 1.0 / sqrt(dot(x, x, d) / (double)d + (double)s->value->eps);
+		for (size_t i = 0; i < d; i++)
+			y[i] = x[i] * r;
+	}
+}
+
+static void
+double_gain_heads(Step *s)
+{
+	size_t heads = (size_t)s->n * s->value->heads;
+	size_t d = s->value->width / s->value->heads;
+	TaskScratch *scratch = &s->interp->tasks[0];
+	weights_double(s, 0, scratch);
+	for (size_t i = 0; i < heads * d; i++)
+		s->out->d[i] = s->in[0]->d[i] * scratch->weights[i % d];
+}
+
+static void
 double_transform(Step *s)
 {
 	const Transform *t = s->value->transform;
@@ -233,8 +270,19 @@ double_add(Step *s)
 }
 
 const StepFn interp_double_ops[OP_COUNT] = {
-	[OP_EMBED] = double_embed,	   [OP_RMSNORM] = double_rmsnorm,   [OP_GAIN] = double_gain,
-	[OP_TRANSFORM] = double_transform, [OP_QUANTIZE] = step_same,	    [OP_TILE] = step_same,
-	[OP_KV_APPEND] = double_kv_append, [OP_LINEAR] = double_linear,	    [OP_ROPE] = double_rope,
-	[OP_ATTENTION] = double_attention, [OP_SILU_MUL] = double_silu_mul, [OP_ADD] = double_add,
+	[OP_EMBED] = double_embed,
+	[OP_RMSNORM] = double_rmsnorm,
+	[OP_GAIN] = double_gain,
+	[OP_BIAS] = double_bias,
+	[OP_RMSNORM_HEADS] = double_rmsnorm_heads,
+	[OP_GAIN_HEADS] = double_gain_heads,
+	[OP_TRANSFORM] = double_transform,
+	[OP_QUANTIZE] = step_same,
+	[OP_TILE] = step_same,
+	[OP_KV_APPEND] = double_kv_append,
+	[OP_LINEAR] = double_linear,
+	[OP_ROPE] = double_rope,
+	[OP_ATTENTION] = double_attention,
+	[OP_SILU_MUL] = double_silu_mul,
+	[OP_ADD] = double_add,
 };

@@ -3,12 +3,17 @@
 #include "real.h"
 
 const char *const role_names[ROLE_COUNT] = {
-#define ROLE(e, name, layered, rows, columns) [e] = name,
+#define ROLE(e, name, layered, optional, rows, columns) [e] = name,
+#include "roles.def"
+};
+
+const bool role_optional[ROLE_COUNT] = {
+#define ROLE(e, name, layered, optional, rows, columns) [e] = optional,
 #include "roles.def"
 };
 
 const bool role_layered[ROLE_COUNT] = {
-#define ROLE(e, name, layered, rows, columns) [e] = layered,
+#define ROLE(e, name, layered, optional, rows, columns) [e] = layered,
 #include "roles.def"
 };
 
@@ -25,12 +30,19 @@ stored_row(const Tensor *t, uint32_t i)
 const uint8_t *
 tensor_row(const Tensor *t, uint32_t i)
 {
-	return t->data + stored_row(t, i) * t->row_bytes;
+	return t->data + (t->rows == 1 ? 0 : stored_row(t, i)) * t->row_bytes;
 }
 
 void
 tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
 {
+	/* A bias of rows in pairs has its elements in their order. */
+	if (t->rows == 1 && t->row_order != ROWS_PLAIN) {
+		const size_t bytes = t->row_bytes / t->columns;
+		for (uint32_t k = 0; k < t->columns; k++)
+			t->type->dequantize(t->data + stored_row(t, k) * bytes, 1, dst + k);
+		return;
+	}
 	t->type->dequantize(tensor_row(t, i), (int)t->columns, dst);
 }
 
@@ -46,10 +58,10 @@ void
 model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
 {
 	switch (role) {
-#define ROLE(e, name, layered, r, c) \
-	case e:                      \
-		*rows = m->r;        \
-		*columns = m->c;     \
+#define ROLE(e, name, layered, optional, r, c) \
+	case e:                                \
+		*rows = m->r;                  \
+		*columns = m->c;               \
 		return;
 #include "roles.def"
 	case ROLE_COUNT:

@@ -9,13 +9,13 @@
 #include "format.h"
 
 typedef enum Role {
-#define ROLE(e, name, layered, rows, columns) e,
+#define ROLE(e, name, layered, optional, rows, columns) e,
 #include "roles.def"
 	ROLE_COUNT
 } Role;
 
 extern const char *const role_names[ROLE_COUNT];
-extern const bool role_layered[ROLE_COUNT];
+extern const bool role_layered[ROLE_COUNT], role_optional[ROLE_COUNT];
 
 /*
  * How a file stores numbers. `n` is a count of values starting at a block boundary, any multiple of
@@ -35,7 +35,8 @@ typedef struct StoredType {
 /* Which stored row holds row i of the Hugging Face order (design section 4). */
 typedef enum RowOrder {
 	ROWS_PLAIN,	 /* row i */
-	ROWS_ROPE_PAIRS, /* heads of head_dim rows, pairs (i, i + d/2) stored as neighbours */
+	ROWS_ROPE_PAIRS, /* heads of head_dim rows (elements of a vector), pairs (i, i + d/2)
+			    stored as neighbours */
 } RowOrder;
 
 typedef struct Tensor {
@@ -115,7 +116,8 @@ typedef struct Model {
 	float norm_eps;
 	double rope_base;
 	bool tied; /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
-	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent. */
+	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent,
+	 * as optional roles may be, in single layers too. */
 	const Tensor *const *tensors[ROLE_COUNT];
 	Tokenizer tokenizer;
 	Loc loc;

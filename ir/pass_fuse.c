@@ -3,10 +3,12 @@
  * joins a kernel only where no way leads out of that kernel and back in, so that kernels have an
  * order:
  *
+ *   linear + bias          the linear has no other reader; the others here take its bias along
  *   linear + add           the linear has no other reader
  *   linear + linear + silu_mul   two of one activation and equal shape and format, no other readers
  *   linears                of one activation and one format: they do not depend on each other
- *   rope, transform of k and of q + kv_append   they have no other reader but the attention
+ *   norm of heads, its gain, rope, transform of k and of q + kv_append   they have no other reader
+ *                          but the attention
  *   rmsnorm, gain, transform, quantize, tile   with the rows kernel that makes their operand
  */
 #include "passes.h"
@@ -24,13 +26,27 @@ operand(const Fuse *s, const Value *v, int k)
 	return &s->f->values[v->operands[k]];
 }
 
-/* A linear in no kernel yet that v alone reads, by operand k. */
+/* A linear in no kernel yet that v alone reads, by operand k, itself or what its bias makes of it.
+ */
 static Value *
 only_linear(const Fuse *s, const Value *v, int k)
 {
 	Value *x = operand(s, v, k);
+	if (x->op == OP_BIAS && s->uses[v->operands[k]] == 1)
+		return only_linear(s, x, 0);
 	bool only = x->op == OP_LINEAR && x->kernel < 0 && s->uses[v->operands[k]] == 1;
 	return only ? x : NULL;
+}
+
+/* Puts linear x and its bias, where nobody else reads the linear, in a kernel. */
+static void
+join_linear(const Fuse *s, Value *x, int kernel)
+{
+	const int i = (int)(x - s->f->values);
+	x->kernel = kernel;
+	for (int b = i + 1; b < s->f->count && s->uses[i] == 1; b++)
+		if (s->f->values[b].op == OP_BIAS && s->f->values[b].operands[0] == i)
+			s->f->values[b].kernel = kernel;
 }
 
 static bool
@@ -45,8 +61,11 @@ static void
 fuse_silu_mul(Fuse *s, Value *v)
 {
 	Value *gate = only_linear(s, v, 0), *up = only_linear(s, v, 1);
-	if (gate && up && gate != up && gate->width == up->width && linears_stack(s, gate, up))
-		gate->kernel = up->kernel = v->kernel = s->kernels++;
+	if (gate && up && gate != up && gate->width == up->width && linears_stack(s, gate, up)) {
+		v->kernel = s->kernels++;
+		join_linear(s, gate, v->kernel);
+		join_linear(s, up, v->kernel);
+	}
 }
 
 static void
@@ -55,7 +74,7 @@ fuse_add(Fuse *s, Value *v)
 	for (int k = 1; k >= 0 && v->kernel < 0; k--) {
 		Value *x = only_linear(s, v, k);
 		if (x)
-			x->kernel = v->kernel = s->kernels++;
+			join_linear(s, x, v->kernel = s->kernels++);
 	}
 }
 
@@ -65,15 +84,15 @@ fuse_linear(Fuse *s, int i)
 	Value *v = &s->f->values[i];
 	if (v->kernel >= 0)
 		return;
-	v->kernel = s->kernels++;
+	join_linear(s, v, s->kernels++);
 	for (int j = i + 1; j < s->f->count; j++) {
 		Value *w = &s->f->values[j];
 		if (w->op == OP_LINEAR && w->kernel < 0 && linears_stack(s, v, w))
-			w->kernel = v->kernel;
+			join_linear(s, w, v->kernel);
 	}
 }
 
-/* The ropes and transforms in front of an append and of the attention that reads it. */
+/* What stands in front of an append and of the attention that reads it. */
 static void
 fuse_attention(Fuse *s, const Value *attention)
 {
@@ -85,7 +104,7 @@ fuse_attention(Fuse *s, const Value *attention)
 	for (int k = 0; k < 2; k++)
 		for (int i = rows[k]; s->uses[i] == 1; i = s->f->values[i].operands[0]) {
 			Value *v = &s->f->values[i];
-			if (v->op != OP_ROPE && v->op != OP_TRANSFORM)
+			if (!op_joins_append(v->op))
 				break;
 			v->kernel = append->kernel;
 		}

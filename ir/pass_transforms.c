@@ -11,7 +11,7 @@ rewrite(Graph *g, unsigned groups)
 	bool any = g->residual != NULL;
 	const char *law;
 	for (int n = 0; n < g->count; n++) {
-		any |= rewrite_left(g, &g->funcs[n], &law) >= 0;
+		any |= rewrite_left(g, &g->funcs[n], 0, &law) >= 0;
 		rewrite_func(g, &g->funcs[n], groups);
 	}
 	if (any)

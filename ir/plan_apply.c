@@ -149,6 +149,16 @@ find(const Apply *x, Op op, int role)
 	return -1;
 }
 
+/* The row that linear i makes, its bias added; i -1: -1. */
+static int
+biased(const Apply *x, int i)
+{
+	for (int k = 0; k < x->f->count && i >= 0; k++)
+		if (x->f->values[k].op == OP_BIAS && x->f->values[k].operands[0] == i)
+			return k;
+	return i;
+}
+
 /* ---- sites -------------------------------------------------------------------------------- */
 
 static void
@@ -218,30 +228,40 @@ static void
 apply_qk_raw(Apply *x, Site s)
 {
 	const Pair pair = site_pair(x, s);
-	const int k = find(x, OP_LINEAR, ROLE_K), q = find(x, OP_LINEAR, ROLE_Q);
+	const int k = biased(x, find(x, OP_LINEAR, ROLE_K));
+	const int q = biased(x, find(x, OP_LINEAR, ROLE_Q));
 	if (!pair.t || k < 0 || q < 0)
 		return;
 	insert_pair(x, k, none, pair, s);
 	insert_pair(x, q, none, for_queries(x, pair), s);
 }
 
+/* What of the transform in front of rope arrives behind it: all, or nothing where the gain of a
+ * norm of heads undoes it. */
+static Pair
+raw_behind_norm(const Apply *x, Role norm)
+{
+	return find(x, OP_GAIN_HEADS, (int)norm) < 0 ? site_pair(x, SITE_QK_RAW) : none;
+}
+
 static void
 apply_qk_rope(Apply *x, Site s)
 {
-	const Pair pair = site_pair(x, s), raw = site_pair(x, SITE_QK_RAW);
+	const Pair pair = site_pair(x, s);
+	const Pair raw_k = raw_behind_norm(x, ROLE_K_NORM), raw_q = raw_behind_norm(x, ROLE_Q_NORM);
 	const int append = find(x, OP_KV_APPEND, -1), attention = find(x, OP_ATTENTION, -1);
 	if (!pair.t || append < 0 || attention < 0)
 		return;
 	const int k = x->f->values[append].operands[0], q = x->f->values[attention].operands[0];
-	insert_pair(x, k, raw, pair, s);
-	insert_pair(x, q, for_queries(x, raw), for_queries(x, pair), s);
+	insert_pair(x, k, raw_k, pair, s);
+	insert_pair(x, q, for_queries(x, raw_q), for_queries(x, pair), s);
 }
 
 static void
 apply_v(Apply *x, Site s)
 {
 	const Pair pair = site_pair(x, s);
-	const int i = find(x, OP_LINEAR, ROLE_V);
+	const int i = biased(x, find(x, OP_LINEAR, ROLE_V));
 	if (pair.t && i >= 0)
 		insert_pair(x, i, none, pair, s);
 }
@@ -331,6 +351,17 @@ check_order(Apply *x, Site s, int layer, Diag *d)
 	return false;
 }
 
+/* The first transform that is left and may not run; -1: none. Behind a norm of heads, in front of
+ * its gain, one may: it and the gain are one matrix for each head. */
+static int
+left_over(const Graph *g, const Func *f, const char **law)
+{
+	int i = rewrite_left(g, f, 0, law);
+	while (i >= 0 && f->values[f->values[i].operands[0]].op == OP_RMSNORM_HEADS)
+		i = rewrite_left(g, f, i + 1, law);
+	return i;
+}
+
 /* Whether the transform of a site where nothing may run vanishes: tried on a copy of the function
  * with nothing else in it. */
 static bool
@@ -347,7 +378,7 @@ check_vanishes(Apply *x, Site s, Diag *d)
 	for (int i = 0; i < SITE_COUNT; i++)
 		apply_site[i](&alone, (Site)i);
 	rewrite_func(x->g, &copy, REWRITE_ALL);
-	if (rewrite_left(x->g, &copy, &law) < 0)
+	if (left_over(x->g, &copy, &law) < 0)
 		return true;
 	const PlanTransform *p = planned(x, s);
 	diag_error(d, p->loc, E_SITE_LAW, "%s: %s cannot go into the weights around it: %s",

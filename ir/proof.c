@@ -78,6 +78,12 @@ static const struct {
 	{OP_LINEAR, ROLE_Q, {SITE_QK_RAW, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_K, {SITE_QK_RAW, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_V, {SITE_V, SITE_ATTN_IN, SITE_O_IN, SITE_RESIDUAL, -1}},
+	{OP_BIAS, ROLE_Q_BIAS, {SITE_QK_RAW, -1}},
+	{OP_BIAS, ROLE_K_BIAS, {SITE_QK_RAW, -1}},
+	{OP_BIAS, ROLE_V_BIAS, {SITE_V, SITE_O_IN, -1}},
+	{OP_BIAS, ROLE_GATE_BIAS, {SITE_MLP_MID, SITE_DOWN_IN, -1}},
+	{OP_BIAS, ROLE_UP_BIAS, {SITE_MLP_MID, SITE_DOWN_IN, -1}},
+	{OP_RMSNORM_HEADS, -1, {SITE_QK_RAW, SITE_ATTN_IN, SITE_RESIDUAL, -1}},
 	{OP_ROPE, -1, {SITE_QK_RAW, SITE_QK_ROPE, -1}},
 	{OP_ATTENTION, -1, {SITE_QK_ROPE, SITE_QK_RAW, SITE_V, -1}},
 	{OP_LINEAR, ROLE_O, {SITE_O_IN, SITE_V, SITE_RESIDUAL, -1}},
@@ -141,7 +147,8 @@ core(const Func *f, int i)
 {
 	for (;; i = f->values[i].operands[0]) {
 		const Op op = f->values[i].op;
-		if (op != OP_TRANSFORM && op != OP_GAIN && op != OP_QUANTIZE && op != OP_TILE)
+		if (op != OP_TRANSFORM && op != OP_GAIN && op != OP_GAIN_HEADS &&
+		    op != OP_QUANTIZE && op != OP_TILE)
 			return i;
 	}
 }

@@ -125,6 +125,30 @@ down_rmsnorm(Rewrite *r, int i)
 	return true;
 }
 
+/* What each head does by itself and keeps its length goes through the norm of heads. */
+static bool
+down_rmsnorm_heads(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 0);
+	const Value v = *at(r, i);
+	for (uint32_t h = 0; h < v.heads; h++)
+		if (!heads_run(r->g->arena, t, v.heads, h))
+			return false;
+	return down_rmsnorm(r, i);
+}
+
+/* T^-1 x + b = T^-1 (x + T b) */
+static bool
+down_bias(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 0);
+	Value v = *at(r, i);
+	v.fold_out = transform_after(r->g->arena, transform_inverse(r->g->arena, t), v.fold_out);
+	v.operands[0] = operand(r, v.operands[0], 0);
+	become_transform(r, i, t, v, operand(r, i, 0));
+	return true;
+}
+
 /* The gain's elements; null: a kept gain, one of a text, or one with an element of 0. */
 static const Transform *
 gain_diagonal(Rewrite *r, const Value *v)
@@ -223,6 +247,18 @@ up_weights(Rewrite *r, int i, int x)
 		return false;
 	v->fold_out = transform_after(r->g->arena, at(r, i)->transform, v->fold_out);
 	redirect(r, i, x);
+	return true;
+}
+
+/* T (x + b) = T x + T b */
+static bool
+up_bias(Rewrite *r, int i, int x)
+{
+	const Transform *t = at(r, i)->transform;
+	Value v = *at(r, x);
+	v.fold_out = transform_after(r->g->arena, t, v.fold_out);
+	v.operands[0] = add_transform(r, t, v.operands[0], i);
+	*at(r, i) = v;
 	return true;
 }
 
@@ -339,6 +375,11 @@ static const Rule rules[] = {
 	{OP_RMSNORM, REWRITE_COMMUTE, down_rmsnorm, NULL,
 	 "rmsnorm commutes with orthogonal transforms only"},
 	{OP_GAIN, REWRITE_COMMUTE, down_gain, up_gain, NULL},
+	{OP_BIAS, REWRITE_FOLD, down_bias, up_bias, NULL},
+	{OP_RMSNORM_HEADS, REWRITE_COMMUTE, down_rmsnorm_heads, NULL,
+	 "rmsnorm of heads commutes with orthogonal transforms of each head only"},
+	{OP_GAIN_HEADS, REWRITE_COMMUTE, NULL, NULL,
+	 "a gain of heads takes a transform in front of it as its matrix"},
 	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
 	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
 	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},
@@ -417,7 +458,7 @@ void
 rewrite_func(Graph *g, Func *f, unsigned groups)
 {
 	const char *law;
-	if (rewrite_left(g, f, &law) < 0)
+	if (rewrite_left(g, f, 0, &law) < 0)
 		return;
 	Rewrite r = {.g = g, .f = f, .scratch = arena_new()};
 	while (rewrite_once(&r, groups))
@@ -440,10 +481,10 @@ law_of(const Graph *g, const Value *v, const Rule *rule)
 }
 
 int
-rewrite_left(const Graph *g, const Func *f, const char **law)
+rewrite_left(const Graph *g, const Func *f, int from, const char **law)
 {
 	*law = "it runs";
-	for (int i = 0; i < f->count; i++) {
+	for (int i = from; i < f->count; i++) {
 		const Value *v = &f->values[i], *holds = NULL;
 		if (v->op != OP_TRANSFORM)
 			continue;

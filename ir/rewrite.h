@@ -20,7 +20,8 @@ enum {
 
 /* Applies the rules of the groups until none applies. Before quantize and tile. */
 void rewrite_func(Graph *g, Func *f, unsigned groups);
-/* The first transform that is left in f, -1: none; *law: the law that holds it, a sentence. */
-int rewrite_left(const Graph *g, const Func *f, const char **law);
+/* The first transform that is left in f at or behind value `from`, -1: none; *law: the law that
+ * holds it, a sentence. */
+int rewrite_left(const Graph *g, const Func *f, int from, const char **law);
 
 #endif

@@ -93,10 +93,11 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 		   const WeightFault *fault)
 {
 	const uint32_t layer = role_layered[v->role] && f->layer >= 0 ? (uint32_t)f->layer : 0;
-	const bool looked_up = v->op == OP_EMBED, stored = g->plan && g->plan->stored;
+	const bool one_row = v->op == OP_EMBED || v->op == OP_BIAS,
+		   stored = g->plan && g->plan->stored;
 	const Transform *fold_in = stored ? NULL : v->fold_in;
 	const Transform *fold_out = stored ? NULL : v->fold_out;
-	const Transform *out = looked_up ? NULL : fold_out;
+	const Transform *out = one_row ? NULL : fold_out;
 	const Tensor *t = model_tensor(g->model, (Role)v->role, layer);
 	INVARIANT(t != NULL);
 	*s = weight_source_of(t);
@@ -106,7 +107,7 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 	if (!fold_in && !fold_out && !fault)
 		return;
 	s->arena = arena_new();
-	if (looked_up)
+	if (one_row)
 		s->each_row = fold_out;
 	else if (fold_in)
 		s->each_row = transform_normalise(s->arena, transform_transpose(s->arena, fold_in));

@@ -46,11 +46,13 @@ emit_kv_rows_kernel(const Emit *e, const Kernel *k)
 	text_blank(t);
 }
 
+/* Whether more than ropes stands in front of the append. */
 static bool
-has_transforms(const Emit *e, const Kernel *k)
+has_more(const Emit *e, const Kernel *k)
 {
 	for (int i = 0; i < k->count; i++)
-		if (emit_kernel_value(e, k, i)->op == OP_TRANSFORM)
+		if (emit_kernel_value(e, k, i)->op != OP_ROPE &&
+		    emit_kernel_value(e, k, i)->op != OP_KV_APPEND)
 			return true;
 	return false;
 }
@@ -58,7 +60,7 @@ has_transforms(const Emit *e, const Kernel *k)
 void
 emit_kv_kernel(const Emit *e, const Kernel *k)
 {
-	if (has_transforms(e, k)) {
+	if (has_more(e, k)) {
 		emit_kv_rows_kernel(e, k);
 		return;
 	}

@@ -156,6 +156,16 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 	} else if (v->op == OP_GAIN) {
 		text_line(t, "gain_row(%u, %s, (const float *)(%s), v%d);", v->width, a,
 			  emit_constant_expression(e, k, v->role), i);
+	} else if (v->op == OP_BIAS) {
+		text_line(t, "add_row(%u, %s, (const float *)(%s), v%d);", v->width, a,
+			  emit_constant_expression(e, k, v->role), i);
+	} else if (v->op == OP_RMSNORM_HEADS) {
+		const uint32_t d = v->width / v->heads;
+		text_line(t, "rmsnorm_heads_row(%u, %u, %s, %s, %s, v%d);", v->heads, d, a,
+			  emit_float(t->arena, v->eps), emit_float(t->arena, (float)(1.0 / d)), i);
+	} else if (v->op == OP_GAIN_HEADS) {
+		text_line(t, "gain_heads_row(%u, %u, %s, (const float *)(%s), v%d);", v->heads,
+			  v->width / v->heads, a, emit_constant_expression(e, k, v->role), i);
 	} else if (v->op == OP_ROPE) {
 		emit_rope(e, v, a, arena_printf(t->arena, "v%d", i));
 	} else if (v->op == OP_TRANSFORM) {

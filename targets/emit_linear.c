@@ -17,6 +17,46 @@ static const struct {
 	[EPILOGUE_LOGITS] = {"logits", ", int n_rows", ", n_rows"},
 };
 
+/* The value of the kernel that adds a bias to its linear v; null: none. */
+static const Value *
+bias_of(const Emit *e, const Kernel *k, const Value *v)
+{
+	for (int i = 0; i < k->count; i++) {
+		const Value *b = emit_kernel_value(e, k, i);
+		if (b->op == OP_BIAS && emit_value(e, b->operands[0]) == v)
+			return b;
+	}
+	return NULL;
+}
+
+/* Whether linear v, or with gate and up one of the two, has a bias: its function takes biases. */
+static bool
+takes_bias(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue)
+{
+	for (int i = 0; i < k->count && epilogue == EPILOGUE_SILU_MUL; i++)
+		if (emit_kernel_value(e, k, i)->op == OP_BIAS)
+			return true;
+	return bias_of(e, k, v) != NULL;
+}
+
+/* What of a function's text says that it adds biases. */
+typedef struct BiasWords {
+	const char *name, *parameters, *arguments;
+} BiasWords;
+
+static BiasWords
+bias_words(bool biased, Epilogue epilogue)
+{
+	static const BiasWords none = {"", "", ", NULL"},
+			       one = {"_bias", ", const float *bias", ", bias"},
+			       no_pair = {"", "", ", NULL, NULL"},
+			       pair = {"_bias", ", const float *gate_bias, const float *up_bias",
+				       ", gate_bias, up_bias"};
+	if (epilogue == EPILOGUE_SILU_MUL)
+		return biased ? pair : no_pair;
+	return biased ? one : none;
+}
+
 /* The epilogue that a kernel's linears share; LOGITS where the result is the caller's memory. */
 static Epilogue
 kernel_epilogue(const Emit *e, const Kernel *k)
@@ -35,8 +75,9 @@ kernel_epilogue(const Emit *e, const Kernel *k)
 }
 
 static void
-emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
+emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 {
+	const BiasWords bias = bias_words(biased, epilogue);
 	const RowLayout row = row_layout(act);
 	const char *fn = emit_linear_name(t->arena, w, act);
 	const int k = (int)act->width;
@@ -67,49 +108,68 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue)
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
 	text_line(t,
-		  "%s_%s(const unsigned char *w, Range blocks, const Tiles *a, int rows, float *y, "
-		  "int ld%s)",
-		  fn, epilogues[epilogue].name, epilogues[epilogue].parameters);
+		  "%s%s_%s(const unsigned char *w, Range blocks, const Tiles *a, int rows, "
+		  "float *y, int ld%s%s)",
+		  fn, bias.name, epilogues[epilogue].name, epilogues[epilogue].parameters,
+		  bias.parameters);
 	text_line(t, "{");
 	text_line(t, "static const Linear spec = {");
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
 		text_line(t, "%d, /* %s */", values[i], fields[i]);
 	text_line(t, "};");
-	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s);",
-		  epilogues[epilogue].name, epilogues[epilogue].arguments);
+	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s%s);",
+		  epilogues[epilogue].name, epilogues[epilogue].arguments, bias.arguments);
 	text_line(t, "}");
 	text_blank(t);
+}
+
+enum { LINEARS_MAX = 4096 };
+
+/* Functions that the file has already. */
+typedef struct Done {
+	const char *names[LINEARS_MAX];
+	int n;
+} Done;
+
+static void
+emit_linears_of(const Emit *e, const Kernel *kernel, Done *done)
+{
+	Arena *a = e->t->arena;
+	const Epilogue epilogue = kernel_epilogue(e, kernel);
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(e, kernel, i);
+		if (v->op != OP_LINEAR)
+			continue;
+		const Value *act = emit_value(e, v->operands[0]);
+		const Format w = graph_weight_format(e->g, v->role, e->f->layer);
+		const bool biased = takes_bias(e, kernel, v, epilogue);
+		const char *name =
+			arena_printf(a, "%s%s_%s", emit_linear_name(a, w, act),
+				     bias_words(biased, epilogue).name, epilogues[epilogue].name);
+		bool seen = false;
+		for (int n = 0; n < done->n; n++)
+			seen |= !strcmp(done->names[n], name);
+		if (seen)
+			continue;
+		INVARIANT(done->n < LINEARS_MAX);
+		done->names[done->n++] = name;
+		emit_linear(e->t, w, act, epilogue, biased);
+	}
 }
 
 void
 emit_linears(Text *t, const Artefact *x)
 {
 	const Graph *g = x->graph;
-	const char **done = ARENA_ARRAY(t->arena, const char *, 4096);
-	int n_done = 0;
+	Done *done = ARENA_NEW(t->arena, Done);
 	text_line(t, "/* ---- linears, specialised on formats and shapes ---- */");
 	text_blank(t);
 	for (int n = 0; n < x->layout->n_units; n++) {
 		Emit e = {t, x, g, &x->layout->units[n], &g->funcs[x->layout->units[n].func]};
 		for (int k = 0; k < e.f->n_kernels; k++) {
 			const Kernel *kernel = &e.f->kernels[k];
-			if (kernel->kind != KERNEL_LINEAR)
-				continue;
-			const Value *v = emit_kernel_value(&e, kernel, 0);
-			const Value *act = emit_value(&e, v->operands[0]);
-			const Epilogue epilogue = kernel_epilogue(&e, kernel);
-			const Format w = graph_weight_format(g, v->role, e.f->layer);
-			const char *name =
-				arena_printf(t->arena, "%s_%s", emit_linear_name(t->arena, w, act),
-					     epilogues[epilogue].name);
-			bool seen = false;
-			for (int i = 0; i < n_done; i++)
-				seen |= !strcmp(done[i], name);
-			if (seen)
-				continue;
-			INVARIANT(n_done < 4096);
-			done[n_done++] = name;
-			emit_linear(t, w, act, epilogue);
+			if (kernel->kind == KERNEL_LINEAR)
+				emit_linears_of(&e, kernel, done);
 		}
 	}
 }
@@ -126,7 +186,28 @@ linear_result(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue)
 		    (epilogue == EPILOGUE_SILU_MUL && r->op == OP_SILU_MUL))
 			return r;
 	}
-	return v;
+	const Value *bias = bias_of(e, k, v);
+	return bias ? bias : v;
+}
+
+/* ", bias" for a call: the bias of linear v, with gate and up of both; nothing where none has one.
+ */
+static const char *
+bias_arguments(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue)
+{
+	Text *t = text_new(e->t->arena);
+	for (int i = 0; i < k->count && takes_bias(e, k, v, epilogue); i++) {
+		const Value *x = emit_kernel_value(e, k, i);
+		if (x->op != OP_LINEAR || (x != v && epilogue != EPILOGUE_SILU_MUL))
+			continue;
+		const Value *bias = bias_of(e, k, x);
+		if (bias)
+			text_printf(t, ", (const float *)(%s)",
+				    emit_constant_expression(e, k, bias->role));
+		else
+			text_printf(t, ", NULL");
+	}
+	return t->text ? t->text : "";
 }
 
 /* One call of a specialised linear on the blocks of one matrix (or of gate and up). */
@@ -146,16 +227,19 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 	const char *w = first ? arena_printf(t->arena, "w + %llu",
 					     (unsigned long long)first * pack_block_bytes(c->form))
 			      : "w";
+	const char *bias = bias_arguments(e, k, v, epilogue);
+	fn = arena_printf(t->arena, "%s%s", fn,
+			  bias_words(takes_bias(e, k, v, epilogue), epilogue).name);
 	if (epilogue == EPILOGUE_LOGITS) {
-		text_line(t, "%s_logits(w, blocks, &a, j->rows, m->logits, %u, %u);", fn, v->width,
-			  v->width);
+		text_line(t, "%s_logits(w, blocks, &a, j->rows, m->logits, %u, %u%s);", fn,
+			  v->width, v->width, bias);
 		return;
 	}
 	const Value *r = linear_result(e, k, v, epilogue);
 	const RowLayout row = row_layout(r);
-	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u);", fn,
+	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u%s);", fn,
 		  epilogues[epilogue].name, w, range, emit_buffer_name(e, r), row.padded,
-		  row.padded);
+		  row.padded, bias);
 }
 
 /* The residual of an add is summed in place: copy it first where the result lies elsewhere. */

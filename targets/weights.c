@@ -195,9 +195,12 @@ write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
 		weight_source_open(&sources[i], g, f, constant_value(f, c->roles[i]), w->jobs,
 				   NULL);
 	if (c->vector) {
-		float *row = ARENA_ARRAY(w->layer, float, c->bytes / sizeof(float));
-		tensor_row_f32(sources[0].tensor, 0, row);
-		writer_put(w, (const uint8_t *)row, c->bytes);
+		float *padded = ARENA_ARRAY(w->layer, float, c->bytes / sizeof(float));
+		WeightRow row;
+		weight_row_alloc(w->layer, &row, (int)sources[0].columns, FORMAT_F32);
+		weight_source_row(&sources[0], 0, FORMAT_F32, &row);
+		memcpy(padded, row.row_f32, sources[0].columns * sizeof *padded);
+		writer_put(w, (const uint8_t *)padded, c->bytes);
 	} else {
 		write_matrices(w, c, sources);
 	}

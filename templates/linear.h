@@ -128,13 +128,29 @@ linear_put(const float *p, float *y, int rows)
 	vf_store_part(y, vf_load(p), rows);
 }
 
+/* Results p of mt tokens, 32 rows each, have the bias of these rows added; null: none. */
+LATHE_INLINE void
+linear_bias(int mt, const float *bias, float *p)
+{
+	if (!bias)
+		return;
+	const vf low = vf_load(bias), high = vf_load(bias + 16);
+	for (int m = 0; m < mt; m++, p += 32) {
+		vf_store(p, vf_add(vf_load(p), low));
+		vf_store(p + 16, vf_add(vf_load(p + 16), high));
+	}
+}
+
+/* The bias of block b: biases have room for whole blocks. */
+#define LINEAR_BIAS(bias, b) ((bias) ? (bias) + (ptrdiff_t)32 * (b) : (bias))
+
 /*
- * Rows [32 b0, 32 b1) of a matrix at w for n tokens: y[token * ld + 32 b + r] = result. y has room
- * for whole blocks.
+ * Rows [32 b0, 32 b1) of a matrix at w for n tokens: y[token * ld + 32 b + r] = result + bias, null
+ * for none. y has room for whole blocks.
  */
 LATHE_INLINE void
 linear_store(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n, float *y,
-	     ptrdiff_t ld)
+	     ptrdiff_t ld, const float *bias)
 {
 	const int tile = linear_tile(s);
 
@@ -146,15 +162,16 @@ linear_store(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tile
 			LATHE_ALIGN(64) float p[32 * LINEAR_TOKENS];
 
 			linear_block_any(s, mt, w + b * linear_block_bytes(s), &a, p);
+			linear_bias(mt, LINEAR_BIAS(bias, b), p);
 			for (int m = 0; m < mt; m++)
 				linear_put(p + 32 * m, to + m * ld, 32);
 		}
 }
 
-/* The same added to what x holds: x = x + result. */
+/* The same added to what x holds: x = x + (result + bias). */
 LATHE_INLINE void
 linear_add(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n, float *x,
-	   ptrdiff_t ld)
+	   ptrdiff_t ld, const float *bias)
 {
 	const int tile = linear_tile(s);
 
@@ -166,6 +183,7 @@ linear_add(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles,
 			LATHE_ALIGN(64) float p[32 * LINEAR_TOKENS];
 
 			linear_block_any(s, mt, w + b * linear_block_bytes(s), &a, p);
+			linear_bias(mt, LINEAR_BIAS(bias, b), p);
 			for (int m = 0; m < mt; m++, to += ld) {
 				vf_store(to, vf_add(vf_load(to), vf_load(p + 32 * m)));
 				vf_store(to + 16,
@@ -175,12 +193,12 @@ linear_add(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles,
 }
 
 /*
- * Two matrices whose blocks alternate at w (gate block b, up block b): y = silu(gate) * up. Rows, y
- * and ld as of linear_store, b counts pairs.
+ * Two matrices whose blocks alternate at w (gate block b, up block b): y = silu(gate) * up, each
+ * with its bias. Rows, y and ld as of linear_store, b counts pairs.
  */
 LATHE_INLINE void
 linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
-		float *y, ptrdiff_t ld)
+		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
 {
 	const int tile = linear_tile(s);
 
@@ -196,6 +214,8 @@ linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *t
 				linear_block_any(s, mt,
 						 w + (2 * (ptrdiff_t)b + i) * linear_block_bytes(s),
 						 &a, p[i]);
+			linear_bias(mt, LINEAR_BIAS(gate_bias, b), p[0]);
+			linear_bias(mt, LINEAR_BIAS(up_bias, b), p[1]);
 			for (int m = 0; m < mt; m++, to += ld)
 				for (int r = 0; r < 32; r += 16) {
 					vf gate = vf_silu(vf_load(p[0] + 32 * m + r));
@@ -209,7 +229,7 @@ linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *t
 /* As linear_store for a matrix of n_rows rows, of which no row beyond is written. */
 LATHE_INLINE void
 linear_logits(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n, float *y,
-	      ptrdiff_t ld, int n_rows)
+	      ptrdiff_t ld, int n_rows, const float *bias)
 {
 	const int tile = linear_tile(s);
 
@@ -221,6 +241,7 @@ linear_logits(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *til
 			LATHE_ALIGN(64) float p[32 * LINEAR_TOKENS];
 
 			linear_block_any(s, mt, w + b * linear_block_bytes(s), &a, p);
+			linear_bias(mt, LINEAR_BIAS(bias, b), p);
 			for (int m = 0; m < mt; m++)
 				linear_put(p + 32 * m, to + m * ld, n_rows - 32 * b);
 		}

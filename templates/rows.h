@@ -29,6 +29,53 @@ gain_row(int n, const float *x, const float *g, float *y)
 		vf_store(y + k, vf_mul(vf_load(x + k), vf_load(g + k)));
 }
 
+/* Elements [n, n rounded up to 32) of a row are zero. */
+LATHE_INLINE void
+zero_rest(int n, float *y)
+{
+	for (int k = n; k < LATHE_PAD(n, 32); k++)
+		y[k] = 0.0f;
+}
+
+/* Each head of d elements: y = x / rms(x); inv_d = 1/d. */
+LATHE_INLINE void
+rmsnorm_heads_row(int heads, int d, const float *x, float eps, float inv_d, float *y)
+{
+	const int whole = d / 16 * 16, rest = d - whole;
+	for (int h = 0; h < heads; h++, x += d, y += d) {
+		vf p = vf_zero();
+		for (int k = 0; k < whole; k += 16) {
+			vf a = vf_load(x + k);
+			p = vf_fma(a, a, p);
+		}
+		if (rest) {
+			vf a = vf_load_part(x + whole, rest);
+			p = vf_fma(a, a, p);
+		}
+		vf r = vf_set1(s_rsqrt(s_fma(vf_tree(p), inv_d, eps)));
+		for (int k = 0; k < whole; k += 16)
+			vf_store(y + k, vf_mul(vf_load(x + k), r));
+		if (rest)
+			vf_store_part(y + whole, vf_mul(vf_load_part(x + whole, rest), r), rest);
+	}
+}
+
+/* Each head of d elements: y = x * g */
+LATHE_INLINE void
+gain_heads_row(int heads, int d, const float *x, const float *g, float *y)
+{
+	const int whole = d / 16 * 16, rest = d - whole;
+	for (int h = 0; h < heads; h++, x += d, y += d) {
+		for (int k = 0; k < whole; k += 16)
+			vf_store(y + k, vf_mul(vf_load(x + k), vf_load(g + k)));
+		if (rest)
+			vf_store_part(y + whole,
+				      vf_mul(vf_load_part(x + whole, rest),
+					     vf_load_part(g + whole, rest)),
+				      rest);
+	}
+}
+
 /* y = a + b */
 LATHE_INLINE void
 add_row(int n, const float *a, const float *b, float *y)

@@ -9,12 +9,38 @@
 typedef struct TensorRow {
 	const char *name;
 	uint8_t role, row_order;
+	bool required;
 } TensorRow;
 
+/* The .def files end both macros, as all do. */
+#define REQUIRED(name, role, order) {name, role, order, true},
+#define OPTIONAL(name, role, order) {name, role, order, false},
 static const TensorRow llama_tensors[] = {
-#define GGUF_TENSOR(name, role, order) {name, role, order},
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
 #include "gguf_llama.def"
 };
+
+static const TensorRow qwen2_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#include "gguf_qwen2.def"
+};
+
+static const TensorRow qwen3_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#include "gguf_qwen3.def"
+};
+#undef REQUIRED
+#undef OPTIONAL
 
 typedef struct Arch {
 	const char *name;
@@ -24,6 +50,8 @@ typedef struct Arch {
 
 static const Arch archs[] = {
 	{"llama", llama_tensors, sizeof llama_tensors / sizeof llama_tensors[0]},
+	{"qwen2", qwen2_tensors, sizeof qwen2_tensors / sizeof qwen2_tensors[0]},
+	{"qwen3", qwen3_tensors, sizeof qwen3_tensors / sizeof qwen3_tensors[0]},
 };
 
 enum { ARCH_COUNT = sizeof archs / sizeof archs[0] };
@@ -371,7 +399,7 @@ check_missing(const GgufReader *r)
 	for (size_t i = 0; i < r->arch->n_tensors; i++) {
 		const TensorRow *row = &r->arch->tensors[i];
 		for (uint32_t l = 0; l < (role_layered[row->role] ? r->m->n_layer : 1); l++) {
-			if (r->slots[row->role][l] || row->role == ROLE_HEAD)
+			if (r->slots[row->role][l] || !row->required)
 				continue;
 			if (++missing > SHOWN)
 				continue;
@@ -424,7 +452,7 @@ check_shape(const GgufReader *r, const TensorRow *row, const GgufTensor *gt)
 			   gguf_shape(r->g.arena, gt), gguf_shape(r->g.arena, &wanted));
 	else if (rows == 1 && !format_is_float(gt->type->format))
 		diag_error(r->g.d, gt->loc, E_TENSOR_TYPE,
-			   "tensor '%s' has type %s; Lathe reads norms of F32 and F16", gt->name,
+			   "tensor '%s' has type %s; Lathe reads vectors of F32 and F16", gt->name,
 			   gt->type->name);
 }
 

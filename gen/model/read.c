@@ -92,7 +92,7 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 	int n = 0, before = diag_errors(d);
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++)
-			if (role != ROLE_HEAD || !m->tied)
+			if ((role != ROLE_HEAD || !m->tied) && model_tensor(m, (Role)role, l))
 				scans[n++] = (Scan){.tensor = model_tensor(m, (Role)role, l),
 						    .mapped = m->mapped};
 	parallel_for(jobs > 0 ? jobs : 1, n, scan_tensor, scans);

@@ -300,7 +300,7 @@ case_graph(Fixture *x, const Case *c, bool passes)
 {
 	Graph *g = graph_build(x->run, x->model);
 	for (int r = 0; r < ROLE_COUNT; r++) {
-		if (x->model->tensors[r][0]->rows == 1)
+		if (role_optional[r] || x->model->tensors[r][0]->rows == 1)
 			continue;
 		for (uint32_t l = 0; l < (role_layered[r] ? x->model->n_layer : 1); l++)
 			g->formats[r][l] = c->weights;

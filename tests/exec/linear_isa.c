@@ -21,7 +21,7 @@ tiles_of(const TestTiles *t)
 		const Linear s = {__VA_ARGS__};                                                   \
 		const Tiles tiles = tiles_of(t);                                                  \
                                                                                                   \
-		linear_store(s, w, b0, b1, &tiles, n, y, ld);                                     \
+		linear_store(s, w, b0, b1, &tiles, n, y, ld, 0);                                  \
 	}
 #include "linear_specs.def"
 
@@ -48,32 +48,33 @@ isa_block_bytes(Linear s)
 	}
 
 static void
-epilogue_add(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *x, ptrdiff_t ld)
+epilogue_add(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *x, ptrdiff_t ld,
+	     const float *bias)
 {
 	const Linear s = EPILOGUE;
 	const Tiles tiles = tiles_of(t);
 
-	linear_add(s, w, b0, b1, &tiles, n, x, ld);
+	linear_add(s, w, b0, b1, &tiles, n, x, ld, bias);
 }
 
 static void
 epilogue_silu_mul(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
-		  ptrdiff_t ld)
+		  ptrdiff_t ld, const float *gate_bias, const float *up_bias)
 {
 	const Linear s = EPILOGUE;
 	const Tiles tiles = tiles_of(t);
 
-	linear_silu_mul(s, w, b0, b1, &tiles, n, y, ld);
+	linear_silu_mul(s, w, b0, b1, &tiles, n, y, ld, gate_bias, up_bias);
 }
 
 static void
 epilogue_logits(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y, ptrdiff_t ld,
-		int n_rows)
+		int n_rows, const float *bias)
 {
 	const Linear s = EPILOGUE;
 	const Tiles tiles = tiles_of(t);
 
-	linear_logits(s, w, b0, b1, &tiles, n, y, ld, n_rows);
+	linear_logits(s, w, b0, b1, &tiles, n, y, ld, n_rows, bias);
 }
 
 const LinearIsa ISA_SYMBOL(linear_isa_) = {

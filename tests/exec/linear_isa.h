@@ -28,14 +28,14 @@ typedef struct LinearIsa {
 	ptrdiff_t (*block_bytes)(Linear s);
 	const LinearKernel *kernels;
 	int n_kernels;
-	/* The other loops, with the spec `epilogue`. */
+	/* The other loops, with the spec `epilogue`; biases may be null. */
 	Linear epilogue;
 	void (*add)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *x,
-		    ptrdiff_t ld);
+		    ptrdiff_t ld, const float *bias);
 	void (*silu_mul)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
-			 ptrdiff_t ld);
+			 ptrdiff_t ld, const float *gate_bias, const float *up_bias);
 	void (*logits)(const uint8_t *w, int b0, int b1, const TestTiles *t, int n, float *y,
-		       ptrdiff_t ld, int n_rows);
+		       ptrdiff_t ld, int n_rows, const float *bias);
 } LinearIsa;
 
 extern const LinearIsa linear_isa_c, linear_isa_v3, linear_isa_v4;

@@ -206,12 +206,15 @@ touch(Arena *a, const Model *m, uint64_t *r)
 		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
 			const Tensor *t = model_tensor(m, (Role)role, l);
 			uint32_t rows, columns;
+			if (!t && role_optional[role])
+				continue;
 			model_shape(m, (Role)role, &rows, &columns);
 			if (t->rows != rows || t->columns != columns)
 				abort();
 			sum += t->data[0] + t->data[t->rows * t->row_bytes - 1];
 		}
 	const Tensor *t = model_tensor(m, (Role)random_below(r, ROLE_COUNT), 0);
+	t = t ? t : model_tensor(m, ROLE_EMBED, 0);
 	tensor_row_f32(t, (uint32_t)random_below(r, t->rows), row);
 	if (m->head_dim <= ROW_MAX)
 		rope_table(m, m->n_ctx - 1, row, row + m->head_dim / 2);

@@ -211,7 +211,7 @@ def tensors():
     gguf("tensor-missing-many", "E0110",
          lambda g: setattr(g, "tensors", [t for t in g.tensors if "blk.1" not in t.name]))
     gguf("tensor-misspelt", ("E0110", "E0112"), renamed(Q, "blk.0.attn_qq.weight"))
-    gguf("tensor-bias", "E0112", added("blk.0.attn_q.bias"))
+    gguf("tensor-bias", "E0112", added("blk.0.attn_q.scale"))
     gguf("tensor-layer-beyond", "E0112", added("blk.2.attn_norm.weight"))
     gguf("tensor-layer-zeros", ("E0110", "E0112"), renamed(Q, "blk.00.attn_q.weight"))
     gguf("tensor-layer-empty", ("E0110", "E0112"), renamed(Q, "blk..attn_q.weight"))

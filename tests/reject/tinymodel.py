@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Tiny random llama models, as GGUF and as llama2.c files, from the standard library alone.
+"""Tiny random models, as GGUF and as llama2.c files, from the standard library alone.
 
-    tinymodel.py OUT.gguf [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
+    tinymodel.py OUT.gguf [--arch llama|qwen2|qwen3] [--biases] [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
     tinymodel.py OUT --shards 3 [as before]
     tinymodel.py OUT.bin [--untied] [--tokenizer-out TOKENIZER] [dims]
 
@@ -249,9 +249,11 @@ def shard_name(prefix, i, count):
     return f"{prefix}-{i + 1:05d}-of-{count:05d}.gguf"
 
 
-def dims(hidden=64, inter=96, layers=2, heads=4, kv_heads=2, context=128, vocabulary=None):
+def dims(hidden=64, inter=96, layers=2, heads=4, kv_heads=2, context=128, vocabulary=None,
+         head_dim=None):
+    """head_dim: None for hidden / heads."""
     return dict(hidden=hidden, inter=inter, layers=layers, heads=heads, kv_heads=kv_heads,
-                context=context, vocabulary=vocabulary)
+                context=context, vocabulary=vocabulary, head_dim=head_dim)
 
 
 def gaussian(rng, rows, columns):
@@ -259,25 +261,39 @@ def gaussian(rng, rows, columns):
     return [rng.gauss(0, s) for _ in range(rows * columns)]
 
 
-def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1, content=None, **sizes):
-    """A llama model: matrices of type_name, embedding (and head) of head_type, norms F32. content(type name, values)
-    gives a matrix's data, else Gaussian values are encoded."""
+# Biases that files of an architecture have, whether heads are normed, and its RoPE base.
+ARCHS = {"llama": ((), False, 10000.0),
+         "qwen2": (("attn_q", "attn_k", "attn_v"), False, 1000000.0),
+         "qwen3": ((), True, 1000000.0)}
+LINEARS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+
+
+def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1,
+               content=None, arch="llama", biases=None, **sizes):
+    """Matrices of type_name, embedding (and head) of head_type, vectors F32. content(type name, values) gives a
+    matrix's data, else Gaussian values are encoded. `biases` names the linears that have one, None: those of the
+    architecture."""
     d = dims(**sizes)
+    arch_biases, normed, rope_base = ARCHS[arch]
+    biases = arch_biases if biases is None else biases
     rng = random.Random(seed)
     tokens, types, merges = bpe_vocabulary()
     vocabulary = d["vocabulary"] or len(tokens)
-    hidden, head_dim = d["hidden"], d["hidden"] // d["heads"]
+    hidden, head_dim = d["hidden"], d["head_dim"] or d["hidden"] // d["heads"]
     g = Gguf()
-    g.set("general.architecture", "str", "llama")
+    g.set("general.architecture", "str", arch)
     g.set("general.name", "str", "tiny")
     for key, value in (("block_count", d["layers"]), ("context_length", d["context"]),
                        ("embedding_length", hidden), ("feed_forward_length", d["inter"]),
                        ("attention.head_count", d["heads"]),
                        ("attention.head_count_kv", d["kv_heads"]),
                        ("rope.dimension_count", head_dim), ("vocab_size", vocabulary)):
-        g.set("llama." + key, "u32", value)
-    g.set("llama.rope.freq_base", "f32", 10000.0)
-    g.set("llama.attention.layer_norm_rms_epsilon", "f32", 1e-5)
+        g.set(f"{arch}.{key}", "u32", value)
+    if d["head_dim"]:
+        g.set(f"{arch}.attention.key_length", "u32", head_dim)
+        g.set(f"{arch}.attention.value_length", "u32", head_dim)
+    g.set(f"{arch}.rope.freq_base", "f32", rope_base)
+    g.set(f"{arch}.attention.layer_norm_rms_epsilon", "f32", 1e-5)
     if tokenizer != "none":
         while len(tokens) < vocabulary:
             types.append(5)
@@ -295,9 +311,14 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         data = content(t, rows * columns) if content else encode(t, gaussian(rng, rows, columns))
         g.tensors.append(Tensor(name, [columns, rows], t, data))
 
-    def norm(name):
-        gain = [1 + rng.gauss(0, 0.1) for _ in range(hidden)]
-        g.tensors.append(Tensor(name, [hidden], "F32", encode("F32", gain)))
+        bias = name.replace(".weight", ".bias")
+        if bias.split(".")[-2] in biases:
+            values = [rng.gauss(0, 0.3) for _ in range(rows)]
+            g.tensors.append(Tensor(bias, [rows], "F32", encode("F32", values)))
+
+    def norm(name, n=hidden, spread=0.1):
+        gain = [1 + rng.gauss(0, spread) for _ in range(n)]
+        g.tensors.append(Tensor(name, [n], "F32", encode("F32", gain)))
 
     head_type = head_type or type_name
     q, kv = d["heads"] * head_dim, d["kv_heads"] * head_dim
@@ -308,6 +329,9 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         matrix(blk + "attn_q.weight", q, hidden, type_name)
         matrix(blk + "attn_k.weight", kv, hidden, type_name)
         matrix(blk + "attn_v.weight", kv, hidden, type_name)
+        if normed:
+            norm(blk + "attn_q_norm.weight", head_dim, 0.3)
+            norm(blk + "attn_k_norm.weight", head_dim, 0.3)
         matrix(blk + "attn_output.weight", hidden, q, type_name)
         norm(blk + "ffn_norm.weight")
         matrix(blk + "ffn_gate.weight", d["inter"], hidden, type_name)
@@ -331,7 +355,7 @@ class Llama2c:
         self.tokens = scored_vocabulary()
         vocabulary = d["vocabulary"] or len(self.tokens)
         hidden, inter, layers = d["hidden"], d["inter"], d["layers"]
-        head_dim = hidden // d["heads"]
+        head_dim = hidden // d["heads"]  # the format has no other
         kv = d["kv_heads"] * head_dim
         self.header = dict(zip(HEADER, (hidden, inter, layers, d["heads"], d["kv_heads"],
                                         -vocabulary if untied else vocabulary, d["context"])))
@@ -392,6 +416,8 @@ def main():
     p.add_argument("--tokenizer", default="smollm")
     p.add_argument("--tokenizer-out")
     p.add_argument("--untied", action="store_true")
+    p.add_argument("--arch", default="llama", choices=ARCHS)
+    p.add_argument("--biases", action="store_true", help="of every linear")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--shards", type=int, help="write OUT-00001-of-0000N.gguf and so on; OUT without .gguf")
     for name, value in dims().items():
@@ -401,7 +427,8 @@ def main():
     if a.out.endswith(".bin"):
         m = Llama2c(untied=a.untied, seed=a.seed, **sizes)
     else:
-        m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, **sizes)
+        m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, a.arch,
+                       LINEARS if a.biases else None, **sizes)
     files = {a.out: m}
     if a.shards:
         files = {shard_name(a.out, i, a.shards): s for i, s in enumerate(split(m, a.shards))}

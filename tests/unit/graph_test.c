@@ -75,7 +75,7 @@ random_formats(Random *r, Graph *g)
 	Format all = weight_formats[random_below(r, N)];
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t i = 0; i < (role_layered[role] ? (uint32_t)LAYERS : 1); i++)
-			if (role != ROLE_ATTN_NORM && role != ROLE_MLP_NORM)
+			if (role != ROLE_ATTN_NORM && role != ROLE_MLP_NORM && !role_optional[role])
 				g->formats[role][i] =
 					one ? all : weight_formats[random_below(r, N)];
 }
@@ -119,9 +119,9 @@ make(Maker *m, Op op, int role, uint32_t width, int a, int b)
 	v.role = role;
 	v.operands[0] = a;
 	v.operands[1] = b;
-	v.heads = op == OP_ROPE ? width / 16 : op == OP_ATTENTION ? 4 : 0;
+	v.heads = strchr(op_table[op].attributes, 'h') ? width / 16 : 0;
 	v.kv_heads = op == OP_ATTENTION ? 2 : 0;
-	v.eps = op == OP_RMSNORM ? 0.25f : 0;
+	v.eps = strchr(op_table[op].attributes, 'e') ? 0.25f : 0;
 	if (random_below(m->r, 20) == 0)
 		v.basis.expression = "H(64) * P";
 	if (op == OP_TRANSFORM) {
@@ -130,7 +130,7 @@ make(Maker *m, Op op, int role, uint32_t width, int a, int b)
 	}
 	if (m->transforms && op == OP_LINEAR && random_below(m->r, 4) == 0)
 		v.fold_in = random_transform(m->r, m->g->arena, m->f->values[a].width);
-	if (m->transforms && op == OP_LINEAR && random_below(m->r, 4) == 0)
+	if (m->transforms && (op == OP_LINEAR || op == OP_BIAS) && random_below(m->r, 4) == 0)
 		v.fold_out = random_transform(m->r, m->g->arena, width);
 	return func_add(m->g, m->f, v);
 }
@@ -155,6 +155,16 @@ make_attention(Maker *m)
 	int v = make(m, OP_LINEAR, ROLE_V, 32, pick(m, HIDDEN), -1);
 	if (m->transforms && random_below(m->r, 2))
 		k = make(m, OP_TRANSFORM, -1, 32, k, -1);
+	if (random_below(m->r, 2))
+		k = make(m, OP_BIAS, ROLE_K_BIAS, 32, k, -1);
+	if (random_below(m->r, 2))
+		v = make(m, OP_BIAS, ROLE_V_BIAS, 32, v, -1);
+	if (random_below(m->r, 2))
+		k = make(m, OP_RMSNORM_HEADS, -1, 32, k, -1);
+	if (m->transforms && random_below(m->r, 3) == 0)
+		k = make(m, OP_TRANSFORM, -1, 32, k, -1);
+	if (random_below(m->r, 2))
+		k = make(m, OP_GAIN_HEADS, ROLE_K_NORM, 32, k, -1);
 	if (random_below(m->r, 4))
 		k = make(m, OP_ROPE, -1, 32, k, -1);
 	if (m->transforms && random_below(m->r, 2))
@@ -173,7 +183,27 @@ make_random_value(Maker *m)
 		bool wide = u >= 0 && random_below(m->r, 3) == 0;
 		make(m, OP_TRANSFORM, -1, wide ? INTER : HIDDEN, wide ? u : x, -1);
 	}
-	switch (random_below(m->r, 12)) {
+	switch (random_below(m->r, 16)) {
+	case 12:
+		make(m, OP_BIAS, random_below(m->r, 2) ? ROLE_Q_BIAS : ROLE_DOWN_BIAS, HIDDEN, x,
+		     -1);
+		break;
+	case 13:
+		make(m, OP_RMSNORM_HEADS, -1, HIDDEN, x, -1);
+		break;
+	case 14:
+		make(m, OP_GAIN_HEADS, ROLE_Q_NORM, HIDDEN, x, -1);
+		break;
+	case 15: /* a bias on each side of an epilogue, or on one */
+		u = make(m, OP_LINEAR, ROLE_GATE, INTER, x, -1);
+		w = make(m, OP_LINEAR, ROLE_UP, INTER, x, -1);
+		w = make(m, OP_BIAS, ROLE_UP_BIAS, INTER, w, -1);
+		if (random_below(m->r, 2))
+			u = make(m, OP_BIAS, ROLE_GATE_BIAS, INTER, u, -1);
+		u = make(m, OP_SILU_MUL, -1, INTER, u, w);
+		u = make(m, OP_LINEAR, ROLE_DOWN, HIDDEN, u, -1);
+		make(m, OP_ADD, -1, HIDDEN, x, make(m, OP_BIAS, ROLE_DOWN_BIAS, HIDDEN, u, -1));
+		break;
 	case 0:
 		make(m, OP_RMSNORM, -1, HIDDEN, x, -1);
 		break;

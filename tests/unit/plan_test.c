@@ -83,7 +83,7 @@ make_model(Arena *a, bool tied)
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		const uint32_t n = role_layered[role] ? LAYERS : 1;
 		const Tensor **slots = ARENA_ARRAY(a, const Tensor *, n);
-		for (uint32_t l = 0; l < n; l++) {
+		for (uint32_t l = 0; l < n && !role_optional[role]; l++) {
 			Tensor *t = ARENA_NEW(a, Tensor);
 			t->name = role_names[role];
 			t->type = &f32;
@@ -414,7 +414,7 @@ random_plan(Arena *a, uint32_t *seed, const Model *m)
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? LAYERS : 1); l++) {
 			const Tensor *t = model_tensor(m, (Role)role, l);
-			if (t->rows == 1 || !next_random(seed, 3))
+			if (!t || t->rows == 1 || !next_random(seed, 3))
 				continue;
 			p->weights[role][l] = random_weights(seed);
 			if (!format_is_float(p->weights[role][l].format) && next_random(seed, 2))
@@ -493,9 +493,10 @@ assert_same_plan(Arena *a, const Model *m, const Plan *x, const Plan *y)
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? LAYERS : 1); l++) {
 			assert_same_format(&x->weights[role][l], &y->weights[role][l]);
-			assert_same_codes(&x->codes[role][l], &y->codes[role][l],
-					  model_tensor(m, (Role)role, l),
-					  x->weights[role][l].format);
+			if (model_tensor(m, (Role)role, l))
+				assert_same_codes(&x->codes[role][l], &y->codes[role][l],
+						  model_tensor(m, (Role)role, l),
+						  x->weights[role][l].format);
 		}
 	for (uint32_t l = 0; l < LAYERS; l++)
 		assert_same_format(&x->kv[l], &y->kv[l]);
