@@ -296,3 +296,40 @@ f32_to_f16(float f)
 		kept++;
 	return (uint16_t)(sign | kept);
 }
+
+/* ---- bf16, scales ------------------------------------------------------------------------- */
+
+float
+bf16_to_f32(uint16_t h)
+{
+	uint32_t bits = (uint32_t)h << 16;
+	float f;
+
+	memcpy(&f, &bits, sizeof(f));
+	return f;
+}
+
+uint16_t
+f32_to_bf16(float f)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &f, sizeof(bits));
+	if ((bits & 0x7fffffff) > 0x7f800000) /* NaN: quiet, the payload's upper bits kept */
+		return (uint16_t)(bits >> 16 | 0x40);
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+uint16_t
+format_scale_half(Format f, float s)
+{
+	return f.bf16 ? f32_to_bf16(s) : f32_to_f16(s);
+}
+
+float
+format_scale_round(Format f, float s)
+{
+	if (f.scale_bits != 16)
+		return s;
+	return f.bf16 ? bf16_to_f32(f32_to_bf16(s)) : f16_to_f32(f32_to_f16(s));
+}

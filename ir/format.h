@@ -87,5 +87,12 @@ int contract_split(int k, Format weight, Format activation);
 /* f16 conversions, exact; to f16 rounds to nearest even, overflow gives infinity. */
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
+/* bf16 is the upper half of an f32; likewise. */
+float bf16_to_f32(uint16_t h);
+uint16_t f32_to_bf16(float f);
+/* The 16 bits that a format with such scales stores for s, and the value nearest to s that the
+ * format can store; infinite where the type overflows. */
+uint16_t format_scale_half(Format f, float s);
+float format_scale_round(Format f, float s);
 
 #endif

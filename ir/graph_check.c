@@ -210,7 +210,7 @@ check_attributes(Check *c, int i)
 
 /* Integer activations are made and summed 16 columns at a time; a group with a scale of its own
  * holds whole sets of any weights' lines (targets/pack.h), at most 32 columns. */
-enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32 };
+enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32, TRITS_SET = 20 };
 
 static bool
 group_is_odd(uint32_t group, uint32_t columns, uint32_t unit)
@@ -238,6 +238,12 @@ check_formats(Check *c, int i, Format weight, Format activation)
 	else if (group_is_odd(activation.group, columns, INTEGER_ACTIVATION_GROUP))
 		check_report(c, i, "activation groups of %u columns: multiples of %d are possible",
 			     activation.group, INTEGER_ACTIVATION_GROUP);
+	else if (weight.trits && activation.group % TRITS_SET &&
+		 activation.group < (weight.group ? weight.group : columns))
+		check_report(c, i,
+			     "activation groups of %u columns meet trits, five to a byte: "
+			     "multiples of %d do",
+			     activation.group, INTEGER_ACTIVATION_GROUP * TRITS_SET / 4);
 	else if (columns > INTEGER_COLUMNS_MOST)
 		check_report(c, i, "%u columns of integers, sums are exact up to %d", columns,
 			     INTEGER_COLUMNS_MOST);

@@ -51,6 +51,7 @@ static void
 task_alloc(Arena *a, TaskScratch *t, uint32_t columns)
 {
 	t->row.codes = ARENA_ARRAY(a, uint8_t, columns);
+	t->row.zeros = ARENA_ARRAY(a, uint8_t, columns);
 	t->row.scales = ARENA_ARRAY(a, float, columns);
 	t->row.minima = ARENA_ARRAY(a, float, columns);
 	t->row.row_f32 = ARENA_ARRAY(a, float, columns);

@@ -36,22 +36,41 @@ float contract_silu(float x);
 float contract_tree(const float p[16]);
 
 /*
- * One weight row in the codes the packer stores: codes[columns], scales[groups], minima[groups].
- * For float formats row_f32 holds the values (f16 exactly as f32). Conversion from the stored type:
- * same bits where `f` is the stored type's own format, else round to nearest (scale = absmax/7 or
- * /127 rounded to the scale type, code = rint(x / scale) clamped). Shared by packer and
- * interpreter.
+ * One weight row in the codes the packer stores: codes[columns], scales[groups], minima[groups],
+ * zeros[groups] (zero points, codes themselves). For float formats row_f32 holds the values (f16
+ * exactly as f32). Conversion from the stored type: same bits where `f` is the stored type's own
+ * format, else rounded to nearest as weight.c says. Shared by packer and interpreter.
  */
 typedef struct WeightRow {
-	uint8_t *codes;
+	uint8_t *codes, *zeros;
 	float *scales, *minima;
 	float *row_f32;
 	double *exact; /* [2 * columns]: a row before rounding, and scratch (weight_source.h) */
 } WeightRow;
+
+/* What rounding to nearest wants to know of the weights that share a scale. */
+typedef struct WeightRange {
+	float low, high;
+	float peak; /* the first of the largest magnitude, signed */
+	bool finite;
+	/* Ternary only: sums of magnitudes, of those above `above` and how many they are. */
+	double sum, sum_above, above;
+	uint64_t count, count_above;
+} WeightRange;
+
 void weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f);
+/* Of any format but one with a scale for the tensor, whose range one row does not tell. */
 void weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w);
-/* The same from w->row_f32, which floats of 16 bits are rounded in. */
-void weight_row_round(int columns, Format f, WeightRow *w);
+/* The same from w->row_f32, which floats of 16 bits are rounded in; `tensor` is the range of a
+ * format with one scale for the tensor, else null. */
+void weight_row_round(int columns, Format f, const WeightRange *tensor, WeightRow *w);
+/* v[columns] = code - offset, or code - zero point: what the scale multiplies. */
+void weight_row_centre(const WeightRow *w, Format f, int columns, int16_t *v);
+/* The range of n weights, `above` as given; and what two ranges are together, in this order. */
+WeightRange weight_range(const float *x, int n, double above);
+WeightRange weight_range_join(WeightRange a, WeightRange b);
+/* Ternary: the magnitude above which weights count for the scale. */
+double weight_range_above(const WeightRange *r);
 /*
  * What zero points of activations multiply: sums[i] is the sum of the dequantised integer weights
  * of columns [i * unit, (i + 1) * unit), the last may be fewer. In double, a group's codes times

@@ -69,10 +69,10 @@ weights_float(const Step *s, uint32_t row, WeightRow *w, float *dst)
 		return;
 	}
 	int groups = format_groups(f, k);
-	int offset = format_offset(f);
 	int at = 0;
 	for (int g = 0; g < groups; g++) {
 		int end = at + format_group_width(f, k, g);
+		int offset = f.zero ? w->zeros[g] : format_offset(f);
 		for (; at < end; at++) {
 			float c = (float)(w->codes[at] - offset);
 			dst[at] =

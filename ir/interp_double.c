@@ -27,10 +27,10 @@ weights_double(const Step *step, uint32_t row, TaskScratch *s)
 		return;
 	}
 	int groups = format_groups(f, k);
-	int offset = format_offset(f);
 	int at = 0;
 	for (int g = 0; g < groups; g++) {
 		int end = at + format_group_width(f, k, g);
+		int offset = f.zero ? s->row.zeros[g] : format_offset(f);
 		double scale = (double)s->row.scales[g];
 		double minimum = f.minimum ? (double)s->row.minima[g] : 0.0;
 		for (; at < end; at++)

@@ -136,11 +136,9 @@ static void
 rows_codes(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 {
 	Sum u = sum_of(s);
-	int offset = format_offset(u.weight);
 	for (uint32_t row = first; row < end; row++) {
 		weight_source_row(&s->source, row, u.weight, &w->row);
-		for (int k = 0; k < u.columns; k++)
-			w->codes[k] = (int16_t)(w->row.codes[k] - offset);
+		weight_row_centre(&w->row, u.weight, u.columns, w->codes);
 		if (u.activation.zero)
 			weight_row_sums(&w->row, u.weight, u.columns, u.act_group, w->row_sums);
 		for (int m = 0; m < u.tokens; m++)
@@ -213,13 +211,12 @@ rows_float(Step *s, TaskScratch *w, uint32_t first, uint32_t end)
 	Sum u = sum_of(s);
 	size_t bytes = (size_t)u.tokens * sizeof(float);
 	bool is_float = format_is_float(u.weight);
-	int offset = format_offset(u.weight);
 	float *total = w->partial;
 	float *acc = w->partial + INTERP_CHUNK;
 	for (uint32_t row = first; row < end; row++) {
 		weight_source_row(&s->source, row, u.weight, &w->row);
-		for (int k = 0; k < u.columns && !is_float; k++)
-			w->codes[k] = (int16_t)(w->row.codes[k] - offset);
+		if (!is_float)
+			weight_row_centre(&w->row, u.weight, u.columns, w->codes);
 		for (int r = 0; r < u.runs; r++) {
 			memset(acc, 0, bytes);
 			if (is_float)

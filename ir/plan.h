@@ -41,7 +41,7 @@ typedef struct PlanFormat {
 typedef struct PlanCodes {
 	const uint8_t *codes; /* [rows][columns], unsigned, the offset included; null: none */
 	const float *scales;  /* [rows][groups] */
-	const float *zeros;   /* [rows][groups], or null: zero points in codes */
+	const float *zeros;   /* [rows][groups], or null: zero points in codes, or minima */
 	Loc loc;
 } PlanCodes;
 

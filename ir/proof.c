@@ -279,8 +279,8 @@ likeness_db(const Likeness *l, bool fitted)
 static void
 likeness_row(Likeness *l, const double *w, const WeightRow *row, Format f, int columns)
 {
-	const int offset = format_offset(f);
-	for (int g = 0, k = 0; g < format_groups(f, columns); g++)
+	for (int g = 0, k = 0; g < format_groups(f, columns); g++) {
+		const int offset = f.zero ? row->zeros[g] : format_offset(f);
 		for (int end = k + format_group_width(f, columns, g); k < end; k++) {
 			const double minimum = f.minimum ? (double)row->minima[g] : 0;
 			const double c =
@@ -290,17 +290,20 @@ likeness_row(Likeness *l, const double *w, const WeightRow *row, Format f, int c
 			l->wc += w[k] * c;
 			l->ee += (w[k] - c) * (w[k] - c);
 		}
+	}
 }
 
 /*
  * What codes of b bits must reach. Rounding to nearest of bell-shaped rows with one scale gives
  * about 6 b - 8 dB, error feedback some less; codes of another basis give at most 0. Below 3 bits
- * scales are often not the best for the weights alone, so the codes are fitted first.
+ * scales are often not the best for the weights alone, so the codes are fitted first. A scale of
+ * the whole tensor serves rows of different lengths, which costs about a bit.
  */
 static double
-least_db(int bits)
+least_db(Format f)
 {
-	return bits < 3 ? 1.0 : 6.0 * bits - 14.0;
+	const double least = 6.0 * f.bits - 14.0 - (f.per_tensor ? 6.0 : 0.0);
+	return least < 1.0 ? 1.0 : least;
 }
 
 enum { ROW_COLUMNS_LEAST = 32 };
@@ -327,8 +330,9 @@ prove_codes(Proof *p, const Func *f, const Value *v)
 		likeness_row(&row, exact.exact, &codes, format, columns);
 		all = (Likeness){all.ww + row.ww, all.cc + row.cc, all.wc + row.wc,
 				 all.ee + row.ee};
+		/* The scale of a tensor may leave nothing of a short row. */
 		if (bad < 0 && columns >= ROW_COLUMNS_LEAST && row.ww > 0 &&
-		    likeness_db(&row, true) < row_least_db)
+		    !(format.per_tensor && row.cc == 0) && likeness_db(&row, true) < row_least_db)
 			bad = i;
 	}
 	const char *name = s.tensor->name;
@@ -337,12 +341,12 @@ prove_codes(Proof *p, const Func *f, const Value *v)
 	const double db = likeness_db(&all, format.bits < 3);
 	p->result->tensors++;
 	p->result->worst_snr = db < p->result->worst_snr ? db : p->result->worst_snr;
-	if (db >= least_db(format.bits) && bad < 0)
+	if (db >= least_db(format) && bad < 0)
 		return true;
 	diag_error(
 		p->diag, loc, E_CODES_BASIS,
 		"codes of tensor '%s' stand %.1f dB above their error; %d bits give at least %.0f",
-		name, db, format.bits, least_db(format.bits));
+		name, db, format.bits, least_db(format));
 	if (bad >= 0)
 		diag_note(p->diag, loc, "row %lld has nothing in common with its weights",
 			  (long long)bad);

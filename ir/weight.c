@@ -1,10 +1,16 @@
 /*
  * One weight row in the codes that the packer stores and the interpreter multiplies.
  *
- * Rounding to nearest: symmetric formats take scale = absmax / (2^(bits-1) - 1), formats with a
- * minimum take minimum = min(x) and scale = (max(x) - minimum) / (2^bits - 1). Scale and minimum
- * are rounded to their stored type before the codes are computed from them, so the codes are
- * nearest for the scale that is used.
+ * Rounding to nearest. Of the weights x that share a scale (a group, or the whole tensor):
+ * symmetric:     scale = absmax / (2^(bits-1) - 1)
+ * signed scale:  scale = peak / -2^(bits-1), peak being the first x of the largest magnitude: the
+ *                extra code meets it
+ * ternary:       scale = the mean of the |x| above half the mean |x|; it gives ternary weights back
+ * with minimum:  minimum = min(x), scale = (max(x) - minimum) / (2^bits - 1)
+ * integer zero:  scale = (max(x, 0) - min(x, 0)) / (2^bits - 1), zero = rint(-min(x, 0) / scale);
+ *                the range holds 0, or the zero point would be no code
+ * Scale and minimum are rounded to their stored type before zero point and codes are computed from
+ * them, so the codes are nearest for the scale that is used.
  */
 #include <math.h>
 #include <string.h>
@@ -24,25 +30,107 @@ weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
 		return;
 	size_t groups = (size_t)format_groups(f, columns);
 	w->codes = ARENA_ARRAY(a, uint8_t, (size_t)columns);
+	w->zeros = ARENA_ARRAY(a, uint8_t, groups);
 	w->scales = ARENA_ARRAY(a, float, groups);
 	w->minima = ARENA_ARRAY(a, float, groups);
 }
 
-/* The nearest value of the scale's stored type; infinite where that type overflows. */
-static float
-scale_round(float s, Format f)
+/* ---- ranges ------------------------------------------------------------------------------- */
+
+WeightRange
+weight_range(const float *x, int n, double above)
 {
-	return f.scale_bits == 16 ? f16_to_f32(f32_to_f16(s)) : s;
+	WeightRange r = {.low = x[0], .high = x[0], .peak = x[0], .finite = true, .above = above};
+	for (int i = 0; i < n; i++) {
+		const double magnitude = fabs((double)x[i]);
+		r.low = x[i] < r.low ? x[i] : r.low;
+		r.high = x[i] > r.high ? x[i] : r.high;
+		r.peak = fabsf(x[i]) > fabsf(r.peak) ? x[i] : r.peak;
+		r.finite = r.finite && isfinite(x[i]);
+		r.sum += magnitude;
+		if (magnitude > above) {
+			r.sum_above += magnitude;
+			r.count_above++;
+		}
+	}
+	r.count = (uint64_t)n;
+	return r;
 }
 
-/* Codes of n values for a given scale and zero: code = rint(x / scale) + offset, clamped. */
+WeightRange
+weight_range_join(WeightRange a, WeightRange b)
+{
+	a.low = b.low < a.low ? b.low : a.low;
+	a.high = b.high > a.high ? b.high : a.high;
+	a.peak = fabsf(b.peak) > fabsf(a.peak) ? b.peak : a.peak;
+	a.finite = a.finite && b.finite;
+	a.sum += b.sum;
+	a.sum_above += b.sum_above;
+	a.count += b.count;
+	a.count_above += b.count_above;
+	return a;
+}
+
+double
+weight_range_above(const WeightRange *r)
+{
+	return r->sum / (double)r->count / 2;
+}
+
+/* ---- scales and codes --------------------------------------------------------------------- */
+
+/* What the weights of one range are rounded with. */
+typedef struct Grid {
+	float scale, minimum;
+	int zero;
+} Grid;
+
+static float
+scale_of(const WeightRange *r, Format f, float minimum)
+{
+	const float span = f.minimum ? minimum : r->low < 0.0f ? r->low : 0.0f;
+	if (f.minimum)
+		return (r->high - span) / (float)format_top(f);
+	if (f.zero)
+		return ((r->high > 0.0f ? r->high : 0.0f) - span) / (float)format_top(f);
+	if (f.ternary)
+		return r->count_above ? (float)(r->sum_above / (double)r->count_above) : 0.0f;
+	if (f.signed_scale)
+		return r->peak / (float)-format_offset(f);
+	return fabsf(r->peak) / (float)(format_top(f) >> 1);
+}
+
+/*
+ * A non-finite weight or an overflowing scale stays visible in the scale: the packer reports it
+ * with the tensor's name. A rounded minimum above every value has no span.
+ */
+static Grid
+grid_of(const WeightRange *r, Format f)
+{
+	Grid g = {0};
+	if (f.minimum)
+		g.minimum = r->finite ? format_scale_round(f, r->low) : NAN;
+	g.scale = r->finite ? scale_of(r, f, g.minimum) : NAN;
+	if (r->finite)
+		g.scale = format_scale_round(f, g.scale);
+	if (g.scale == 0.0f || (f.minimum && g.scale < 0.0f))
+		g.scale = 0.0f;
+	if (f.zero && g.scale > 0.0f && isfinite(g.scale)) {
+		const float z = (r->low < 0.0f ? -r->low : 0.0f) / g.scale;
+		const float top = (float)format_top(f);
+		g.zero = (int)(((z > top ? top : z) + round_magic) - round_magic);
+	}
+	return g;
+}
+
+/* Codes of n values: code = rint((x - minimum) / scale) + offset, clamped. */
 static void
-codes_round(const float *x, int n, float minimum, float scale, int offset, int top, uint8_t *codes)
+codes_round(const float *x, int n, Grid g, int offset, int top, uint8_t *codes)
 {
 	float low = (float)-offset;
 	float high = (float)(top - offset);
 	for (int i = 0; i < n; i++) {
-		float v = (x[i] - minimum) / scale;
+		float v = (x[i] - g.minimum) / g.scale;
 		v = v < low ? low : v;
 		v = v > high ? high : v;
 		v = (v + round_magic) - round_magic;
@@ -51,57 +139,41 @@ codes_round(const float *x, int n, float minimum, float scale, int offset, int t
 }
 
 static void
-group_round(const float *x, int n, Format f, uint8_t *codes, float *scale, float *minimum)
+group_round(const float *x, int n, Format f, const WeightRange *tensor, int group, WeightRow *w,
+	    uint8_t *codes)
 {
-	int top = (1 << f.bits) - 1;
-	int offset = format_offset(f);
-	float low = x[0];
-	float high = x[0];
-	bool finite = true;
-	for (int i = 0; i < n; i++) {
-		low = x[i] < low ? x[i] : low;
-		high = x[i] > high ? x[i] : high;
-		finite = finite && isfinite(x[i]);
+	WeightRange own;
+	if (!tensor) {
+		own = weight_range(x, n, 0);
+		if (f.ternary)
+			own = weight_range(x, n, weight_range_above(&own));
+		tensor = &own;
 	}
-	float m = 0.0f;
-	float s = high > -low ? high : -low;
-	if (f.minimum) {
-		m = finite ? scale_round(low, f) : NAN;
-		s = (high - m) / (float)top;
-	} else {
-		s = s / (float)(top >> 1);
-	}
-	/* A non-finite weight or an overflowing scale stays visible in the scale: the packer
-	 * reports it with the tensor's name. A rounded minimum above every value has no span. */
-	s = !finite ? NAN : s > 0.0f ? scale_round(s, f) : 0.0f;
-	*scale = s;
-	*minimum = m;
-	if (s > 0.0f && isfinite(s) && isfinite(m))
-		codes_round(x, n, m, s, offset, top, codes);
+	const Grid g = grid_of(tensor, f);
+	const int offset = f.zero ? g.zero : format_offset(f);
+	w->scales[group] = g.scale;
+	w->minima[group] = g.minimum;
+	w->zeros[group] = (uint8_t)g.zero;
+	if (g.scale != 0.0f && isfinite(g.scale) && isfinite(g.minimum))
+		codes_round(x, n, g, offset, format_top(f), codes);
 	else
 		memset(codes, offset, (size_t)n);
 }
 
-static void
-row_round(int columns, Format f, WeightRow *w)
+void
+weight_row_round(int columns, Format f, const WeightRange *tensor, WeightRow *w)
 {
-	int groups = format_groups(f, columns);
-	int at = 0;
-	for (int g = 0; g < groups; g++) {
+	if (format_is_float(f)) {
+		for (int i = 0; i < columns && f.bits == 16; i++)
+			w->row_f32[i] = f16_to_f32(f32_to_f16(w->row_f32[i]));
+		return;
+	}
+	INVARIANT(f.per_tensor == (tensor != NULL));
+	for (int g = 0, at = 0; g < format_groups(f, columns); g++) {
 		int n = format_group_width(f, columns, g);
-		group_round(w->row_f32 + at, n, f, w->codes + at, &w->scales[g], &w->minima[g]);
+		group_round(w->row_f32 + at, n, f, tensor, g, w, w->codes + at);
 		at += n;
 	}
-}
-
-void
-weight_row_round(int columns, Format f, WeightRow *w)
-{
-	if (!format_is_float(f))
-		row_round(columns, f, w);
-	else if (f.bits == 16)
-		for (int i = 0; i < columns; i++)
-			w->row_f32[i] = f16_to_f32(f32_to_f16(w->row_f32[i]));
 }
 
 void
@@ -113,7 +185,17 @@ weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 		return;
 	}
 	tensor_row_f32(t, row, w->row_f32);
-	weight_row_round(columns, f, w);
+	weight_row_round(columns, f, NULL, w);
+}
+
+void
+weight_row_centre(const WeightRow *w, Format f, int columns, int16_t *v)
+{
+	for (int g = 0, k = 0; g < format_groups(f, columns); g++) {
+		const int z = f.zero ? w->zeros[g] : format_offset(f);
+		for (int end = k + format_group_width(f, columns, g); k < end; k++)
+			v[k] = (int16_t)(w->codes[k] - z);
+	}
 }
 
 /* The sum of columns [k, end), which one group holds. */
@@ -121,7 +203,7 @@ static double
 part_sum(const WeightRow *w, Format f, int group, int k, int end, double sum)
 {
 	int64_t codes = 0;
-	const int n = end - k, offset = format_offset(f);
+	const int n = end - k, offset = f.zero ? w->zeros[group] : format_offset(f);
 	for (; k < end; k++)
 		codes += w->codes[k] - offset;
 	sum += (double)codes * (double)w->scales[group];

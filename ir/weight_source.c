@@ -104,9 +104,9 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 	s->mapped = g->model->mapped;
 	s->codes = ready_codes(g, v->role, layer);
 	s->codes_format = graph_weight_format(g, v->role, f->layer);
-	if (!fold_in && !fold_out && !fault)
-		return;
-	s->arena = arena_new();
+	s->real_zeros = s->codes && g->plan->weights[v->role][layer].format.zero == ZERO_REAL;
+	if (fold_in || fold_out || fault)
+		s->arena = arena_new();
 	if (one_row)
 		s->each_row = fold_out;
 	else if (fold_in)
@@ -116,13 +116,15 @@ weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *
 		s->row_of = out->perm;
 		out = NULL;
 	}
-	if (!out && !fault)
-		return;
-	fold_tensor(s, out, jobs);
-	if (s->mapped)
-		file_forget(t->data, (size_t)(t->rows * t->row_bytes));
+	if (out || fault) {
+		fold_tensor(s, out, jobs);
+		if (s->mapped)
+			file_forget(t->data, (size_t)(t->rows * t->row_bytes));
+	}
 	if (fault)
 		fault->fn(fault->arg, v->role, f->layer, s->folded, s->rows, s->columns);
+	if (!s->codes)
+		weight_source_measure(s, s->codes_format, jobs);
 }
 
 WeightSource
@@ -155,16 +157,35 @@ weight_source_row_exact(const WeightSource *s, uint32_t i, WeightRow *w)
 		transform_apply(s->each_row, w->exact, w->exact + s->columns);
 }
 
-/* The plan's codes: a zero point z in codes is the minimum -z * scale. */
+/* The plan's codes. */
 static void
 row_of_codes(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
 {
 	const size_t groups = (size_t)format_groups(f, (int)s->columns);
 	memcpy(w->codes, s->codes->codes + (size_t)i * s->columns, s->columns);
 	memcpy(w->scales, s->codes->scales + i * groups, groups * sizeof *w->scales);
-	for (size_t k = 0; k < groups && f.minimum; k++)
-		w->minima[k] =
-			s->codes->zeros ? -s->codes->zeros[i * groups + k] * w->scales[k] : 0.0f;
+	const float *zeros = s->codes->zeros ? s->codes->zeros + i * groups : NULL;
+	for (size_t k = 0; k < groups && zeros; k++) {
+		if (f.zero)
+			w->zeros[k] = (uint8_t)zeros[k];
+		else if (s->real_zeros)
+			w->minima[k] = format_scale_round(f, -zeros[k] * w->scales[k]);
+		else if (f.minimum)
+			w->minima[k] = zeros[k];
+	}
+}
+
+/* Row i as floats in w->row_f32. */
+static void
+row_float(const WeightSource *s, uint32_t i, WeightRow *w)
+{
+	if (!s->folded && !s->each_row) {
+		tensor_row_f32(s->tensor, tensor_index(s, i), w->row_f32);
+		return;
+	}
+	weight_source_row_exact(s, i, w);
+	for (uint32_t k = 0; k < s->columns; k++)
+		w->row_f32[k] = (float)w->exact[k];
 }
 
 void
@@ -174,12 +195,61 @@ weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
 		row_of_codes(s, i, f, w);
 		return;
 	}
-	if (!s->folded && !s->each_row) {
+	if (!s->folded && !s->each_row && !f.per_tensor) {
 		weight_row_load(s->tensor, tensor_index(s, i), f, w);
 		return;
 	}
-	weight_source_row_exact(s, i, w);
-	for (uint32_t k = 0; k < s->columns; k++)
-		w->row_f32[k] = (float)w->exact[k];
-	weight_row_round((int)s->columns, f, w);
+	row_float(s, i, w);
+	weight_row_round((int)s->columns, f, f.per_tensor ? &s->range : NULL, w);
+}
+
+/* ---- the range of a whole tensor ---------------------------------------------------------- */
+
+typedef struct Measure {
+	const WeightSource *source;
+	double above;
+	WeightRange *rows; /* [rows] */
+} Measure;
+
+enum { MEASURE_ROWS = 64 };
+
+static void
+measure_rows(void *arg, int task)
+{
+	const Measure *m = arg;
+	const WeightSource *s = m->source;
+	Arena *scratch = arena_new();
+	WeightRow w;
+	weight_row_alloc(scratch, &w, (int)s->columns, FORMAT_F32);
+	const uint32_t first = (uint32_t)task * MEASURE_ROWS;
+	for (uint32_t i = first; i < first + MEASURE_ROWS && i < s->rows; i++) {
+		row_float(s, i, &w);
+		m->rows[i] = weight_range(w.row_f32, (int)s->columns, m->above);
+	}
+	arena_free(scratch);
+}
+
+/* Rows are joined in their order: the result does not depend on `jobs`. */
+static WeightRange
+measure(const WeightSource *s, double above, WeightRange *rows, int jobs)
+{
+	Measure m = {.source = s, .above = above, .rows = rows};
+	parallel_for(jobs, (int)((s->rows + MEASURE_ROWS - 1) / MEASURE_ROWS), measure_rows, &m);
+	WeightRange all = rows[0];
+	for (uint32_t i = 1; i < s->rows; i++)
+		all = weight_range_join(all, rows[i]);
+	return all;
+}
+
+void
+weight_source_measure(WeightSource *s, Format f, int jobs)
+{
+	if (!f.per_tensor)
+		return;
+	Arena *scratch = arena_new();
+	WeightRange *rows = ARENA_ARRAY(scratch, WeightRange, s->rows);
+	s->range = measure(s, 0, rows, jobs);
+	if (f.ternary)
+		s->range = measure(s, weight_range_above(&s->range), rows, jobs);
+	arena_free(scratch);
 }

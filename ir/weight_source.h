@@ -20,9 +20,11 @@ typedef struct WeightSource {
 	uint32_t rows, columns;
 	const PlanCodes *codes; /* null: none */
 	Format codes_format;
+	bool real_zeros;	   /* the codes' zero points become minima, -zero * scale */
 	const uint32_t *row_of;	   /* row i is the tensor's row row_of[i]; null: row i */
 	const Transform *each_row; /* row' = each_row * row, as it is read; null: none */
 	double *folded;		   /* [rows][columns], all done; null: rows are made as read */
+	WeightRange range;	   /* of all rows, where the format has one scale for them */
 	bool mapped; /* the tensor lies in a mapped file, whose pages closing gives back */
 	Arena *arena;
 } WeightSource;
@@ -37,6 +39,8 @@ void weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Va
 void weight_source_close(WeightSource *s);
 /* A tensor as it is. */
 WeightSource weight_source_of(const Tensor *t);
+/* Looks at all rows where format f wants to know their range; weight_source_open has done so. */
+void weight_source_measure(WeightSource *s, Format f, int jobs);
 
 /* Row i in the codes of format f: bit-exact to the file, or to the plan's codes, where they are of
  * that format, else rounded to nearest. Thread-safe with a WeightRow of its own. */

@@ -33,6 +33,7 @@ bool emit_phase_repeats(const Emit *e, int phase);
 const char *emit_kernel_name(const Emit *e, const Kernel *k);
 /* "i4g32m_a16_k576": weights, activations, columns. */
 const char *emit_linear_name(Arena *a, Format w, const Value *act);
+const char *emit_weight_fields(Arena *a, Format f, uint32_t k);
 const char *emit_float(Arena *a, float v);
 /* The C expression of operand v's row t: from its buffer, or the local row of this kernel. */
 const char *emit_row_expression(const Emit *e, const Kernel *k, const Value *v);

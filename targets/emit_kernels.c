@@ -145,9 +145,8 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 	}
 	if (v->op == OP_EMBED) {
 		const Format f = graph_weight_format(e->g, v->role, e->f->layer);
-		text_line(t, "embed_row(%d, %u, %u, %d, %u, %u, %s, m->tokens[j->row0 + t], v%d);",
-			  format_is_float(f), f.bits, format_is_float(f) ? 32u : f.scale_bits,
-			  f.minimum, f.group ? f.group : v->width, v->width,
+		text_line(t, "embed_row((Linear){%s}, %s, m->tokens[j->row0 + t], v%d);",
+			  emit_weight_fields(t->arena, f, v->width),
 			  emit_constant_expression(e, k, v->role), i);
 	} else if (v->op == OP_RMSNORM) {
 		text_line(t, "rmsnorm_row(%u, %s, %s, %s, v%d);", v->width, a,

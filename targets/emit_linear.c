@@ -74,6 +74,31 @@ kernel_epilogue(const Emit *e, const Kernel *k)
 	return r;
 }
 
+/* What of a Linear (templates/act.h) is about weights of k columns: designated initialisers. */
+const char *
+emit_weight_fields(Arena *a, Format f, uint32_t k)
+{
+	Text *t = text_new(a);
+	if (format_is_float(f)) {
+		text_printf(t, ".is_float = 1, .bits = %u, .k = %u", f.bits, k);
+		return t->text;
+	}
+	text_printf(t, ".bits = %u, .scale_bits = %u, .group = %u, .k = %u", f.bits, f.scale_bits,
+		    f.group ? f.group : k, k);
+	const struct {
+		const char *name;
+		int value;
+	} more[] = {{"minimum", f.minimum},
+		    {"offset", format_offset(f)},
+		    {"zeros", f.zero != ZERO_NONE},
+		    {"bf16", f.bf16},
+		    {"trits", f.trits}};
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+		if (more[i].value)
+			text_printf(t, ", .%s = %d", more[i].name, more[i].value);
+	return t->text;
+}
+
 static void
 emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 {
@@ -91,20 +116,6 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 	const int sums = act->sums ? (int)act->sums : group;
 	/* The name says all that the specification depends on. */
 	INVARIANT(act->sums == linear_sums(w, a, act->width));
-	const char *const fields[] = {"is_float", "bits",  "scale_bits", "minimum",
-				      "group",	  "k",	   "planes",	 "act_group",
-				      "sums",	  "split", "shift"};
-	const int values[] = {format_is_float(w),
-			      w.bits,
-			      format_is_float(w) ? 32 : w.scale_bits,
-			      w.minimum,
-			      group,
-			      k,
-			      (int)row.planes,
-			      row.planes ? (int)a.group : 0,
-			      sums,
-			      contract_split(k, w, a),
-			      a.zero != ZERO_NONE};
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
 	text_line(t,
@@ -113,10 +124,11 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 		  fn, bias.name, epilogues[epilogue].name, epilogues[epilogue].parameters,
 		  bias.parameters);
 	text_line(t, "{");
-	text_line(t, "static const Linear spec = {");
-	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-		text_line(t, "%d, /* %s */", values[i], fields[i]);
-	text_line(t, "};");
+	text_line(t, "static const Linear spec = {%s,",
+		  emit_weight_fields(t->arena, w, act->width));
+	text_line(t, ".planes = %u, .act_group = %u, .sums = %d, .split = %d, .shift = %d};",
+		  row.planes, row.planes ? a.group : 0, sums, contract_split(k, w, a),
+		  a.zero != ZERO_NONE);
 	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s%s);",
 		  epilogues[epilogue].name, epilogues[epilogue].arguments, bias.arguments);
 	text_line(t, "}");

@@ -119,8 +119,10 @@ emit_linear_name(Arena *a, Format w, const Value *act)
 		text_printf(t, w.group ? "g%u" : "row", w.group);
 	if (!format_is_float(w) && w.scale_bits != 16)
 		text_printf(t, "s%u", w.scale_bits);
-	if (w.minimum)
-		text_add(t, "m", 1);
+	text_printf(t, "%s%s%s%s", w.bf16 ? "b" : "", w.minimum ? "m" : "", w.zero ? "z" : "",
+		    w.trits	? "t5"
+		    : w.ternary ? "t"
+				: "");
 	if (!row.planes)
 		text_printf(t, "_f32");
 	else if (act->format.group)

@@ -12,7 +12,7 @@ typedef struct Piece {
 
 /* A line set of codes of so many bits: lines of a half, slots of four columns, pieces by slot. */
 typedef struct Packing {
-	uint8_t bits, lines, slots, n_pieces;
+	uint8_t bits, lines, slots, n_pieces; /* pieces none: slot j counts 3^j */
 	Piece pieces[16];
 } Packing;
 
@@ -66,9 +66,13 @@ static const Packing packings[] = {
 	{2, 1, 4, 4, {{0, 0, 0, 2, 0}, {1, 0, 0, 2, 2}, {2, 0, 0, 2, 4}, {3, 0, 0, 2, 6}}},
 };
 
+static const Packing trit_packing = {2, 1, 5, 0, {{0, 0, 0, 0, 0}}};
+
 static const Packing *
 packing_of(Format f)
 {
+	if (f.trits)
+		return &trit_packing;
 	for (size_t i = 0; i < sizeof(packings) / sizeof(packings[0]); i++)
 		if (packings[i].bits == f.bits)
 			return &packings[i];
@@ -89,6 +93,13 @@ scale_line_bytes(Format f)
 	return PACK_ROWS * (uint64_t)f.scale_bits / 8;
 }
 
+/* Bytes in front of a group's line sets: scales, minima or zero points. */
+static uint64_t
+header_bytes(Format f)
+{
+	return scale_line_bytes(f) * (f.minimum ? 2 : 1) + (f.zero ? LINE_BYTES : 0);
+}
+
 /* Bytes of the line sets of `width` columns. */
 static uint64_t
 set_bytes(Format f, uint64_t width)
@@ -99,11 +110,11 @@ set_bytes(Format f, uint64_t width)
 	return (width + set - 1) / set * SET_BYTES * p->lines;
 }
 
-/* Bytes of one group of `width` columns: scales, minima, line sets. */
+/* Bytes of one group of `width` columns. */
 static uint64_t
 group_bytes(Format f, uint64_t width)
 {
-	return scale_line_bytes(f) * (f.minimum ? 2 : 1) + set_bytes(f, width);
+	return header_bytes(f) + set_bytes(f, width);
 }
 
 static uint64_t
@@ -155,18 +166,29 @@ store_u32(uint8_t *dst, uint32_t v)
 }
 
 static void
-store_float(uint8_t *dst, float v, int bits)
+store_u16(uint8_t *dst, uint16_t v)
+{
+	dst[0] = (uint8_t)v;
+	dst[1] = (uint8_t)(v >> 8);
+}
+
+static void
+store_f32(uint8_t *dst, float v)
 {
 	uint32_t u;
 
-	if (bits == 16) {
-		u = f32_to_f16(v);
-		dst[0] = (uint8_t)u;
-		dst[1] = (uint8_t)(u >> 8);
-		return;
-	}
 	memcpy(&u, &v, sizeof(u));
 	store_u32(dst, u);
+}
+
+/* A scale or minimum of the format. */
+static void
+store_scale(uint8_t *dst, float v, Format f)
+{
+	if (f.scale_bits == 16)
+		store_u16(dst, format_scale_half(f, v));
+	else
+		store_f32(dst, v);
 }
 
 static uint32_t
@@ -199,6 +221,9 @@ store_codes(uint8_t *line, const uint8_t *codes, int width, const Packing *p)
 
 			lines[piece->line] |= (four >> piece->code_bit & mask) << piece->byte_bit;
 		}
+		/* No byte exceeds 2 (1 + 3 + 9 + 27 + 81) = 242. */
+		for (int j = p->n_pieces ? 0 : p->slots; j-- > 0;)
+			lines[0] = 3 * lines[0] + load_u32(c + (ptrdiff_t)4 * j);
 		for (int i = 0; i < p->lines; i++)
 			store_u32(line + (ptrdiff_t)LINE_BYTES * i, lines[i]);
 	}
@@ -217,11 +242,11 @@ all_finite(const float *v, int n)
 static void
 store_row_sum(float sum, int r, uint8_t *dst)
 {
-	store_float(dst + (ptrdiff_t)4 * r, sum, 32);
+	store_f32(dst + (ptrdiff_t)4 * r, sum);
 }
 
-/* A row's group: scale, minimum, and its codes, in units behind a row sum each where there are
- * sums. Returns the sums left. */
+/* A row's group: scale, minimum or zero point, and its codes, in units behind a row sum each where
+ * there are sums. Returns the sums left. */
 static const float *
 store_group(const WeightRow *w, PackForm form, int g, int r, const float *sums, uint8_t *dst)
 {
@@ -232,12 +257,12 @@ store_group(const WeightRow *w, PackForm form, int g, int r, const float *sums, 
 	const uint8_t *codes = w->codes + (size_t)g * f.group;
 	const int code_at = r / LINE_ROWS * LINE_BYTES * p->lines + r % LINE_ROWS * 4;
 
-	store_float(dst + r * f.scale_bits / 8, w->scales[g], f.scale_bits);
-	dst += scale_line_bytes(f);
-	if (f.minimum) {
-		store_float(dst + r * f.scale_bits / 8, w->minima[g], f.scale_bits);
-		dst += scale_line_bytes(f);
-	}
+	store_scale(dst + r * f.scale_bits / 8, w->scales[g], f);
+	if (f.minimum)
+		store_scale(dst + scale_line_bytes(f) + r * f.scale_bits / 8, w->minima[g], f);
+	if (f.zero)
+		dst[scale_line_bytes(f) + (uint64_t)r] = w->zeros[g];
+	dst += header_bytes(f);
 	for (int k = 0; k < width; k += unit) {
 		const int n = width - k < unit ? width - k : unit;
 
@@ -279,8 +304,12 @@ store_float_row(const float *row, Format f, int columns, int r, uint8_t *dst)
 	int bytes = f.bits / 8;
 
 	dst += (ptrdiff_t)r * bytes;
-	for (int k = 0; k < columns; k++, dst += (ptrdiff_t)PACK_ROWS * bytes)
-		store_float(dst, row[k], f.bits);
+	for (int k = 0; k < columns; k++, dst += (ptrdiff_t)PACK_ROWS * bytes) {
+		if (f.bits == 16)
+			store_u16(dst, f32_to_f16(row[k]));
+		else
+			store_f32(dst, row[k]);
+	}
 }
 
 static bool

@@ -7,7 +7,7 @@
 #define CPU_TEMPLATES(suffix)                                                   \
 	(const char *const[])                                                   \
 	{                                                                       \
-		"vec_" suffix ".h", "math.h", "rows.h", "transform.h", "act.h", \
+		"vec_" suffix ".h", "math.h", "act.h", "rows.h", "transform.h", \
 			"linear_" suffix ".h", "linear.h", "phase.h", NULL      \
 	}
 

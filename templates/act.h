@@ -16,14 +16,18 @@ typedef struct Linear {
 	int is_float;	/* weights are floats */
 	int bits;	/* of a weight code or float */
 	int scale_bits; /* 16 or 32, of scales and minima */
-	int minimum;	/* weights have minima; else the offset 2^(bits-1) */
+	int minimum;	/* weights have minima */
 	int group;	/* weight columns a scale, = k for row scales */
 	int k;		/* columns */
 	int planes;	/* of activations: 0 float, 1 int8, 2 int16 */
 	int act_group;	/* activation columns a scale; 0: one a token */
 	int sums; /* columns per entry of sum_hi/sum_lo/xsum: act_group where grouped, else group */
-	int split; /* runs of the K split */
-	int shift; /* activations have zero points: a block begins with sums of its rows */
+	int split;  /* runs of the K split */
+	int shift;  /* activations have zero points: a block begins with sums of its rows */
+	int offset; /* of weight codes, where they have no zero points */
+	int zeros;  /* weights have a zero point a group and row, a byte */
+	int bf16;   /* scales and minima of 16 bits are bf16 */
+	int trits;  /* codes 0, 1, 2, five to a byte; bits is 2 */
 } Linear;
 
 /* Bytes of the row sums of a block, 32 f32 for the row or for each group of activations, and
@@ -33,8 +37,8 @@ typedef struct Linear {
 #define LINEAR_UNIT_SUMS(s) ((s).shift && (s).act_group && (s).act_group < (s).k)
 
 /*
- * Of codes of so many bits: lines of 64 bytes that a half of a line set has (16 rows), and slots of
- * four columns that a line set holds. targets/pack.c has the table of what lies where.
+ * Of the weights of a spec: lines of 64 bytes that a half of a line set has (16 rows), and slots of
+ * four columns that a line set holds. targets/pack.h says what lies where.
  */
-#define LINEAR_LINES(bits) ((bits) == 5 ? 5 : (bits) % 3 == 0 ? 3 : 1)
-#define LINEAR_SLOTS(bits) (8 * LINEAR_LINES(bits) / (bits))
+#define LINEAR_LINES(s) ((s).bits == 5 ? 5 : (s).bits % 3 == 0 ? 3 : 1)
+#define LINEAR_SLOTS(s) ((s).trits ? 5 : 8 * LINEAR_LINES(s) / (s).bits)

@@ -13,30 +13,30 @@ enum { LINEAR_ROWS = 32, LINEAR_SET = 128, LINEAR_TOKENS = 8 };
 
 /* Scales, minima, or one column of float weights: 32 numbers of `bits` bits. */
 LATHE_INLINE void
-linear_numbers(const int bits, const uint8_t *w, float *e)
+linear_numbers(const int bits, const int bf16, const uint8_t *w, float *e)
 {
 	if (bits == 16) {
 		uint16_t h[LINEAR_ROWS];
 
 		memcpy(h, w, sizeof(h));
 		for (int r = 0; r < LINEAR_ROWS; r++)
-			e[r] = s_from_f16(h[r]);
+			e[r] = bf16 ? s_from_bits((uint32_t)h[r] << 16) : s_from_f16(h[r]);
 	} else {
 		memcpy(e, w, LINEAR_ROWS * sizeof(float));
 	}
 }
 
-/* Bytes of scales (and minima) in front of a group; line sets of `width` columns. */
+/* Bytes of scales, minima or zero points in front of a group; line sets of `width` columns. */
 LATHE_INLINE int
 linear_header(const Linear s)
 {
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
 }
 
 LATHE_INLINE int
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 4 * LINEAR_SLOTS(s.bits);
+	const int columns = 4 * LINEAR_SLOTS(s);
 
 	return (width + columns - 1) / columns;
 }
@@ -45,13 +45,14 @@ linear_sets(const Linear s, const int width)
 LATHE_INLINE int
 linear_set(const Linear s)
 {
-	return LINEAR_SET * LINEAR_LINES(s.bits);
+	return LINEAR_SET * LINEAR_LINES(s);
 }
 
+/* What to subtract from the codes of row r; z: the group's zero points. */
 LATHE_INLINE int
-linear_offset(const Linear s)
+linear_zero(const Linear s, const uint8_t *z, int r)
 {
-	return s.minimum ? 0 : 1 << (s.bits - 1);
+	return s.zeros ? z[r] : s.offset;
 }
 
 /* ---- codes of a slot ---------------------------------------------------------------------- */
@@ -60,6 +61,12 @@ linear_offset(const Linear s)
 LATHE_INLINE int
 linear_code(const Linear s, const uint8_t *b, const int j)
 {
+	if (s.trits)
+		return j == 0	? b[0] % 3
+		       : j == 1 ? b[0] / 3 % 3
+		       : j == 2 ? b[0] / 9 % 3
+		       : j == 3 ? b[0] / 27 % 3
+				: b[0] / 81;
 	switch (s.bits) {
 	case 2:
 		return b[0] >> 2 * j & 3;
@@ -84,7 +91,7 @@ linear_code(const Linear s, const uint8_t *b, const int j)
 LATHE_INLINE void
 linear_codes(const Linear s, const uint8_t *w, const int j, uint8_t *u)
 {
-	for (int half = 0; half < 2; half++, w += 64 * LINEAR_LINES(s.bits), u += 64)
+	for (int half = 0; half < 2; half++, w += 64 * LINEAR_LINES(s), u += 64)
 		for (int i = 0; i < 64; i++)
 			u[i] = (uint8_t)linear_code(s, w + i, j);
 }
@@ -144,7 +151,7 @@ linear_sets8(const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
 LATHE_INLINE void
 linear_slots(const Linear s, const uint8_t *w, int n, const int8_t *c, int step, int32_t *sum)
 {
-	const int slots = LINEAR_SLOTS(s.bits);
+	const int slots = LINEAR_SLOTS(s);
 	int32_t t[LINEAR_SET] = {0};
 	uint8_t u[LINEAR_SET];
 	int16_t a[16];
@@ -167,8 +174,8 @@ linear_slots(const Linear s, const uint8_t *w, int n, const int8_t *c, int step,
 
 /* t[r] = (float)(sum of (u - z) c) of one plane over a unit of `width` columns. */
 LATHE_INLINE void
-linear_dot(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
-	   int32_t codes, float *t)
+linear_dot(const Linear s, const int mt, const int width, const uint8_t *z, const uint8_t *w,
+	   const int8_t *c, int32_t codes, float *t)
 {
 	enum { MOST = 8 };
 	const int sets = linear_sets(s, width);
@@ -184,23 +191,23 @@ linear_dot(const Linear s, const int mt, const int width, const uint8_t *w, cons
 		linear_slots(s, w, (width + 3) / 4, c, 4 * mt, sum);
 	}
 	for (int r = 0; r < LINEAR_ROWS; r++)
-		t[r] = (float)(sum[r] - linear_offset(s) * codes);
+		t[r] = (float)(sum[r] - linear_zero(s, z, r) * codes);
 }
 
 LATHE_INLINE void
 linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
-		int k, int unit, const float *e, const float *f, float *acc)
+		int k, int unit, const float *e, const float *f, const uint8_t *z, float *acc)
 {
 	for (int m = 0; m < mt; m++, acc += LINEAR_ROWS) {
 		const ptrdiff_t at = (ptrdiff_t)unit * mt + m, code = (ptrdiff_t)k * mt + 4 * m;
 		int32_t codes = a->sum_hi[at];
 		float t[LINEAR_ROWS];
 
-		linear_dot(s, mt, width, w, a->hi + code, codes, t);
+		linear_dot(s, mt, width, z, w, a->hi + code, codes, t);
 		if (s.planes == 2) {
 			float low[LINEAR_ROWS];
 
-			linear_dot(s, mt, width, w, a->lo + code, a->sum_lo[at], low);
+			linear_dot(s, mt, width, z, w, a->lo + code, a->sum_lo[at], low);
 			for (int r = 0; r < LINEAR_ROWS; r++)
 				t[r] = s_fma(t[r], 256, low[r]);
 			codes = 256 * codes + a->sum_lo[at];
@@ -225,9 +232,9 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 
 LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
-		  int k, int unit, const float *e, const float *f, float *acc)
+		  int k, int unit, const float *e, const float *f, const uint8_t *z, float *acc)
 {
-	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
+	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4;
 	float p[LINEAR_TOKENS][LINEAR_ROWS] = {{0}};
 	const float *x = a->x + (ptrdiff_t)k * mt;
 
@@ -237,10 +244,10 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 			float c[LINEAR_ROWS];
 
 			for (int r = 0; r < LINEAR_ROWS; r++) {
-				const ptrdiff_t at = r / 16 * 64 * LINEAR_LINES(s.bits);
+				const ptrdiff_t at = r / 16 * 64 * LINEAR_LINES(s);
 				const int u = linear_code(s, set + at + r % 16 * 4, slot % slots);
 
-				c[r] = (float)(u - linear_offset(s));
+				c[r] = (float)(u - linear_zero(s, z, r));
 			}
 			for (int m = 0; m < mt; m++)
 				for (int r = 0; r < LINEAR_ROWS; r++)
@@ -265,15 +272,16 @@ LATHE_INLINE void
 linear_unit(const Linear s, const int mt, const int width, const uint8_t *scales, const uint8_t *w,
 	    const Act *a, int k, int unit, float *acc)
 {
+	const uint8_t *z = scales + s.scale_bits * 4;
 	float e[LINEAR_ROWS], f[LINEAR_ROWS] = {0};
 
-	linear_numbers(s.scale_bits, scales, e);
+	linear_numbers(s.scale_bits, s.bf16, scales, e);
 	if (s.minimum)
-		linear_numbers(s.scale_bits, scales + s.scale_bits * 4, f);
+		linear_numbers(s.scale_bits, s.bf16, z, f);
 	if (s.planes == 0)
-		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, z, acc);
 	else
-		linear_unit_int(s, mt, width, w, a, k, unit, e, f, acc);
+		linear_unit_int(s, mt, width, w, a, k, unit, e, f, z, acc);
 }
 
 /* Adds a run's partial sums to the totals in y; the first run begins them. */
@@ -291,7 +299,7 @@ linear_shift(const int mt, const uint8_t *sums, const float *shift, float *y)
 {
 	float e[LINEAR_ROWS];
 
-	linear_numbers(32, sums, e);
+	linear_numbers(32, 0, sums, e);
 	for (int m = 0; m < mt; m++)
 		for (int r = 0; r < LINEAR_ROWS; r++)
 			y[LINEAR_ROWS * m + r] = s_fma(shift[m], e[r], y[LINEAR_ROWS * m + r]);
@@ -360,7 +368,7 @@ linear_block_float(const Linear s, const int mt, const uint8_t *w, const Act *a,
 		for (int k = 0; k < columns; k++, w += 4 * s.bits, x += mt) {
 			float c[LINEAR_ROWS];
 
-			linear_numbers(s.bits, w, c);
+			linear_numbers(s.bits, 0, w, c);
 			for (int m = 0; m < mt; m++)
 				for (int r = 0; r < LINEAR_ROWS; r++)
 					acc[LINEAR_ROWS * m + r] =

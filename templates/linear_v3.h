@@ -21,7 +21,7 @@ linear_quarter(const uint8_t *w)
 LATHE_INLINE ptrdiff_t
 linear_at(const Linear s, const int q)
 {
-	return q / 2 * 64 * LINEAR_LINES(s.bits) + q % 2 * 32;
+	return q / 2 * 64 * LINEAR_LINES(s) + q % 2 * 32;
 }
 
 /* Bits [from, from + 8) of each byte of the line at w, as far as the mask lets them. */
@@ -40,10 +40,47 @@ linear_bits_up(const uint8_t *w, const int from, const int mask, const int by)
 	return _mm256_sllv_epi32(linear_bits(w, from, mask), _mm256_set1_epi32(by));
 }
 
+/* v mod `by` of bytes v < 3 by. */
+LATHE_INLINE __m256i
+linear_mod(__m256i v, const int by)
+{
+	const __m256i step = _mm256_set1_epi8((char)by);
+
+	v = _mm256_min_epu8(v, _mm256_sub_epi8(v, step));
+	return _mm256_min_epu8(v, _mm256_sub_epi8(v, step));
+}
+
+/* Digit j to the base 3 of the bytes at w. */
+LATHE_INLINE __m256i
+linear_trit(const uint8_t *w, const int j)
+{
+	/* 0, 1 and 2 times 3, 9 and 27 by their low nibbles */
+	const __m256i digits = _mm256_broadcastsi128_si256(
+		_mm_setr_epi8(0, 0, 2, 1, 0, 0, 2, 0, 0, 1, 0, 1, 0, 0, 0, 0));
+	const __m256i v = linear_quarter(w), r4 = linear_mod(v, 81), r3 = linear_mod(r4, 27);
+	const __m256i r2 = linear_mod(r3, 9), r1 = linear_mod(r2, 3);
+
+	switch (j) {
+	case 4: /* 81 and 162 have it at bit 6 */
+		return _mm256_and_si256(_mm256_srli_epi16(_mm256_sub_epi8(v, r4), 6),
+					_mm256_set1_epi8(3));
+	case 3:
+		return _mm256_shuffle_epi8(digits, _mm256_sub_epi8(r4, r3));
+	case 2:
+		return _mm256_shuffle_epi8(digits, _mm256_sub_epi8(r3, r2));
+	case 1:
+		return _mm256_shuffle_epi8(digits, _mm256_sub_epi8(r2, r1));
+	default:
+		return r1;
+	}
+}
+
 /* The codes of slot j, 8 rows; w: their quarter of the first line of the set. */
 LATHE_INLINE __m256i
 linear_slot_codes(const Linear s, const uint8_t *w, const int j)
 {
+	if (s.trits)
+		return linear_trit(w, j);
 	switch (s.bits) {
 	case 2:
 		return linear_bits(w, 2 * j, 3);
@@ -88,23 +125,37 @@ linear_slot(const int8_t *p)
 LATHE_INLINE __m256
 linear_scales(const Linear s, const uint8_t *w, const int q)
 {
-	if (s.scale_bits == 16)
-		return _mm256_cvtph_ps(
-			_mm_loadu_si128((const __m128i *)(const void *)(w + 16 * q)));
-	return _mm256_loadu_ps((const float *)(const void *)(w + 32 * q));
+	__m128i h;
+
+	if (s.scale_bits != 16)
+		return _mm256_loadu_ps((const float *)(const void *)(w + 32 * q));
+	h = _mm_loadu_si128((const __m128i *)(const void *)(w + 16 * q));
+	if (s.bf16)
+		return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+	return _mm256_cvtph_ps(h);
 }
 
-/* Bytes of scales (and minima) in front of a group; line sets of `width` columns. */
+/* What to subtract from the codes of rows 8 q .. 8 q + 7; scales: their group's. */
+LATHE_INLINE __m256i
+linear_zero(const Linear s, const uint8_t *scales, const int q)
+{
+	if (!s.zeros)
+		return _mm256_set1_epi32(s.offset);
+	return _mm256_cvtepu8_epi32(_mm_loadl_epi64(
+		(const __m128i *)(const void *)(scales + s.scale_bits * 4 + 8 * q)));
+}
+
+/* Bytes of scales, minima or zero points in front of a group; line sets of `width` columns. */
 LATHE_INLINE int
 linear_header(const Linear s)
 {
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
 }
 
 LATHE_INLINE int
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 4 * LINEAR_SLOTS(s.bits);
+	const int columns = 4 * LINEAR_SLOTS(s);
 
 	return (width + columns - 1) / columns;
 }
@@ -113,7 +164,7 @@ linear_sets(const Linear s, const int width)
 LATHE_INLINE int
 linear_set(const Linear s)
 {
-	return LINEAR_SET * LINEAR_LINES(s.bits);
+	return LINEAR_SET * LINEAR_LINES(s);
 }
 
 /* ---- 4-bit codes: 8-bit products
@@ -236,7 +287,7 @@ LATHE_INLINE void
 linear_dot_slots(const Linear s, const int mt, const int n, const uint8_t *w, const int8_t *hi,
 		 const int8_t *lo, __m256i *sum)
 {
-	const int slots = LINEAR_SLOTS(s.bits);
+	const int slots = LINEAR_SLOTS(s);
 
 	LATHE_UNROLL(1)
 	for (int i = 0; i < n / slots; i++) {
@@ -262,7 +313,7 @@ typedef struct LinearPairs {
 LATHE_INLINE int
 linear_joins(const Linear s, const int width)
 {
-	const int most = s.minimum ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
+	const int most = s.minimum || s.zeros ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
 
 	return s.bits == 8 && s.planes == 2 && width <= INT32_MAX / 32639 / most;
 }
@@ -333,22 +384,31 @@ linear_stretch8(const Linear s, const int mt, const int joins, const int sets, c
 
 /* ---- a unit ------------------------------------------------------------------------------- */
 
-/* Start of the sums of (u - z) c over a unit: -z * (sum of c). */
+/* -z * codes, z as linear_zero gives it. */
+LATHE_INLINE __m256i
+linear_less(const Linear s, __m256i z, int32_t codes)
+{
+	if (s.zeros)
+		return _mm256_mullo_epi32(z, _mm256_set1_epi32(-codes));
+	return _mm256_set1_epi32(-s.offset * codes);
+}
+
+/* Start of the sums of (u - z) c of a quarter over a unit: -z * (sum of c). */
 LATHE_INLINE void
-linear_start(const Linear s, const int mt, const int joins, const Act *a, ptrdiff_t at,
+linear_start(const Linear s, const int mt, const int joins, const Act *a, ptrdiff_t at, __m256i z,
 	     __m256i *sum)
 {
-	const int offset = s.minimum ? 0 : -(1 << (s.bits - 1));
+	const int any = s.zeros || s.offset;
 
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
-		int32_t codes = offset ? a->sum_hi[at + m] : 0;
+		int32_t codes = any ? a->sum_hi[at + m] : 0;
 
-		if (offset && joins)
+		if (any && joins)
 			codes = 256 * codes + a->sum_lo[at + m];
-		sum[m] = _mm256_set1_epi32(offset * codes);
+		sum[m] = linear_less(s, z, codes);
 		if (s.planes == 2 && !joins)
-			sum[mt + m] = _mm256_set1_epi32(offset ? offset * a->sum_lo[at + m] : 0);
+			sum[mt + m] = linear_less(s, z, any ? a->sum_lo[at + m] : 0);
 	}
 }
 
@@ -414,7 +474,7 @@ linear_unit_short(const Linear s, const int mt, const int slots, const uint8_t *
 
 	LATHE_UNROLL(1)
 	for (int q = 0; q < LINEAR_QUARTERS; q++) {
-		linear_start(s, mt, 0, a, at, sum);
+		linear_start(s, mt, 0, a, at, linear_zero(s, scales, q), sum);
 		linear_dot(s, mt, slots, w, q, hi, lo, sum);
 		linear_merge_quarter(s, mt, 0, a, at, scales, q, sum, acc);
 	}
@@ -438,7 +498,7 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 		int k, int unit, const uint8_t *scales, float *acc)
 {
 	const int slots = (width + 3) / 4, joins = linear_joins(s, width);
-	const int stretch = LINEAR_STRETCH * LINEAR_SLOTS(s.bits), step = 4 * stretch * mt;
+	const int stretch = LINEAR_STRETCH * LINEAR_SLOTS(s), step = 4 * stretch * mt;
 	const ptrdiff_t at = (ptrdiff_t)unit * mt;
 	const int8_t *hi = a->hi + (ptrdiff_t)k * mt;
 	const int8_t *lo = s.planes == 2 ? a->lo + (ptrdiff_t)k * mt : hi;
@@ -449,7 +509,7 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 		return;
 	}
 	for (int q = 0; q < LINEAR_QUARTERS; q++)
-		linear_start(s, mt, joins, a, at, sum[q]);
+		linear_start(s, mt, joins, a, at, linear_zero(s, scales, q), sum[q]);
 	LATHE_UNROLL(1)
 	for (int i = 0; i < slots / stretch; i++) {
 		linear_stretch(s, mt, joins, stretch, w, hi, lo, sum);
@@ -469,29 +529,29 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 
 /* (float)(u - z) of column i (below 4) of the codes of a slot. */
 LATHE_INLINE __m256
-linear_code_f32(const Linear s, __m256i x, const int i)
+linear_code_f32(const Linear s, __m256i x, __m256i z, const int i)
 {
-	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
 	__m256i u = _mm256_srlv_epi32(x, _mm256_set1_epi32(8 * i));
 
 	u = _mm256_and_si256(u, _mm256_set1_epi32((1 << s.bits) - 1));
-	if (offset)
-		u = _mm256_sub_epi32(u, _mm256_set1_epi32(offset));
+	if (s.zeros || s.offset)
+		u = _mm256_sub_epi32(u, z);
 	return _mm256_cvtepi32_ps(u);
 }
 
 /* Slot j of the set at w times mt tokens whose values lie at x. */
 LATHE_INLINE void
-linear_slot_float(const Linear s, const int mt, const uint8_t *w, const int j, const float *x,
-		  __m256 (*p)[LINEAR_QUARTERS])
+linear_slot_float(const Linear s, const int mt, const uint8_t *scales, const uint8_t *w,
+		  const int j, const float *x, __m256 (*p)[LINEAR_QUARTERS])
 {
 	LATHE_UNROLL(4)
 	for (int q = 0; q < LINEAR_QUARTERS; q++) {
 		const __m256i u = linear_slot_codes(s, w + linear_at(s, q), j);
+		const __m256i z = linear_zero(s, scales, q);
 
 		LATHE_UNROLL(4)
 		for (int i = 0; i < 4; i++) {
-			const __m256 c = linear_code_f32(s, u, i);
+			const __m256 c = linear_code_f32(s, u, z, i);
 
 			LATHE_UNROLL(8)
 			for (int m = 0; m < mt; m++)
@@ -505,7 +565,7 @@ LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		  int k, int unit, const uint8_t *scales, float *acc)
 {
-	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
+	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4;
 	const uint8_t *minima = scales + s.scale_bits * 4;
 	const float *x = a->x + (ptrdiff_t)k * mt;
 	__m256 p[LINEAR_TOKENS][LINEAR_QUARTERS];
@@ -520,11 +580,11 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++, x += 4 * mt)
-			linear_slot_float(s, mt, w, j, x, p);
+			linear_slot_float(s, mt, scales, w, j, x, p);
 	}
 	LATHE_UNROLL(8)
 	for (int j = 0; j < n % slots; j++, x += 4 * mt)
-		linear_slot_float(s, mt, w, j, x, p);
+		linear_slot_float(s, mt, scales, w, j, x, p);
 	LATHE_UNROLL(4)
 	for (int q = 0; q < LINEAR_QUARTERS; q++) {
 		const __m256 e = linear_scales(s, scales, q);

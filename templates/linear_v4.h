@@ -49,12 +49,49 @@ linear_bits(const uint8_t *w, const int from, const int mask)
 	return linear_mask(_mm512_srlv_epi32(linear_line(w), _mm512_set1_epi32(from)), mask);
 }
 
+/* v mod 81 of bytes v < 243. */
+LATHE_INLINE __m512i
+linear_mod81(__m512i v)
+{
+	const __m512i by = _mm512_set1_epi8(81);
+
+	v = _mm512_min_epu8(v, _mm512_sub_epi8(v, by));
+	return _mm512_min_epu8(v, _mm512_sub_epi8(v, by));
+}
+
+/* Digits 0 to 3 to the base 3 of n < 81 at bits 0, 2, 4 and 6; filled up to 128. */
+static const uint8_t linear_crumbs[128] = {
+	0,   1,	  2,   4,   5,	 6,   8,   9,	10,  16,  17,  18,  20,	 21,  22,  24,
+	25,  26,  32,  33,  34,	 36,  37,  38,	40,  41,  42,  64,  65,	 66,  68,  69,
+	70,  72,  73,  74,  80,	 81,  82,  84,	85,  86,  88,  89,  90,	 96,  97,  98,
+	100, 101, 102, 104, 105, 106, 128, 129, 130, 132, 133, 134, 136, 137, 138, 144,
+	145, 146, 148, 149, 150, 152, 153, 154, 160, 161, 162, 164, 165, 166, 168, 169,
+	170, 0,	  0,   0,   0,	 0,   0,   0,	0,   0,	  0,   0,   0,	 0,   0,   0,
+	0,   0,	  0,   0,   0,	 0,   0,   0,	0,   0,	  0,   0,   0,	 0,   0,   0,
+	0,   0,	  0,   0,   0,	 0,   0,   0,	0,   0,	  0,   0,   0,	 0,   0,   0,
+};
+
+/* The same of bytes r < 81. */
+LATHE_INLINE __m512i
+linear_trits(__m512i r)
+{
+	return _mm512_permutex2var_epi8(linear_line(linear_crumbs), r,
+					linear_line(linear_crumbs + 64));
+}
+
 /* The codes of slot j, 16 rows; w: their half of the set. */
 LATHE_INLINE __m512i
 linear_codes(const Linear s, const uint8_t *w, const int j)
 {
 	__m512i x;
 
+	if (s.trits) {
+		x = linear_mod81(linear_line(w));
+		/* 81 and 162 have digit 4 at bit 6. */
+		x = j == 4 ? _mm512_sub_epi8(linear_line(w), x) : linear_trits(x);
+		x = _mm512_srlv_epi32(x, _mm512_set1_epi32(j == 4 ? 6 : 2 * j));
+		return linear_mask(x, 3);
+	}
 	switch (s.bits) {
 	case 2:
 		return linear_bits(w, 2 * j, 3);
@@ -82,23 +119,38 @@ linear_codes(const Linear s, const uint8_t *w, const int j)
 LATHE_INLINE __m512
 linear_scales(const Linear s, const uint8_t *w, const int h)
 {
-	if (s.scale_bits == 16)
-		return _mm512_cvtph_ps(
-			_mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * h)));
-	return _mm512_loadu_ps((const void *)(w + 64 * h));
+	__m256i x;
+
+	if (s.scale_bits != 16)
+		return _mm512_loadu_ps((const void *)(w + 64 * h));
+	x = _mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * h));
+	if (s.bf16)
+		return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+	return _mm512_cvtph_ps(x);
 }
 
-/* Bytes of scales (and minima) in front of a group, and of the line sets of `width` columns. */
+/* What to subtract from the codes of rows 16 h .. 16 h + 15; scales: their group's. */
+LATHE_INLINE __m512i
+linear_zero(const Linear s, const uint8_t *scales, const int h)
+{
+	if (!s.zeros)
+		return _mm512_set1_epi32(s.offset);
+	return _mm512_cvtepu8_epi32(_mm_loadu_si128(
+		(const __m128i *)(const void *)(scales + s.scale_bits * 4 + 16 * h)));
+}
+
+/* Bytes of scales, minima or zero points in front of a group, and of the line sets of `width`
+ * columns. */
 LATHE_INLINE int
 linear_header(const Linear s)
 {
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
 }
 
 LATHE_INLINE ptrdiff_t
 linear_sets(const Linear s, const int width)
 {
-	const int columns = 4 * LINEAR_SLOTS(s.bits);
+	const int columns = 4 * LINEAR_SLOTS(s);
 
 	return (width + columns - 1) / columns;
 }
@@ -107,16 +159,18 @@ linear_sets(const Linear s, const int width)
 LATHE_INLINE int
 linear_set(const Linear s)
 {
-	return LINEAR_SET * LINEAR_LINES(s.bits);
+	return LINEAR_SET * LINEAR_LINES(s);
 }
 
-/* Start of a sum of (u - z) c over a unit: -z * (sum of c). */
+/* Start of a sum of (u - z) c over a unit: -z * (sum of c); z as linear_zero gives it. */
 LATHE_INLINE __m512i
-linear_start(const Linear s, int32_t codes)
+linear_start(const Linear s, __m512i z, int32_t codes)
 {
-	if (s.minimum)
-		return _mm512_setzero_si512();
-	return _mm512_set1_epi32(-(1 << (s.bits - 1)) * codes);
+	if (s.zeros)
+		return _mm512_mullo_epi32(z, _mm512_set1_epi32(-codes));
+	if (s.offset)
+		return _mm512_set1_epi32(-s.offset * codes);
+	return _mm512_setzero_si512();
 }
 
 /*
@@ -126,7 +180,7 @@ linear_start(const Linear s, int32_t codes)
 LATHE_INLINE int
 linear_joins(const Linear s, const int width)
 {
-	const int most = s.minimum ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
+	const int most = s.minimum || s.zeros ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
 
 	return s.planes == 2 && width <= INT32_MAX / 32639 / most;
 }
@@ -255,7 +309,7 @@ linear_slot_one(const Linear s, const uint8_t *w, const int j, const int8_t *c, 
 		__m512i *hi, __m512i *lo)
 {
 	const __m512i x = linear_codes(s, w, j);
-	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j);
+	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s), j);
 
 	hi[0] = _mm512_dpbusd_epi32(hi[0], x, linear_slot(c));
 	hi[1] = _mm512_dpbusd_epi32(hi[1], y, linear_slot(c));
@@ -270,7 +324,7 @@ LATHE_INLINE void
 linear_dot_slots(const Linear s, const int n, const uint8_t *w, const int8_t *c, const int8_t *d,
 		 __m512i *hi, __m512i *lo)
 {
-	const int slots = LINEAR_SLOTS(s.bits);
+	const int slots = LINEAR_SLOTS(s);
 	__m512i h[2][2], l[2][2];
 
 	h[0][0] = hi[0], h[0][1] = hi[1], l[0][0] = lo[0], l[0][1] = lo[1];
@@ -294,19 +348,22 @@ linear_dot_slots(const Linear s, const int n, const uint8_t *w, const int8_t *c,
 /* One unit of `width` columns from k on, one token: adds it to acc[2]. */
 LATHE_INLINE void
 linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
-		const __m512 *e, const __m512 *f, __m512 *acc)
+		const __m512 *e, const __m512 *f, const __m512i *z, __m512 *acc)
 {
 	const int sets = (int)linear_sets(s, width), joins = linear_joins(s, width);
 	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
 	__m512i hi[2], lo[2];
 
-	hi[0] = hi[1] = lo[0] = lo[1] = _mm512_setzero_si512();
-	if (joins) {
-		lo[0] = lo[1] = linear_start(s, linear_code_sum(s, a, unit));
-	} else {
-		hi[0] = hi[1] = linear_start(s, a->sum_hi[unit]);
+	LATHE_UNROLL(2)
+	for (int h = 0; h < 2; h++) {
+		hi[h] = lo[h] = _mm512_setzero_si512();
+		if (joins) {
+			lo[h] = linear_start(s, z[h], linear_code_sum(s, a, unit));
+			continue;
+		}
+		hi[h] = linear_start(s, z[h], a->sum_hi[unit]);
 		if (s.planes == 2)
-			lo[0] = lo[1] = linear_start(s, a->sum_lo[unit]);
+			lo[h] = linear_start(s, z[h], a->sum_lo[unit]);
 	}
 	if (s.bits == 4)
 		linear_dot4(s, sets, w, c, d, hi, lo);
@@ -347,7 +404,7 @@ linear_set_tile(const Linear s, const int mt, const int n, const uint8_t *w, con
 	LATHE_UNROLL(8)
 	for (int j = 0; j < n; j++, c += 4 * mt)
 		linear_slot_tile(mt, linear_codes(s, w, j),
-				 linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j), c, sum);
+				 linear_codes(s, w + 64 * LINEAR_LINES(s), j), c, sum);
 }
 
 /* Sums of products of one plane, whose codes lie at c, over `width` columns. */
@@ -355,7 +412,7 @@ LATHE_INLINE void
 linear_plane_tile(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
 		  __m512i (*sum)[2])
 {
-	const int sets = (int)linear_sets(s, width), slots = LINEAR_SLOTS(s.bits);
+	const int sets = (int)linear_sets(s, width), slots = LINEAR_SLOTS(s);
 
 	if (s.bits != 4 && s.bits != 8) {
 		const int n = (width + 3) / 4;
@@ -383,17 +440,21 @@ linear_plane_tile(const Linear s, const int mt, const int width, const uint8_t *
 }
 
 LATHE_INLINE void
-linear_start_tile(const Linear s, const int mt, const int32_t *codes, __m512i (*sum)[2])
+linear_start_tile(const Linear s, const int mt, const __m512i *z, const int32_t *codes,
+		  __m512i (*sum)[2])
 {
 	LATHE_UNROLL(8)
-	for (int m = 0; m < mt; m++)
-		sum[m][0] = sum[m][1] = linear_start(s, codes[m]);
+	for (int m = 0; m < mt; m++) {
+		sum[m][0] = linear_start(s, z[0], codes[m]);
+		sum[m][1] = linear_start(s, z[1], codes[m]);
+	}
 }
 
 /* Planes one after the other; joined, the second continues on the first's sums times 256. */
 LATHE_INLINE void
 linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
-		 int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+		 int k, int unit, const __m512 *e, const __m512 *f, const __m512i *z,
+		 __m512 (*acc)[2])
 {
 	const int joins = linear_joins(s, width);
 	const ptrdiff_t at = (ptrdiff_t)unit * mt, code = (ptrdiff_t)k * mt;
@@ -402,19 +463,19 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++)
 		lo[m][0] = lo[m][1] = _mm512_setzero_si512();
-	linear_start_tile(s, mt, a->sum_hi + at, hi);
+	linear_start_tile(s, mt, z, a->sum_hi + at, hi);
 	linear_plane_tile(s, mt, width, w, a->hi + code, hi);
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt && joins; m++) {
-		const __m512i start = linear_start(s, a->sum_lo[at + m]);
-
-		hi[m][0] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][0], 8), start);
-		hi[m][1] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][1], 8), start);
+		LATHE_UNROLL(2)
+		for (int h = 0; h < 2; h++)
+			hi[m][h] = _mm512_add_epi32(_mm512_slli_epi32(hi[m][h], 8),
+						    linear_start(s, z[h], a->sum_lo[at + m]));
 	}
 	if (joins) {
 		linear_plane_tile(s, mt, width, w, a->lo + code, hi);
 	} else if (s.planes == 2) {
-		linear_start_tile(s, mt, a->sum_lo + at, lo);
+		linear_start_tile(s, mt, z, a->sum_lo + at, lo);
 		linear_plane_tile(s, mt, width, w, a->lo + code, lo);
 	}
 	LATHE_UNROLL(8)
@@ -432,28 +493,28 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 
 /* (float)(u - z) of column i (a literal below 4) of the codes of a slot. */
 LATHE_INLINE __m512
-linear_code_f32(const Linear s, __m512i x, const int i)
+linear_code_f32(const Linear s, __m512i x, __m512i z, const int i)
 {
-	const int offset = s.minimum ? 0 : 1 << (s.bits - 1);
 	__m512i u = _mm512_srlv_epi32(x, _mm512_set1_epi32(8 * i));
 
 	u = _mm512_and_si512(u, _mm512_set1_epi32((1 << s.bits) - 1));
-	if (offset)
-		u = _mm512_sub_epi32(u, _mm512_set1_epi32(offset));
+	if (s.zeros || s.offset)
+		u = _mm512_sub_epi32(u, z);
 	return _mm512_cvtepi32_ps(u);
 }
 
 /* Slot j of the set at w, 32 rows, times mt tokens whose values lie at v. */
 LATHE_INLINE void
-linear_slot_float(const Linear s, const int mt, const uint8_t *w, const int j, const float *v,
-		  __m512 (*p)[2])
+linear_slot_float(const Linear s, const int mt, const __m512i *z, const uint8_t *w, const int j,
+		  const float *v, __m512 (*p)[2])
 {
 	const __m512i x = linear_codes(s, w, j);
-	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s.bits), j);
+	const __m512i y = linear_codes(s, w + 64 * LINEAR_LINES(s), j);
 
 	LATHE_UNROLL(4)
 	for (int i = 0; i < 4; i++) {
-		const __m512 c = linear_code_f32(s, x, i), d = linear_code_f32(s, y, i);
+		const __m512 c = linear_code_f32(s, x, z[0], i);
+		const __m512 d = linear_code_f32(s, y, z[1], i);
 
 		LATHE_UNROLL(8)
 		for (int m = 0; m < mt; m++) {
@@ -467,9 +528,10 @@ linear_slot_float(const Linear s, const int mt, const uint8_t *w, const int j, c
 
 LATHE_INLINE void
 linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
-		  int k, int unit, const __m512 *e, const __m512 *f, __m512 (*acc)[2])
+		  int k, int unit, const __m512 *e, const __m512 *f, const __m512i *z,
+		  __m512 (*acc)[2])
 {
-	const int slots = LINEAR_SLOTS(s.bits), n = (width + 3) / 4;
+	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4;
 	const float *v = a->x + (ptrdiff_t)k * mt;
 	__m512 p[LINEAR_TOKENS][2];
 
@@ -480,11 +542,11 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++, v += 4 * mt)
-			linear_slot_float(s, mt, w, j, v, p);
+			linear_slot_float(s, mt, z, w, j, v, p);
 	}
 	LATHE_UNROLL(8)
 	for (int j = 0; j < n % slots; j++, v += 4 * mt)
-		linear_slot_float(s, mt, w, j, v, p);
+		linear_slot_float(s, mt, z, w, j, v, p);
 	LATHE_UNROLL(8)
 	for (int m = 0; m < mt; m++) {
 		acc[m][0] = _mm512_fmadd_ps(p[m][0], e[0], acc[m][0]);
@@ -507,6 +569,7 @@ linear_unit(const Linear s, const int mt, const int width, const uint8_t *scales
 {
 	const uint8_t *minima = scales + s.scale_bits * 4;
 	const __m512 e[2] = {linear_scales(s, scales, 0), linear_scales(s, scales, 1)};
+	const __m512i z[2] = {linear_zero(s, scales, 0), linear_zero(s, scales, 1)};
 	__m512 f[2] = {e[0], e[1]};
 
 	if (s.minimum) {
@@ -514,11 +577,11 @@ linear_unit(const Linear s, const int mt, const int width, const uint8_t *scales
 		f[1] = linear_scales(s, minima, 1);
 	}
 	if (s.planes == 0)
-		linear_unit_float(s, mt, width, w, a, k, unit, e, f, acc);
+		linear_unit_float(s, mt, width, w, a, k, unit, e, f, z, acc);
 	else if (mt == 1)
-		linear_unit_one(s, width, w, a, k, unit, e, f, acc[0]);
+		linear_unit_one(s, width, w, a, k, unit, e, f, z, acc[0]);
 	else
-		linear_unit_tile(s, mt, width, w, a, k, unit, e, f, acc);
+		linear_unit_tile(s, mt, width, w, a, k, unit, e, f, z, acc);
 }
 
 /* Adds a run's partial sums to the totals in y; the first run begins them. */

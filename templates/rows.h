@@ -287,14 +287,14 @@ tile_row(int n, int sum_group, int mt, const float *x, float *out, float *xsum)
 
 /* ---- embedding ------------------------------------------------------------------------------- */
 
-/* Number i of a run of f16 or f32. */
+/* Number i of a run of f16, bf16 or f32. */
 LATHE_INLINE float
-packed_float(int bits, const uint8_t *p, int i)
+packed_float(int bits, int bf16, const uint8_t *p, int i)
 {
 	if (bits == 16) {
 		uint16_t h;
 		memcpy(&h, p + 2 * i, sizeof h);
-		return s_from_f16(h);
+		return bf16 ? s_from_bits((uint32_t)h << 16) : s_from_f16(h);
 	}
 	float f;
 	memcpy(&f, p + 4 * i, sizeof f);
@@ -306,17 +306,20 @@ packed_float(int bits, const uint8_t *p, int i)
  * (layout: targets/pack.h).
  */
 LATHE_INLINE int
-packed_code(int bits, const uint8_t *p, int in)
+packed_code(const Linear s, const uint8_t *p, int in)
 {
-	const int slot = in / 4, top = bits == 3 ? slot - 6 : 0;
+	static const uint8_t thirds[5] = {1, 3, 9, 27, 81};
+	const int slot = in / 4, top = s.bits == 3 ? slot - 6 : 0;
 	p += in % 4;
-	if (bits == 8)
+	if (s.trits)
+		return p[0] / thirds[slot] % 3;
+	if (s.bits == 8)
 		return p[0];
-	if (bits == 2 || bits == 4)
-		return p[0] >> slot * bits & ((1 << bits) - 1);
-	if (bits == 5)
+	if (s.bits == 2 || s.bits == 4)
+		return p[0] >> slot * s.bits & ((1 << s.bits) - 1);
+	if (s.bits == 5)
 		return (p[slot / 2 * 64] >> slot % 2 * 4 & 15) | (p[256] >> slot & 1) << 4;
-	if (bits == 6)
+	if (s.bits == 6)
 		return slot < 3 ? p[slot * 64] & 63
 				: (p[0] >> 6) << 4 | (p[64] >> 6) << 2 | p[128] >> 6;
 	if (slot < 6)
@@ -325,40 +328,39 @@ packed_code(int bits, const uint8_t *p, int in)
 }
 
 /*
- * Row `row` of a packed matrix of k columns (layout: 32-row blocks of groups, each scales, minima,
- * line sets) as floats; y is zero beyond k up to a multiple of 32. group 0 or k: one scale a row.
+ * Row `row` of a packed matrix (layout: targets/pack.h) as floats; y is zero beyond s.k up to a
+ * multiple of 32. Of s what says the weights counts.
  */
 LATHE_INLINE void
-embed_row(int is_float, int bits, int scale_bits, int minimum, int group, int k,
-	  const uint8_t *packed, int32_t row, float *y)
+embed_row(const Linear s, const uint8_t *packed, int32_t row, float *y)
 {
-	const int r = (int)((uint32_t)row % 32u);
+	const int r = (int)((uint32_t)row % 32u), k = s.k;
 	const size_t block = (size_t)((uint32_t)row / 32u);
 	for (int i = k; i < LATHE_PAD(k, 32); i++)
 		y[i] = 0.0f;
-	if (is_float) {
-		const uint8_t *p = packed + block * (size_t)k * (size_t)(bits * 4);
+	if (s.is_float) {
+		const uint8_t *p = packed + block * (size_t)k * (size_t)(s.bits * 4);
 		for (int i = 0; i < k; i++)
-			y[i] = packed_float(bits, p, i * 32 + r);
+			y[i] = packed_float(s.bits, 0, p, i * 32 + r);
 		return;
 	}
-	const int lines = bits == 5 ? 5 : bits % 3 == 0 ? 3 : 1, set = 32 * lines / bits;
-	const int width = group ? group : k, scales = scale_bits * 4, set_bytes = 128 * lines;
-	const size_t head = (size_t)(scales * (minimum ? 2 : 1));
+	const int lines = LINEAR_LINES(s), set = 4 * LINEAR_SLOTS(s), set_bytes = 128 * lines;
+	const int width = s.group, scales = s.scale_bits * 4;
+	const size_t head = (size_t)(scales * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0));
 	const size_t groups = (size_t)LATHE_PAD(k, width) / (size_t)width;
 	const size_t sets = (groups - 1) * (size_t)(LATHE_PAD(width, set) / set) +
 			    (size_t)(LATHE_PAD(k - (int)(groups - 1) * width, set) / set);
 	const uint8_t *p = packed + block * (groups * head + sets * (size_t)set_bytes);
 	for (int from = 0; from < k; from += width) {
-		const float s = packed_float(scale_bits, p, r);
-		const float m = minimum ? packed_float(scale_bits, p + scales, r) : 0.0f;
+		const float e = packed_float(s.scale_bits, s.bf16, p, r);
+		const float m = s.minimum ? packed_float(s.scale_bits, s.bf16, p + scales, r) : 0;
+		const int zero = s.zeros ? p[scales + r] : s.offset;
 		const int end = from + width < k ? from + width : k;
 		const uint8_t *line = p + head + (r >> 4) * 64 * lines + (r & 15) * 4;
 		for (int i = from; i < end; i++) {
 			const uint8_t *in_set = line + (ptrdiff_t)((i - from) / set) * set_bytes;
-			const int code = packed_code(bits, in_set, (i - from) % set);
-			y[i] = minimum ? s_fma((float)code, s, m)
-				       : (float)(code - (1 << (bits - 1))) * s;
+			const int code = packed_code(s, in_set, (i - from) % set);
+			y[i] = s.minimum ? s_fma((float)code, e, m) : (float)(code - zero) * e;
 		}
 		p += head + (size_t)(LATHE_PAD(end - from, set) / set) * (size_t)set_bytes;
 	}

@@ -8,17 +8,19 @@ refused(Diag *d, Loc loc, const char *what)
 	return false;
 }
 
-static bool
-apply_weights(Diag *d, Graph *g, const Plan *p, Role role, uint32_t layer)
+/* Real zero points are compiled as minima. */
+static void
+apply_weights(Graph *g, const Plan *p, Role role, uint32_t layer)
 {
 	const PlanFormat *f = &p->weights[role][layer];
 	if (!plan_says(f->loc))
-		return true;
-	if (f->format.zero || f->format.ternary || f->format.per_tensor || f->format.signed_scale ||
-	    f->format.bf16)
-		return refused(d, f->loc, "this format of weights");
-	g->formats[role][layer] = f->format;
-	return true;
+		return;
+	Format *to = &g->formats[role][layer];
+	*to = f->format;
+	if (to->zero == ZERO_REAL) {
+		to->zero = ZERO_NONE;
+		to->minimum = true;
+	}
 }
 
 /* The sites of rows that linears read, each by itself. */
@@ -65,8 +67,7 @@ plan_apply(Diag *d, Graph *g, const Plan *p)
 	const int before = diag_errors(d);
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++)
-			if (!apply_weights(d, g, p, (Role)role, l))
-				break;
+			apply_weights(g, p, (Role)role, l);
 	apply_activations(d, g, p);
 	apply_kv(d, g, p);
 	return diag_errors(d) == before && graph_apply_plan(g, p, d);

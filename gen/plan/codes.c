@@ -52,7 +52,7 @@ check_codes(const Coded *c)
 {
 	const SafeTensor *t = c->parts[CODES];
 	const uint64_t columns = c->tensor->columns;
-	const unsigned top = c->f->format.ternary ? 2 : (1u << c->f->format.bits) - 1;
+	const unsigned top = (unsigned)format_top(c->f->format);
 	if (t->type != DTYPE_U8) {
 		diag_error(c->r->d, t->loc, E_PLAN_DATA, "tensor '%s' is %s, U8 is wanted", t->name,
 			   safetensor_describe(c->r->arena, t));
@@ -72,22 +72,6 @@ check_codes(const Coded *c)
 	return true;
 }
 
-/* The number as the format stores it. */
-static float
-stored_number(const PlanFormat *f, double x)
-{
-	float v = (float)x;
-	uint32_t bits;
-	if (f->format.scale_bits == 32)
-		return v;
-	if (!f->format.bf16)
-		return f16_to_f32(f32_to_f16(v));
-	memcpy(&bits, &v, sizeof bits);
-	bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-	memcpy(&v, &bits, sizeof v);
-	return v;
-}
-
 /* Why x cannot be a scale, zero point or minimum of the format; null: it can. */
 static const char *
 number_fault(const Coded *c, int part, double x)
@@ -102,7 +86,8 @@ number_fault(const Coded *c, int part, double x)
 	if (part == ZEROS && f->format.zero == ZERO_INTEGER &&
 	    (x != rint(x) || x < 0 || x >= (1 << f->format.bits)))
 		return "is no code";
-	if (part == ZEROS ? (double)(float)x != x : (double)stored_number(f, x) != x)
+	if (part == ZEROS ? (double)(float)x != x
+			  : (double)format_scale_round(f->format, (float)x) != x)
 		return "is not a number of the type that the format stores";
 	return NULL;
 }

@@ -40,7 +40,7 @@ random_spec(uint64_t *r)
 	static const int ks[] = {16,  44,  64,	96,  128, 160,	172,
 				 256, 320, 576, 768, 960, 1536, 4864};
 	static const int bits[] = {8, 6, 5, 4, 3, 2};
-	static const int groups[] = {32, 32, 64, 96, 128, 256, 0, 0};
+	static const int groups[] = {32, 160, 64, 96, 128, 320, 0, 0};
 	Linear s = {.k = pick(r, ks, below(r, 8) ? 11 : 14), .split = 1};
 	int unit;
 
@@ -51,7 +51,12 @@ random_spec(uint64_t *r)
 	} else {
 		s.bits = pick(r, bits, 6);
 		s.scale_bits = below(r, 2) ? 16 : 32;
+		s.bf16 = s.scale_bits == 16 && below(r, 3) == 0;
 		s.minimum = below(r, 2);
+		s.zeros = !s.minimum && below(r, 2);
+		if (!s.minimum && !s.zeros)
+			s.offset = s.bits == 2 && below(r, 2) ? 1 : 1 << (s.bits - 1);
+		s.trits = s.offset == 1 && below(r, 2);
 		s.group = pick(r, groups, 8);
 		unit = s.group;
 		if (s.group == 0)
@@ -64,6 +69,9 @@ random_spec(uint64_t *r)
 			do
 				s.act_group = 32 * (1 + below(r, parts));
 			while (s.group % s.act_group);
+			/* Units narrower than groups hold whole line sets. */
+			if (s.trits && s.act_group % 20)
+				s.act_group = s.group;
 			s.sums = s.act_group;
 			unit = unit ? unit : s.act_group;
 		}

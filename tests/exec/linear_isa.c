@@ -42,9 +42,10 @@ isa_block_bytes(Linear s)
 	return linear_block_bytes(s);
 }
 
-#define EPILOGUE                                     \
-	{                                            \
-		0, 4, 16, 1, 32, 576, 2, 0, 32, 3, 1 \
+#define EPILOGUE                                                                               \
+	{                                                                                      \
+		.bits = 4, .scale_bits = 16, .minimum = 1, .group = 32, .k = 576, .planes = 2, \
+		.sums = 32, .split = 3, .shift = 1                                             \
 	}
 
 static void

@@ -40,6 +40,7 @@ typedef struct Case {
 	Linear s;
 	int blocks, tokens, groups, units;
 	uint8_t *codes;		/* [rows][k] */
+	uint8_t *zeros;		/* [rows][groups] */
 	float *scales, *minima; /* [rows][groups] */
 	float *weights;		/* [rows][k], of float weights */
 	int32_t *c;		/* [tokens][k] activation codes */
@@ -96,6 +97,16 @@ random_stored(uint64_t *r, int bits)
 	return half_value((uint16_t)((next(r) & 0x83ff) | (uint64_t)(8 + below(r, 12)) << 10));
 }
 
+/* Likewise of bf16: the upper half of a float. */
+static inline float
+random_bf16(uint64_t *r)
+{
+	return below(r, 8) ? from_bits((uint32_t)((next(r) & 0x807f) |
+						  (uint64_t)(110 + below(r, 20)) << 7)
+				       << 16)
+			   : from_bits((uint32_t)(next(r) & 0x807f) << 16);
+}
+
 static inline uint16_t
 half_bits(float v)
 {
@@ -142,7 +153,7 @@ case_fill_weights(Case *c, uint64_t *r)
 {
 	const Linear s = c->s;
 	size_t rows = (size_t)c->blocks * ROWS, n = rows * (size_t)s.k;
-	int mode = below(r, 5), top = (1 << s.bits) - 1;
+	int mode = below(r, 5), top = s.offset == 1 ? 2 : (1 << s.bits) - 1;
 
 	if (s.is_float) {
 		c->weights = grab(n, sizeof(float));
@@ -153,14 +164,16 @@ case_fill_weights(Case *c, uint64_t *r)
 	c->codes = grab(n, 1);
 	c->scales = grab(rows * (size_t)c->groups, sizeof(float));
 	c->minima = grab(rows * (size_t)c->groups, sizeof(float));
+	c->zeros = grab(rows * (size_t)c->groups, 1);
 	for (size_t i = 0; i < n; i++)
 		c->codes[i] = (uint8_t)(mode == 0   ? top
 					: mode == 1 ? 0
 					: mode == 2 ? below(r, 2) * top
 						    : below(r, top + 1));
 	for (size_t i = 0; i < rows * (size_t)c->groups; i++) {
-		c->scales[i] = random_stored(r, s.scale_bits);
-		c->minima[i] = random_stored(r, s.scale_bits);
+		c->scales[i] = s.bf16 ? random_bf16(r) : random_stored(r, s.scale_bits);
+		c->minima[i] = s.bf16 ? random_bf16(r) : random_stored(r, s.scale_bits);
+		c->zeros[i] = (uint8_t)below(r, top + 1);
 	}
 }
 
@@ -196,6 +209,7 @@ case_free(Case *c)
 	free(c->codes);
 	free(c->scales);
 	free(c->minima);
+	free(c->zeros);
 	free(c->weights);
 	free(c->c);
 	free(c->act_scale);
@@ -206,19 +220,27 @@ case_free(Case *c)
 
 /* ---- the contract, one row and one token -------------------------------------------------- */
 
+/* What to subtract from the codes of a group; at: its place in the scales. */
+static inline int
+zero_point(const Case *c, size_t at)
+{
+	return c->s.zeros ? c->zeros[at] : c->s.offset;
+}
+
 static inline float
 reference_int(const Case *c, size_t row, size_t token)
 {
 	const Linear s = c->s;
-	const int run = s.k / s.split, offset = s.minimum ? 0 : 1 << (s.bits - 1);
+	const int run = s.k / s.split;
 	const uint8_t *u = c->codes + row * (size_t)s.k;
 	const int32_t *code = c->c + token * (size_t)s.k;
 	float total = 0, acc = 0;
 
 	for (int k = 0; k < s.k;) {
 		int group = k / s.group, end = (k / s.sums + 1) * s.sums;
-		float e = c->scales[row * (size_t)c->groups + (size_t)group];
-		float m = c->minima[row * (size_t)c->groups + (size_t)group], t, all, scale = 1;
+		const size_t at = row * (size_t)c->groups + (size_t)group;
+		const int zero = zero_point(c, at);
+		float e = c->scales[at], m = c->minima[at], t, all, scale = 1;
 		int64_t hi = 0, lo = 0, sum = 0;
 
 		if (s.act_group)
@@ -236,8 +258,8 @@ reference_int(const Case *c, size_t row, size_t token)
 				low = ((code[k] % 256) + 256 + 128) % 256 - 128;
 				high = (code[k] - low) / 256;
 			}
-			hi += (u[k] - offset) * high;
-			lo += (u[k] - offset) * low;
+			hi += (u[k] - zero) * high;
+			lo += (u[k] - zero) * low;
 			sum += code[k];
 		}
 		t = (float)(int32_t)hi;
@@ -270,7 +292,7 @@ static inline float
 reference_float(const Case *c, size_t row, size_t token)
 {
 	const Linear s = c->s;
-	const int run = s.k / s.split, offset = s.minimum ? 0 : 1 << (s.bits - 1);
+	const int run = s.k / s.split;
 	const float *x = c->x + token * (size_t)s.k;
 	float total = 0, acc = 0, p = 0, all = 0;
 
@@ -285,7 +307,7 @@ reference_float(const Case *c, size_t row, size_t token)
 
 			if (k % s.group == 0)
 				p = all = 0;
-			p = fmaf((float)(u - offset), x[k], p);
+			p = fmaf((float)(u - zero_point(c, at)), x[k], p);
 			all = k % s.group ? all + x[k] : x[k];
 			if ((k + 1) % s.group == 0 || k + 1 == s.k) {
 				acc = fmaf(p, c->scales[at], acc);
@@ -335,6 +357,17 @@ fenced_free(Fenced *f)
 }
 
 static inline uint8_t *
+put_bf16(uint8_t *at, float v)
+{
+	uint32_t u;
+
+	memcpy(&u, &v, sizeof(u));
+	at[0] = (uint8_t)(u >> 16);
+	at[1] = (uint8_t)(u >> 24);
+	return at + 2;
+}
+
+static inline uint8_t *
 put_number(uint8_t *at, float v, int bits)
 {
 	uint16_t h = bits == 16 ? half_bits(v) : 0;
@@ -377,10 +410,18 @@ place_bit(int bits, int slot, int bit, int *line, int *at)
 }
 
 static inline void
-put_code(uint8_t *set, int bits, size_t row, int in, int code)
+put_code(uint8_t *set, const Linear s, size_t row, int in, int code)
 {
+	const int bits = s.bits;
 	size_t lines = (size_t)set_lines(bits);
 
+	if (s.trits) {
+		static const int thirds[] = {1, 3, 9, 27, 81};
+		uint8_t *to = set + row / 16 * 64 + row % 16 * 4 + (size_t)(in % 4);
+
+		*to = (uint8_t)(*to + code * thirds[in / 4]);
+		return;
+	}
 	for (int bit = 0; bit < bits; bit++) {
 		int line, at;
 
@@ -405,20 +446,24 @@ pack_group(const Case *c, size_t row0, int g, uint8_t *at)
 {
 	const Linear s = c->s;
 	int first = g * s.group, end = first + s.group < s.k ? first + s.group : s.k;
-	int set = 32 * set_lines(s.bits) / s.bits;
+	int set = s.trits ? 20 : 32 * set_lines(s.bits) / s.bits;
 
-	for (size_t r = 0; r < ROWS; r++)
-		at = put_number(at, c->scales[(row0 + r) * (size_t)c->groups + (size_t)g],
-				s.scale_bits);
-	for (size_t r = 0; r < ROWS && s.minimum; r++)
-		at = put_number(at, c->minima[(row0 + r) * (size_t)c->groups + (size_t)g],
-				s.scale_bits);
+	for (int minima = 0; minima <= s.minimum; minima++)
+		for (size_t r = 0; r < ROWS; r++) {
+			const float *from = minima ? c->minima : c->scales;
+			float v = from[(row0 + r) * (size_t)c->groups + (size_t)g];
+
+			at = s.bf16 ? put_bf16(at, v) : put_number(at, v, s.scale_bits);
+		}
+	for (size_t r = 0; r < ROWS && s.zeros; r++)
+		at[r] = c->zeros[(row0 + r) * (size_t)c->groups + (size_t)g];
+	at += s.zeros ? 64 : 0;
 	for (int k = first; k < end; k += set, at += 128 * set_lines(s.bits)) {
 		if (s.shift && s.act_group && s.act_group < s.k && k % s.act_group == 0)
 			at = put_row_sums(c, row0, (size_t)(k / s.act_group), at);
 		for (size_t r = 0; r < ROWS; r++)
 			for (int i = 0; i < set && k + i < end; i++)
-				put_code(at, s.bits, r, i,
+				put_code(at, s, r, i,
 					 c->codes[(row0 + r) * (size_t)s.k + (size_t)(k + i)]);
 	}
 	return at;
@@ -577,9 +622,11 @@ typedef struct Count {
 static inline void
 print_spec(FILE *f, Linear s)
 {
-	fprintf(f, "%s%d scale f%d%s group %d k %d planes %d act_group %d sums %d split %d%s",
-		s.is_float ? "f" : "int", s.bits, s.scale_bits, s.minimum ? " min" : "", s.group,
-		s.k, s.planes, s.act_group, s.sums, s.split, s.shift ? " shift" : "");
+	fprintf(f, "%s%d scale %sf%d%s%s%s offset %d group %d k %d planes %d act_group %d ",
+		s.is_float ? "f" : "int", s.bits, s.bf16 ? "b" : "", s.scale_bits,
+		s.minimum ? " min" : "", s.zeros ? " zeros" : "", s.trits ? " trits" : "", s.offset,
+		s.group, s.k, s.planes, s.act_group);
+	fprintf(f, "sums %d split %d%s", s.sums, s.split, s.shift ? " shift" : "");
 }
 
 static inline void

@@ -16,6 +16,7 @@
 #else
 #error "ISA_c, ISA_v3 or ISA_v4 must be defined"
 #endif
+#include "../../templates/act.h"
 #include "../../templates/math.h"
 #include "../../templates/rows.h"
 #include "../../templates/transform.h"

@@ -90,9 +90,9 @@ static void
 isa_embed(int i, const uint8_t *packed, int32_t row, float *y)
 {
 	int at = 0;
-#define EMBED(is_float, bits, scale_bits, minimum, group, k) \
-	if (i == at++)                                       \
-		embed_row(is_float, bits, scale_bits, minimum, group, k, packed, row, y);
+#define EMBED(...)     \
+	if (i == at++) \
+		embed_row((Linear){__VA_ARGS__}, packed, row, y);
 #include "rows_cases.def"
 }
 

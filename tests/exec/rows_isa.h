@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../templates/act.h"
+
 typedef struct RowsIsa {
 	const char *name;
 	void (*rmsnorm)(int i, const float *x, float eps, float inv_n, float *y);

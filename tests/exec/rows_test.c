@@ -25,9 +25,7 @@ typedef struct QuantizeCase {
 typedef struct TileCase {
 	int n, sum_group, mt;
 } TileCase;
-typedef struct EmbedCase {
-	int is_float, bits, scale_bits, minimum, group, k;
-} EmbedCase;
+typedef Linear EmbedCase;
 typedef struct RopeCase {
 	int heads, d;
 } RopeCase;
@@ -49,7 +47,7 @@ static const TileCase tile_cases[] = {
 #include "rows_cases.def"
 };
 static const EmbedCase embed_cases[] = {
-#define EMBED(f, bits, scale_bits, minimum, group, k) {f, bits, scale_bits, minimum, group, k},
+#define EMBED(...) {__VA_ARGS__},
 #include "rows_cases.def"
 };
 static const RopeCase rope_cases[] = {
@@ -501,6 +499,27 @@ tile(void **state)
 	}
 }
 
+/* A number that f16 and bf16 hold alike. */
+static float
+draw_short(uint64_t *seed, float factor)
+{
+	float f = f16_to_f32(f32_to_f16(draw_value(seed) * factor));
+	uint32_t bits;
+	memcpy(&bits, &f, 4);
+	bits &= 0xffff0000;
+	memcpy(&f, &bits, 4);
+	return f;
+}
+
+static void
+put_bf16(uint8_t *p, size_t i, float f)
+{
+	uint32_t bits;
+	memcpy(&bits, &f, 4);
+	p[2 * i] = (uint8_t)(bits >> 16);
+	p[2 * i + 1] = (uint8_t)(bits >> 24);
+}
+
 static void
 put_float(int bits, uint8_t *p, size_t i, float f)
 {
@@ -509,6 +528,16 @@ put_float(int bits, uint8_t *p, size_t i, float f)
 		memcpy(p + 2 * i, &h, 2);
 	else
 		memcpy(p + 4 * i, &f, 4);
+}
+
+/* Row r's number of the 32 at p. */
+static void
+put_scale(EmbedCase c, uint8_t *p, int r, float f)
+{
+	if (c.bf16)
+		put_bf16(p, (size_t)(r % 32), f);
+	else
+		put_float(c.scale_bits, p, (size_t)(r % 32), f);
 }
 
 static size_t
@@ -525,8 +554,9 @@ static int
 code_place(EmbedCase c, int r, int k, size_t *byte, size_t *head)
 {
 	const size_t lines = code_lines(c.bits);
-	int group = c.group ? c.group : c.k, set = (int)(32 * lines) / c.bits, slot = 0;
-	size_t numbers = (size_t)(32 * c.scale_bits / 8 * (1 + c.minimum)), block = 0, at = 0;
+	int group = c.group, set = c.trits ? 20 : (int)(32 * lines) / c.bits, slot = 0;
+	size_t numbers = (size_t)(32 * c.scale_bits / 8 * (1 + c.minimum) + 64 * c.zeros);
+	size_t block = 0, at = 0;
 	for (int from = 0; from < c.k; from += group) {
 		int width = c.k - from < group ? c.k - from : group;
 		if (k >= from && k < from + width) {
@@ -546,9 +576,16 @@ code_place(EmbedCase c, int r, int k, size_t *byte, size_t *head)
 
 /* Puts the code of slot j into the bytes of the lines, 64 bytes apart. */
 static void
-put_code(uint8_t *p, int bits, int j, uint32_t code)
+put_code(uint8_t *p, EmbedCase c, int j, uint32_t code)
 {
 	uint32_t line[5] = {0};
+	const int bits = c.bits;
+	for (; c.trits && j > 0; j--)
+		code *= 3;
+	if (c.trits) {
+		p[0] = (uint8_t)(p[0] + code);
+		return;
+	}
 	switch (bits) {
 	case 3:
 		if (j < 6)
@@ -579,7 +616,7 @@ embed(void **state)
 	uint64_t seed = 7;
 	for (int i = 0; i < COUNT(embed_cases); i++) {
 		EmbedCase c = embed_cases[i];
-		int group = c.group ? c.group : c.k, room = pad(c.k, 32);
+		int room = pad(c.k, 32), zero = c.offset;
 		size_t bytes = (size_t)96 * (size_t)room * 8;
 		uint8_t *packed = make(bytes);
 		float *expected = make_floats(ROWS * room), *y = make_floats(room);
@@ -600,19 +637,23 @@ embed(void **state)
 				size_t byte = 0, head = 0;
 				int slot = code_place(c, r, k, &byte, &head);
 				uint32_t code = draw(&seed) >> (32 - c.bits);
-				put_code(packed + byte, c.bits, slot, code);
-				if (k % group == 0) {
-					scale = f16_to_f32(f32_to_f16(draw_value(&seed) * 0.01f));
-					minimum = f16_to_f32(f32_to_f16(draw_value(&seed)));
-					put_float(c.scale_bits, packed + head, (size_t)(r % 32),
-						  scale);
+				if (c.offset == 1)
+					code = draw(&seed) % 3;
+				put_code(packed + byte, c, slot, code);
+				if (k % c.group == 0) {
+					uint8_t *at = packed + head;
+					scale = draw_short(&seed, 0.01f);
+					minimum = draw_short(&seed, 1);
+					put_scale(c, at, r, scale);
 					if (c.minimum)
-						put_float(c.scale_bits,
-							  packed + head + 32 * c.scale_bits / 8,
-							  (size_t)(r % 32), minimum);
+						put_scale(c, at + 4 * c.scale_bits, r, minimum);
+					if (c.zeros) {
+						zero = (int)(draw(&seed) >> (32 - c.bits));
+						at[4 * c.scale_bits + r % 32] = (uint8_t)zero;
+					}
 				}
 				*to = c.minimum ? fmaf((float)code, scale, minimum)
-						: (float)((int)code - (1 << (c.bits - 1))) * scale;
+						: (float)((int)code - zero) * scale;
 			}
 		}
 		for

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""A plan that mixes every format over layers and roles.
+
+    formats.py LATHE WORK MODEL TOKENIZER
+
+The tables below are dealt out in turn: weights to the kernels of each layer, activations to the sites that fit, caches to
+layers. `selftest` of the artefact must find the contract interpreter's logits, bit by bit, on every level of the machine.
+"""
+import json
+import os
+import subprocess
+import sys
+
+WEIGHTS = [
+    {"bits": 4, "group": 32, "scheme": "asymmetric"},
+    {"bits": 1.58, "group": "row", "packing": "trits"},
+    {"bits": 3, "group": 64, "scheme": "asymmetric", "zero": "real"},
+    {"bits": 8, "group": "row", "scale": "bf16"},
+    {"bits": 4, "group": "tensor"},
+    {"bits": 1.58, "group": 32},
+    {"bits": 2, "group": 16, "scheme": "asymmetric", "scale": "bf16"},
+    {"bits": 4, "group": 64, "signed": True},
+    {"bits": 1.58, "group": "tensor"},
+    {"bits": 5, "group": 32, "scheme": "asymmetric"},
+    {"bits": 16},
+    {"bits": 1.58, "group": 80, "packing": "trits", "scale": "bf16"},
+    {"bits": 8, "group": "row", "scheme": "asymmetric", "scale": "f32"},
+    {"bits": 3, "group": 32, "signed": True, "scale": "f32"},
+    {"bits": 6, "group": 16, "scheme": "asymmetric"},
+    {"bits": 2, "group": 32, "scheme": "minimum"},
+    {"bits": 8, "group": "tensor", "scheme": "asymmetric"},
+    {"bits": 6, "group": "row", "scheme": "asymmetric", "zero": "real", "scale": "bf16"},
+    {"bits": 32},
+    {"bits": 5, "group": 64, "signed": True},
+]
+ACTIVATIONS = [
+    {"bits": 8},
+    {"bits": 16},
+    {"bits": 8, "granularity": "group", "group": 32},
+    {"bits": 32},
+    {"bits": 4},
+    {"bits": 16, "granularity": "group", "group": 32},
+    {"bits": 6},
+]
+KV = {"bits": 16}
+EMBED = {"bits": 4, "group": 32, "scheme": "asymmetric", "scale": "bf16"}
+LAYERS = 5
+# Matrices of one kernel, which share a format, and the site that they read.
+KERNELS = [("{q,k,v}", "attn.in"), ("o", "attn.o.in"), ("{gate,up}", "mlp.in"), ("down", "mlp.down.in")]
+
+
+def fits(weight, activation):
+    """Whether a linear of the two exists."""
+    group, unit = weight.get("group", "row"), activation.get("group")
+    if activation["bits"] == 32 or weight["bits"] >= 16:
+        return activation["bits"] == 32
+    if not unit:
+        return True
+    if weight.get("packing") == "trits":
+        return unit % 20 == 0
+    return not isinstance(group, int) or group % unit == 0
+
+
+def deal():
+    plan = {"lathe_plan": 1, "weights": {"embed": EMBED}, "activations": {}, "kv": KV}
+    todo = list(ACTIVATIONS)
+    for i in range(max(LAYERS * len(KERNELS), len(WEIGHTS))):
+        matrices, site = KERNELS[i % len(KERNELS)]
+        layer = i // len(KERNELS) % LAYERS
+        weight = WEIGHTS[i % len(WEIGHTS)]
+        activation = next((a for a in todo + ACTIVATIONS if fits(weight, a)))
+        if activation in todo:
+            todo.remove(activation)
+        todo = todo or list(ACTIVATIONS)
+        plan["weights"][f"layers.{layer}.{matrices}"] = weight
+        plan["activations"][f"layers.{layer}.{site}"] = activation
+    assert len(WEIGHTS) <= LAYERS * len(KERNELS), "a format has no place"
+    assert all(a in plan["activations"].values() for a in ACTIVATIONS), "an activation fits nothing"
+    return plan
+
+
+def run(command):
+    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if p.returncode:
+        sys.exit(f"{' '.join(command)}\nended with {p.returncode}:\n{(p.stdout + p.stderr)[-3000:]}")
+    return p.stdout
+
+
+def main():
+    lathe, work, model, tokenizer = sys.argv[1:]
+    path, folder = os.path.join(work, "plan.json"), os.path.join(work, "formats")
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(deal(), f, indent=1)
+    run([lathe, "compile", model, "--tokenizer", tokenizer, "--plan", path, "--target", "x86-64-v4,x86-64-v3,c",
+         "--cflags", "-O1", "--golden", "6", "-o", folder])
+    print(run([os.path.join(folder, "formats"), "selftest"]).strip())
+
+
+if __name__ == "__main__":
+    main()
