@@ -43,7 +43,7 @@ for setting in "8:32 f16" "8:token f32" "16 f16" "f32 f32"; do
 	set -- $setting
 	check "${LATHE_SHARED:-}/data/stories260K.bin" stories "$1" "$2" "$ids" || { [ $? = 77 ] && skipped=1 || exit 1; }
 done
-for setting in "16 f16" ${LATHE_LONG:+"8:32 f16" "8:token f32" "f32 f32"}; do
+for setting in "16 f16" ${LATHE_LONG:+"8:32 f16" "8:token f32" "4:token:real f16" "8:32:integer f32" "f32 f32"}; do
 	set -- $setting
 	check "${LATHE_MODELS:-}/$model_name" smollm2 "$1" "$2" "$ids" || { [ $? = 77 ] && skipped=2 || exit 1; }
 done
