@@ -305,10 +305,19 @@ Text *
 emit_weights(Arena *a, const Artefact *x)
 {
 	Text *t = text_new(a);
+	const bool large = x->layout->bytes >= (uint64_t)1 << 30;
 	emit_head(t, x, "The weights");
 	text_line(t, "__asm__(");
+	/* Code reaches 2 GB on x86-64: what is larger lies behind everything else. */
+	if (large) {
+		text_line(t, "#if defined(__x86_64__)");
+		text_line(t, "\t\".section .lrodata,\\\"a\\\",%%progbits\\n\"");
+		text_line(t, "#else");
+	}
+	text_line(t, "\t\".section .rodata\\n\"");
+	if (large)
+		text_line(t, "#endif");
 	const char *const lines[] = {
-		".section .rodata",
 		arena_printf(a, ".globl %s_weights_data", x->ident),
 		arena_printf(a, ".type %s_weights_data, %%object", x->ident),
 		".balign 64",
