@@ -427,8 +427,8 @@ def main():
     if a.out.endswith(".bin"):
         m = Llama2c(untied=a.untied, seed=a.seed, **sizes)
     else:
-        m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, a.arch,
-                       LINEARS if a.biases else None, **sizes)
+        m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, arch=a.arch,
+                       biases=LINEARS if a.biases else None, **sizes)
     files = {a.out: m}
     if a.shards:
         files = {shard_name(a.out, i, a.shards): s for i, s in enumerate(split(m, a.shards))}
