@@ -197,6 +197,20 @@ set_activations(PlanReader *r, const Json *v, int site, uint32_t layer)
 	return ok;
 }
 
+/* Why the groups of activations and of the weights that read them cannot meet; null: they can. */
+static const char *
+groups_fault(Format a, Format w, uint32_t columns)
+{
+	enum { TRITS_SET = 20 };
+	if (!a.group)
+		return NULL;
+	if (w.group && w.group % a.group)
+		return "do not divide the groups";
+	if (w.trits && a.group % TRITS_SET && a.group < (w.group ? w.group : columns))
+		return "are no multiples of 20, which trits are read by: the columns";
+	return NULL;
+}
+
 /* A weight group is a whole number of activation groups: their products have one scale each. */
 static void
 check_groups(PlanReader *r)
@@ -206,14 +220,16 @@ check_groups(PlanReader *r)
 		for (uint32_t l = 0; l < layers; l++) {
 			const PlanFormat *a = &r->plan->activations[readers[i].site][l];
 			const PlanFormat *w = &r->plan->weights[readers[i].role][l];
-			if (!a->format.group || !w->format.group ||
-			    w->format.group % a->format.group == 0)
+			const Tensor *t = model_tensor(r->model, (Role)readers[i].role, l);
+			const uint32_t columns = t ? t->columns : 0;
+			const char *fault = groups_fault(a->format, w->format, columns);
+			if (!fault)
 				continue;
-			diag_error(
-				r->d, a->loc, E_PLAN_FORMAT,
-				"activation groups of %u do not divide the groups of %u of '%s', "
-				"which reads them",
-				a->format.group, w->format.group, role_names[readers[i].role]);
+			diag_error(r->d, a->loc, E_PLAN_FORMAT,
+				   "activation groups of %u %s of %u of '%s', which reads them",
+				   a->format.group, fault,
+				   w->format.group ? w->format.group : columns,
+				   role_names[readers[i].role]);
 			diag_note(r->d, w->loc, "the weights' format is here");
 			break;
 		}

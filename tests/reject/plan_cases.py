@@ -390,6 +390,9 @@ def formats():
     case("activation-group-of-weights", "E0415", {
         "weights": {"layers.*.down": {"bits": 4, "group": 32}},
         "activations": {site: {"bits": 8, "granularity": "group", "group": 24}}})
+    case("activation-group-of-trits", "E0415", {
+        "weights": {"layers.*.down": {"bits": 1.58, "packing": "trits"}},
+        "activations": {site: {"bits": 8, "granularity": "group", "group": 32}}})
     case("kv-float-query", "E0415", {"kv": {"bits": 16, "query": 8}})
 
 

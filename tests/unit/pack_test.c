@@ -54,6 +54,16 @@ number_at(const uint8_t *p, int bits)
 	return f;
 }
 
+/* Row r's of a line of scales or minima. */
+static float
+scale_at(const uint8_t *line, uint32_t r, Format f)
+{
+	uint8_t widened[4] = {0, 0, line[2 * r], line[2 * r + 1]};
+
+	return f.bf16 ? number_at(widened, 32)
+		      : number_at(line + r * f.scale_bits / 8, f.scale_bits);
+}
+
 static uint32_t
 set_lines(int bits)
 {
@@ -62,13 +72,17 @@ set_lines(int bits)
 
 /* Byte i of the dword of row r in the set, slot j: as pack.h says. */
 static int
-code_at(const uint8_t *set, uint32_t r, uint32_t column, int bits)
+code_at(const uint8_t *set, uint32_t r, uint32_t column, Format f)
 {
+	static const int thirds[] = {1, 3, 9, 27, 81};
+	const int bits = f.bits;
 	uint32_t j = column / 4, lines = set_lines(bits);
 	const uint8_t *a = set + (r / 16) * 64 * lines + (r % 16) * 4 + column % 4;
 	const uint8_t *b = a + 64, *c = a + 128, *e = a + 256;
 	const uint8_t *own = a + (uint64_t)64 * (j / 2);
 
+	if (f.trits)
+		return *a / thirds[j] % 3;
 	switch (bits) {
 	case 8:
 		return *a;
@@ -100,7 +114,8 @@ weights_sum(const WeightRow *w, Format f, uint32_t columns, uint32_t first, uint
 
 	for (uint32_t k = first; k < end; k++) {
 		const uint32_t g = k / group;
-		const long double code = (long double)w->codes[k] - format_offset(f);
+		const int zero = f.zero ? w->zeros[g] : format_offset(f);
+		const long double code = (long double)w->codes[k] - zero;
 
 		sum += code * (long double)w->scales[g];
 		sum += f.minimum ? (long double)w->minima[g] : 0;
@@ -133,13 +148,17 @@ check_int_row(const uint8_t *block, PackForm form, uint32_t r, const WeightRow *
 	for (uint32_t first = 0, g = 0; first < columns; first += group, g++) {
 		uint32_t width = columns - first < group ? columns - first : group;
 
-		assert_true(number_at(block + r * f.scale_bits / 8, f.scale_bits) ==
-			    (w ? w->scales[g] : 0));
+		assert_true(scale_at(block, r, f) == (w ? w->scales[g] : 0));
 		block += line;
 		if (f.minimum) {
-			assert_true(number_at(block + r * f.scale_bits / 8, f.scale_bits) ==
-				    (w ? w->minima[g] : 0));
+			assert_true(scale_at(block, r, f) == (w ? w->minima[g] : 0));
 			block += line;
+		}
+		if (f.zero) {
+			assert_int_equal(block[r], w ? w->zeros[g] : 0);
+			for (int i = 32; i < 64; i++)
+				assert_int_equal(block[i], 0);
+			block += 64;
 		}
 		for (uint32_t k = 0; k < width || k % set_columns; k++) {
 			const int want = w && k < width ? w->codes[first + k] : 0;
@@ -148,7 +167,7 @@ check_int_row(const uint8_t *block, PackForm form, uint32_t r, const WeightRow *
 			if (form.sums && form.sums < columns && k < width && k % form.sums == 0)
 				block = check_row_sum(block, form, r, first + k,
 						      end < columns ? end : columns, w);
-			assert_int_equal(code_at(block, r, k % set_columns, f.bits), want);
+			assert_int_equal(code_at(block, r, k % set_columns, f), want);
 			if ((k + 1) % set_columns == 0)
 				block += (uint64_t)128 * set_lines(f.bits);
 		}
@@ -216,6 +235,22 @@ test_formats(void **state)
 		{.kind = NUMBER_INT, .bits = 5, .scale_bits = 32},
 		{.kind = NUMBER_INT, .bits = 6, .scale_bits = 16, .minimum = true, .group = 64},
 		{.kind = NUMBER_INT, .bits = 6, .scale_bits = 32},
+		{.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .ternary = true, .group = 64},
+		{.kind = NUMBER_INT, .bits = 2, .scale_bits = 16, .ternary = true, .trits = true},
+		{.kind = NUMBER_INT,
+		 .bits = 2,
+		 .scale_bits = 32,
+		 .ternary = true,
+		 .trits = true,
+		 .group = 20},
+		{.kind = NUMBER_INT,
+		 .bits = 4,
+		 .scale_bits = 16,
+		 .zero = ZERO_INTEGER,
+		 .group = 32},
+		{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32, .zero = ZERO_INTEGER},
+		{.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .bf16 = true, .group = 32},
+		{.kind = NUMBER_INT, .bits = 3, .scale_bits = 16, .bf16 = true, .minimum = true},
 		{.kind = NUMBER_FLOAT, .bits = 32},
 		{.kind = NUMBER_FLOAT, .bits = 16},
 	};
@@ -224,7 +259,10 @@ test_formats(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
 		for (size_t j = 0; j < sizeof(columns) / sizeof(columns[0]); j++)
-			for (int sums = 0; sums < (format_is_float(formats[i]) ? 1 : 3); sums++)
+			for (int sums = 0; sums < (format_is_float(formats[i]) ? 1
+						   : formats[i].trits	       ? 2
+									       : 3);
+			     sums++)
 				check_format(formats[i], 50, columns[j],
 					     sums == 0	 ? 0
 					     : sums == 1 ? columns[j]

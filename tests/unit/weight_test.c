@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "ir/interp.h"
+#include "ir/weight_source.h"
 
 /* A stored type of this test's own: blocks of 4 values, `scale minimum c c c c` as floats and
  * bytes. */
@@ -114,15 +114,22 @@ check_nearest(Arena *a, const float *x, int columns, Format f)
 {
 	WeightRow w;
 	load(a, x, columns, f, &w);
-	int top = (1 << f.bits) - 1;
-	int offset = f.minimum ? 0 : 1 << (f.bits - 1);
+	int top = f.ternary ? 2 : (1 << f.bits) - 1;
 	for (int i = 0; i < columns; i++) {
 		int g = f.group ? i / (int)f.group : 0;
+		int offset = f.minimum	 ? 0
+			     : f.zero	 ? w.zeros[g]
+			     : f.ternary ? 1
+					 : 1 << (f.bits - 1);
 		double s = (double)w.scales[g];
 		double m = f.minimum ? (double)w.minima[g] : 0.0;
 		double best = INFINITY;
-		assert_true(s >= 0.0 && w.codes[i] <= top);
-		if (f.scale_bits == 16) {
+		assert_true((f.signed_scale || s >= 0.0) && w.codes[i] <= top && offset <= top);
+		if (f.bf16) {
+			uint32_t bits;
+			memcpy(&bits, &w.scales[g], 4);
+			assert_int_equal(bits & 0xffff, 0);
+		} else if (f.scale_bits == 16) {
 			assert_true(f16_to_f32(f32_to_f16(w.scales[g])) == w.scales[g]);
 			assert_true(!f.minimum ||
 				    f16_to_f32(f32_to_f16(w.minima[g])) == w.minima[g]);
@@ -133,9 +140,15 @@ check_nearest(Arena *a, const float *x, int columns, Format f)
 		}
 		double got = fabs((w.codes[i] - offset) * s + m - (double)x[i]);
 		/* a tie in f32 may be broken either way */
-		assert_true(got <= best + 1e-6 * s);
-		/* the range covers the group: half a step, and what rounding the scale adds */
-		assert_true(got <= 0.5 * s + 0x1p-10 * (fabs((double)x[i]) + s * top));
+		assert_true(got <= best + 1e-6 * fabs(s));
+		/* the range covers the group: half a step, and what rounding the scale adds;
+		   ternary scales leave long weights out, signed ones half a step of the other end
+		 */
+		double steps = f.signed_scale ? 1.0 : f.zero ? 1.0 : 0.5;
+		double rounding = f.bf16 ? 0x1p-7 : 0x1p-10;
+		if (!f.ternary)
+			assert_true(got <= steps * fabs(s) +
+						   rounding * (fabs((double)x[i]) + fabs(s) * top));
 	}
 }
 
@@ -163,6 +176,128 @@ test_nearest(void **state)
 							       .scale_bits = scale_bits[s],
 							       .minimum = m == 1,
 							       .group = groups[g]});
+	static const Format more[] = {
+		{.bits = 4, .scale_bits = 16, .zero = ZERO_INTEGER, .group = 32},
+		{.bits = 2, .scale_bits = 32, .zero = ZERO_INTEGER},
+		{.bits = 8, .scale_bits = 16, .zero = ZERO_INTEGER, .bf16 = true, .group = 64},
+		{.bits = 4, .scale_bits = 16, .bf16 = true, .group = 32},
+		{.bits = 4, .scale_bits = 16, .bf16 = true, .minimum = true, .group = 32},
+		{.bits = 4, .scale_bits = 16, .signed_scale = true, .group = 32},
+		{.bits = 3, .scale_bits = 32, .signed_scale = true},
+		{.bits = 2, .scale_bits = 16, .ternary = true, .group = 64},
+		{.bits = 2, .scale_bits = 32, .ternary = true, .trits = true},
+	};
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+		Format f = more[i];
+		f.kind = NUMBER_INT;
+		check_nearest(a, x, N, f);
+	}
+	arena_free(a);
+}
+
+/* The extra code of a signed scale meets the largest weight, whatever its sign. */
+static void
+test_signed_scale(void **state)
+{
+	(void)state;
+	static const float x[4] = {1.0f, 8.0f, -7.0f, -0.4f}, y[4] = {-8.0f, 7.0f, 1.0f, 0.0f};
+	static const int want_x[4] = {7, 0, 15, 8}, want_y[4] = {0, 15, 9, 8};
+	const Format f = {
+		.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 4, .signed_scale = true};
+	Arena *a = arena_new();
+	WeightRow w;
+	load(a, x, 4, f, &w);
+	assert_true(w.scales[0] == -1.0f);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(w.codes[i], want_x[i]);
+	load(a, y, 4, f, &w);
+	assert_true(w.scales[0] == 1.0f);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(w.codes[i], want_y[i]);
+	arena_free(a);
+}
+
+/* The zero point is a code, also of groups whose weights are all above or all below 0. */
+static void
+test_integer_zero(void **state)
+{
+	(void)state;
+	static const float x[12] = {-1.0f, 0.0f,  2.0f,	  14.0f, 3.75f, 7.5f,
+				    15.0f, 0.25f, -15.0f, -3.0f, -1.0f, -7.0f};
+	static const int zeros[3] = {1, 0, 15};
+	static const int want[12] = {0, 1, 3, 15, 4, 8, 15, 0, 0, 12, 14, 8};
+	const Format f = {
+		.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .group = 4, .zero = ZERO_INTEGER};
+	Arena *a = arena_new();
+	WeightRow w;
+	int16_t v[12];
+	load(a, x, 12, f, &w);
+	weight_row_centre(&w, f, 12, v);
+	for (int i = 0; i < 12; i++) {
+		assert_true(w.scales[i / 4] == 1.0f);
+		assert_int_equal(w.zeros[i / 4], zeros[i / 4]);
+		assert_int_equal(w.codes[i], want[i]);
+		assert_int_equal(v[i], want[i] - zeros[i / 4]);
+	}
+	arena_free(a);
+}
+
+/* Ternary weights come back as they are. */
+static void
+test_ternary(void **state)
+{
+	(void)state;
+	static const float x[8] = {0.3f, 0, -0.3f, 0, 0, 0, 0, 0.3f};
+	static const int want[8] = {2, 1, 0, 1, 1, 1, 1, 2};
+	const Format f = {
+		.kind = NUMBER_INT, .bits = 2, .scale_bits = 32, .group = 8, .ternary = true};
+	Arena *a = arena_new();
+	WeightRow w;
+	load(a, x, 8, f, &w);
+	assert_true(w.scales[0] == 0.3f);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(w.codes[i], want[i]);
+	arena_free(a);
+}
+
+/* One scale of a tensor is that of its largest weight, in all rows, for any number of threads. */
+static void
+test_tensor_scale(void **state)
+{
+	(void)state;
+	enum { ROWS = 150, N = 16 };
+	static float x[ROWS * N];
+	for (int i = 0; i < ROWS * N; i++)
+		x[i] = (float)(i * 37 % 101 - 50) * 0.01f;
+	x[140 * N + 3] = -3.5f;
+	Tensor t = f32_tensor(x, N);
+	t.rows = ROWS;
+	const Format f = {.kind = NUMBER_INT, .bits = 4, .scale_bits = 16, .per_tensor = true},
+		     ternary = {.kind = NUMBER_INT,
+				.bits = 2,
+				.scale_bits = 32,
+				.per_tensor = true,
+				.ternary = true};
+	Arena *a = arena_new();
+	float scale = 0;
+	for (int jobs = 1; jobs < 4; jobs++) {
+		WeightSource s = weight_source_of(&t);
+		WeightRow w;
+		weight_row_alloc(a, &w, N, f);
+		weight_source_measure(&s, f, jobs);
+		for (uint32_t i = 0; i < ROWS; i++) {
+			weight_source_row(&s, i, f, &w);
+			assert_true(w.scales[0] == 0.5f);
+			for (int k = 0; k < N; k++)
+				assert_true(fabs((w.codes[k] - 8) * 0.5 - (double)x[i * N + k]) <=
+					    0.25);
+		}
+		weight_source_measure(&s, ternary, jobs);
+		weight_source_row(&s, 5, ternary, &w);
+		assert_true(w.scales[0] > 0.3f && w.scales[0] < 0.5f);
+		assert_true(jobs == 1 || w.scales[0] == scale);
+		scale = w.scales[0];
+	}
 	arena_free(a);
 }
 
@@ -238,7 +373,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stored),		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_symmetric_scale), cmocka_unit_test(test_edges),
-		cmocka_unit_test(test_floats),
+		cmocka_unit_test(test_floats),		cmocka_unit_test(test_signed_scale),
+		cmocka_unit_test(test_integer_zero),	cmocka_unit_test(test_ternary),
+		cmocka_unit_test(test_tensor_scale),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
