@@ -6,10 +6,12 @@
 
 static const struct {
 	const char *name;
-	Format format;
+	CacheFormat format;
 } kv_formats[] = {
-	{"f16", {.kind = NUMBER_FLOAT, .bits = 16}},
-	{"f32", {.kind = NUMBER_FLOAT, .bits = 32}},
+	{"f16", {{.kind = NUMBER_FLOAT, .bits = 16}, 0}},
+	{"f32", {{.kind = NUMBER_FLOAT, .bits = 32}, 0}},
+	{"8", {{.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}, 16}},
+	{"4", {{.kind = NUMBER_INT, .bits = 4, .scale_bits = 32}, 16}},
 };
 
 static const char *const tied_names[] = {"cheaper", "twice", "online"};
@@ -168,12 +170,12 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 	found = false;
 	for (size_t i = 0; i < sizeof kv_formats / sizeof *kv_formats; i++)
 		if (!strcmp(kv, kv_formats[i].name)) {
-			graph_set_kv(g, kv_formats[i].format);
+			graph_set_kv(g, -1, kv_formats[i].format);
 			found = true;
 		}
 	if (!found) {
 		diag_error(d, (Loc){0}, E_USAGE, "--kv '%s' is not known", kv);
-		diag_hint(d, "f16 or f32");
+		diag_hint(d, "f16, f32, 8 or 4");
 	}
 	for (int i = 0; i < s->quantize.count; i++) {
 		const Pattern *pattern;

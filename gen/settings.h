@@ -9,7 +9,7 @@
 typedef struct Settings {
 	const char *activations; /* "8:32", "4:token:real", "16", "f32"; default 16 */
 	const char *tied;	 /* "cheaper", "twice", "online"; default cheaper */
-	const char *kv;		 /* "f16", "f32"; default f16 */
+	const char *kv;		 /* "f16", "f32", "8", "4"; default f16 */
 	StringList quantize;	 /* "PATTERN=bits:4,group:64"; where two match, the later counts */
 } Settings;
 
@@ -19,7 +19,7 @@ typedef struct Settings {
 	 "f32, or 4|6|8|16[:token|GROUP][:integer|real] (default: 16): rows of integer weights, "  \
 	 "a scale a token or group, zero points"},                                                 \
 		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                    \
-		 "f16 (default) or f32: keys and values"},                                         \
+		 "f16 (default), f32, 8 or 4: keys and values"},                                   \
 		{"--tied", "HOW", OPTION_STRING, (S) + offsetof(Settings, tied),                   \
 		 "cheaper (default), twice or online: one table of embedding and head, where a "   \
 		 "plan transforms them apart"},                                                    \

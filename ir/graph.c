@@ -86,6 +86,21 @@ graph_set_activations(Graph *g, int role, int layer, Format f)
 	(*of)[role_layered[role] && layer >= 0 ? layer : 0] = f;
 }
 
+Format
+graph_kv(const Graph *g, int layer)
+{
+	INVARIANT(layer >= 0 && (uint32_t)layer < g->model->n_layer);
+	return g->kv[layer].format;
+}
+
+Format
+graph_query(const Graph *g, int layer)
+{
+	if (format_is_float(graph_kv(g, layer)))
+		return FORMAT_F32;
+	return (Format){.kind = NUMBER_INT, .bits = g->kv[layer].query_bits, .scale_bits = 32};
+}
+
 void
 graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns)
 {
@@ -251,7 +266,9 @@ func_equal(const Graph *g, const Func *a, const Func *b)
 	for (int i = 0; i < a->count; i++)
 		if (!value_same_code(&a->values[i], &b->values[i]) ||
 		    a->values[i].kernel != b->values[i].kernel ||
-		    !value_equal_tensors(g, a, b, a->values[i].role))
+		    !value_equal_tensors(g, a, b, a->values[i].role) ||
+		    (a->values[i].op == OP_ATTENTION &&
+		     !format_equal(graph_query(g, a->layer), graph_query(g, b->layer))))
 			return false;
 	return true;
 }
@@ -345,7 +362,7 @@ build_attention(Builder *b, int x)
 	q = build_rope(b, ROLE_Q, q, m->n_head);
 	k = build_rope(b, ROLE_K, k, m->n_kv_head);
 	int cache = build(b, OP_KV_APPEND, ROLE_K, 2 * m->kv_width, k, v);
-	b->f->values[cache].format = b->g->kv;
+	b->f->values[cache].format = graph_kv(b->g, b->f->layer);
 	int a = build(b, OP_ATTENTION, ROLE_Q, m->q_width, q, cache);
 	b->f->values[a].heads = m->n_head;
 	b->f->values[a].kv_heads = m->n_kv_head;
@@ -413,7 +430,9 @@ graph_build(Arena *run, const Model *m)
 	g->arena = run;
 	g->model = m;
 	g->activations = FORMAT_F32;
-	g->kv = FORMAT_F32;
+	g->kv = ARENA_ARRAY(run, CacheFormat, m->n_layer);
+	for (uint32_t i = 0; i < m->n_layer; i++)
+		g->kv[i].format = FORMAT_F32;
 	g->funcs = ARENA_ARRAY(run, Func, (size_t)m->n_layer + 2);
 	build_formats(g);
 	b = build_func(g, "embed", -1);
@@ -430,11 +449,15 @@ graph_build(Arena *run, const Model *m)
 }
 
 void
-graph_set_kv(Graph *g, Format kv)
+graph_set_kv(Graph *g, int layer, CacheFormat kv)
 {
-	g->kv = kv;
-	for (int n = 0; n < g->count; n++)
-		for (int i = 0; i < g->funcs[n].count; i++)
-			if (g->funcs[n].values[i].op == OP_KV_APPEND)
-				g->funcs[n].values[i].format = kv;
+	for (uint32_t i = 0; i < g->model->n_layer; i++)
+		if (layer < 0 || (uint32_t)layer == i)
+			g->kv[i] = kv;
+	for (int n = 0; n < g->count; n++) {
+		Func *f = &g->funcs[n];
+		for (int i = 0; i < f->count; i++)
+			if (f->values[i].op == OP_KV_APPEND && (layer < 0 || layer == f->layer))
+				f->values[i].format = kv.format;
+	}
 }

@@ -156,6 +156,15 @@ typedef struct Tied {
 	const char *why;	   /* of the choice */
 } Tied;
 
+/* How a layer keeps keys and values. */
+typedef struct CacheFormat {
+	Format format;	    /* f32, f16, or int8 and int4: a scale per token and KV head */
+	uint8_t query_bits; /* integers: of the codes of a query row that meets the keys; else 0 */
+} CacheFormat;
+/* Elements of a head of integers at most: a product of two rows of codes is exact in int32, and
+ * each of its halves in f32. */
+enum { CACHE_HEAD_MOST = 512 };
+
 typedef struct Graph {
 	Arena *arena;
 	const Model *model;
@@ -166,7 +175,7 @@ typedef struct Graph {
 	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
 	/* The same for linears of one role and layer where it differs: graph_set_activations. */
 	Format *activations_of[ROLE_COUNT];
-	Format kv; /* f32 or f16 */
+	CacheFormat *kv; /* [n_layer] */
 	Tied tied;
 	const struct Plan *plan;	/* that graph_apply_plan took; null: none */
 	const Transform *residual;	/* basis of the rows between functions; null: I */
@@ -208,6 +217,10 @@ func_is_last(const Graph *g, const Func *f)
 /* Format of the row that linears of a role and layer read, and one that is not the graph's. */
 Format graph_activations(const Graph *g, int role, int layer);
 void graph_set_activations(Graph *g, int role, int layer, Format f);
+/* How layer's keys and values are kept, and the row of a query that meets the keys: f32 where they
+ * are floats. */
+Format graph_kv(const Graph *g, int layer);
+Format graph_query(const Graph *g, int layer);
 /* Format that a tensor is compiled to. layer is ignored for roles that are not layered. */
 Format graph_weight_format(const Graph *g, int role, int layer);
 /* Rows and columns of the tensor that a value names. */
@@ -236,9 +249,10 @@ void func_sort(Graph *g, Func *f);
 void graph_derive_bases(Graph *g);
 
 /* The graph of a model in its files' own formats, activations and KV f32; no pass has run. The
- * caller then sets formats and activations, and the KV format by graph_set_kv. */
+ * caller then sets formats and activations, and the KV formats by graph_set_kv. */
 Graph *graph_build(Arena *run, const Model *m);
-void graph_set_kv(Graph *g, Format kv);
+/* Of one layer, or of all: layer -1. */
+void graph_set_kv(Graph *g, int layer, CacheFormat kv);
 
 /*
  * Text form (graph_print.c, graph_parse.c). One function:
@@ -255,10 +269,11 @@ void graph_set_kv(Graph *g, Format kv);
  *   }
  *
  * kernel and buffer lines are there after schedule and arena. A header names the model's constants,
- * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one) and the
- * facts, so that a file parses without the model; `#` starts a comment. Behind the width stand what
- * a plan brings: `transform="..."`, `fold_in="..."`, `fold_out="..."`, `pinned=1`, `shared=1`, and
- * a basis other than I as `basis="..."`, abridged if long. Positions (Loc) are not printed.
+ * the formats (`weights q int8(...)` for all layers, `weights layer.3.q f32` for one, `kv layer.3
+ * int8(...) query=16` likewise) and the facts, so that a file parses without the model; `#` starts
+ * a comment. Behind the width stand what a plan brings: `transform="..."`, `fold_in="..."`,
+ * `fold_out="..."`, `pinned=1`, `shared=1`, and a basis other than I as `basis="..."`, abridged if
+ * long. Positions (Loc) are not printed.
  */
 void graph_print(Text *t, const Graph *g);
 /* For people: long lists of a transform abridged, which does not read back. */

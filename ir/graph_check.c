@@ -159,7 +159,8 @@ check_result(Check *c, int i)
 				     format_text(c, v->format));
 		break;
 	case WIDTH_CACHE:
-		check_width(c, i, x->width + c->f->values[v->operands[1]].width, c->g->kv);
+		check_width(c, i, x->width + c->f->values[v->operands[1]].width,
+			    c->f->layer < 0 ? v->format : graph_kv(c->g, c->f->layer));
 		break;
 	}
 }
@@ -431,16 +432,50 @@ check_activations_of(Check *c)
 		}
 }
 
+static bool
+is_cache_format(Format f)
+{
+	const Format codes = {.kind = NUMBER_INT, .bits = f.bits, .scale_bits = 32, .zero = f.zero};
+	return format_equal(f, FORMAT_F32) || format_equal(f, FORMAT_F16) ||
+	       ((f.bits == 4 || f.bits == 8) && format_equal(f, codes));
+}
+
+static const char *
+cache_fault(const Check *c, CacheFormat kv)
+{
+	const bool integers = !format_is_float(kv.format);
+	Format query = {.kind = NUMBER_INT, .bits = kv.query_bits, .scale_bits = 32};
+	if (!is_cache_format(kv.format))
+		return "is no format of the KV cache";
+	if (integers && !is_activation_format(query))
+		return "meets queries of 4, 6, 8 or 16 bits";
+	if (!integers && kv.query_bits)
+		return "meets queries of floats";
+	if (integers && c->g->model->head_dim > CACHE_HEAD_MOST)
+		return "keeps heads of at most 512";
+	return NULL;
+}
+
+static void
+check_kv(Check *c)
+{
+	const Graph *g = c->g;
+	for (uint32_t i = 0; i < g->model->n_layer; i++) {
+		const char *fault = cache_fault(c, g->kv[i]);
+		if (!fault)
+			continue;
+		c->reports++;
+		diag_error(c->d, g->model->loc, E_IR_CHECK, "%s %s",
+			   format_text(c, g->kv[i].format), fault);
+		return;
+	}
+}
+
 int
 graph_check(const Graph *g, Diag *d)
 {
 	Check c = {.g = g, .d = d};
-	const Format kv = g->kv;
-	if (!format_equal(kv, FORMAT_F32) && !format_equal(kv, FORMAT_F16)) {
-		c.reports++;
-		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of the KV cache",
-			   format_text(&c, kv));
-	}
+	check_kv(&c);
 	if (!format_equal(g->activations, FORMAT_F32) && !is_activation_format(g->activations)) {
 		c.reports++;
 		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of activations",

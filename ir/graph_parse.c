@@ -232,6 +232,8 @@ parse_model(Parser *s)
 	m->kv_width = m->n_kv_head * m->head_dim;
 	make_tensors(s);
 	s->g->funcs = ARENA_ARRAY(s->arena, Func, (size_t)m->n_layer + FUNCS_BESIDE);
+	s->g->kv = ARENA_ARRAY(s->arena, CacheFormat, m->n_layer);
+	graph_set_kv(s->g, -1, (CacheFormat){.format = FORMAT_F32});
 	return true;
 }
 
@@ -316,10 +318,26 @@ parse_activations(Parser *s)
 	return true;
 }
 
+/* `FORMAT [query=BITS]` of all layers, or `layer.3 FORMAT [query=BITS]`. */
 static bool
 parse_kv(Parser *s)
 {
-	return format(s, &s->g->kv);
+	CacheFormat kv = {0};
+	uint32_t layer;
+	uint64_t bits = 0;
+	skip_blank(s);
+	const char *at = s->p, *name = word(s), *rest = name;
+	const bool one = !strncmp(name, "layer.", 6);
+	if (one && (!parse_layer_number(&rest, s->m->n_layer, &layer) || *rest))
+		return fail(s, at, "the model has no such layer");
+	if (!one)
+		s->p = at;
+	if (!format(s, &kv.format) ||
+	    (!line_ends(s) && (!expect_key(s, "query") || !number(s, UINT8_MAX, &bits))))
+		return false;
+	kv.query_bits = (uint8_t)bits;
+	graph_set_kv(s->g, one ? (int)layer : -1, kv);
+	return true;
 }
 
 static bool
@@ -707,7 +725,7 @@ graph_parse(Arena *run, Diag *d, uint32_t file, const char *text, size_t size)
 		    .m = ARENA_NEW(run, Model)};
 	s.g->arena = run;
 	s.g->model = s.m;
-	s.g->activations = s.g->kv = FORMAT_F32;
+	s.g->activations = FORMAT_F32;
 	for (;;) {
 		while (line_ends(&s) && s.p < s.end)
 			s.p++;

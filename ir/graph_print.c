@@ -50,6 +50,24 @@ only_f32(const Graph *g, int role)
 	return true;
 }
 
+static bool
+cache_formats_equal(CacheFormat a, CacheFormat b)
+{
+	return format_equal(a.format, b.format) && a.query_bits == b.query_bits;
+}
+
+/* Layer 0's stands for all that do not differ. */
+static void
+print_kv(Text *t, const Graph *g, uint32_t layer)
+{
+	text_printf(t, "\nkv ");
+	if (layer)
+		text_printf(t, "layer.%u ", layer);
+	format_print(t, g->kv[layer].format);
+	if (g->kv[layer].query_bits)
+		text_printf(t, " query=%u", g->kv[layer].query_bits);
+}
+
 static void
 print_formats(Text *t, const Graph *g)
 {
@@ -59,8 +77,9 @@ print_formats(Text *t, const Graph *g)
 		for (uint32_t i = 0; i < (role_layered[role] ? g->model->n_layer : 1); i++)
 			if (g->activations_of[role] && g->activations_of[role][i].bits)
 				print_activations_of(t, g, role, i);
-	text_printf(t, "\nkv ");
-	format_print(t, g->kv);
+	for (uint32_t i = 0; i < g->model->n_layer; i++)
+		if (!i || !cache_formats_equal(g->kv[i], g->kv[0]))
+			print_kv(t, g, i);
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		uint32_t n = role_layered[role] ? g->model->n_layer : 1;
 		if (role_optional[role] && only_f32(g, role))

@@ -63,6 +63,15 @@ task_alloc(Arena *a, TaskScratch *t, uint32_t columns)
 }
 
 static void
+cache_scales(Interp *x, Rows *r)
+{
+	const size_t n = (size_t)x->n_ctx * x->graph->model->n_kv_head;
+	r->scales = ARENA_ARRAY(x->run, float, n);
+	r->zeros = ARENA_ARRAY(x->run, float, n);
+	r->n_scales = (int)x->graph->model->n_kv_head;
+}
+
+static void
 cache_alloc(Interp *x)
 {
 	const Model *m = x->graph->model;
@@ -76,6 +85,8 @@ cache_alloc(Interp *x)
 		} else {
 			x->keys[l].f = ARENA_ARRAY(x->run, float, n);
 			x->vals[l].f = ARENA_ARRAY(x->run, float, n);
+			cache_scales(x, &x->keys[l]);
+			cache_scales(x, &x->vals[l]);
 		}
 	}
 }
@@ -110,7 +121,8 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 	x->transposed = ARENA_ARRAY(run, float, chunk *e.columns);
 	x->code_sums = ARENA_ARRAY(run, int32_t, chunk * e.columns);
 	x->x_sums = ARENA_ARRAY(run, float, chunk *e.columns);
-	/* DOUBLE keeps a query's scores, CONTRACT two rows of a block's partial results. */
+	/* DOUBLE keeps a query's scores, CONTRACT a row of a block's partial results and a query's
+	 * codes. */
 	x->head_bytes = round_up(((size_t)n_ctx + 2 * e.head_dim) * sizeof(double), 64);
 	x->heads = ARENA_ARRAY(run, uint8_t, e.heads * x->head_bytes);
 	cache_alloc(x);

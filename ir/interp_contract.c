@@ -210,88 +210,171 @@ contract_add(Step *s)
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
+/* One head's row of k or v as the cache keeps it; of floats codes are the values. */
+static void
+cache_row(const float *x, size_t d, Format f, float *codes, float *scale, float *zero)
+{
+	int16_t hi[CACHE_HEAD_MOST], lo[CACHE_HEAD_MOST];
+	if (format_is_float(f)) {
+		for (size_t i = 0; i < d; i++)
+			codes[i] = f.bits == 16 ? f16_to_f32(f32_to_f16(x[i])) : x[i];
+		return;
+	}
+	INVARIANT(d <= CACHE_HEAD_MOST && f.bits <= 8);
+	interp_quantize(f, x, d, hi, lo, scale, zero);
+	for (size_t i = 0; i < d; i++)
+		codes[i] = (float)hi[i];
+}
+
 static void
 contract_kv_append(Step *s)
 {
-	size_t width = s->interp->graph->model->kv_width;
-	size_t at = (size_t)s->past * width;
-	size_t n = (size_t)s->n * width;
-	bool half = s->interp->graph->kv.bits == 16;
-	for (size_t i = 0; i < n; i++) {
-		float k = s->in[0]->f[i];
-		float v = s->in[1]->f[i];
-		step_keys(s)->f[at + i] = half ? f16_to_f32(f32_to_f16(k)) : k;
-		step_vals(s)->f[at + i] = half ? f16_to_f32(f32_to_f16(v)) : v;
+	const Model *m = s->interp->graph->model;
+	const Format f = graph_kv(s->interp->graph, s->func->layer);
+	const size_t d = m->head_dim, heads = m->n_kv_head;
+	for (int part = 0; part < 2; part++) {
+		Rows *to = part ? step_vals(s) : step_keys(s);
+		for (size_t i = 0; i < (size_t)s->n * heads; i++) {
+			const size_t at = (size_t)s->past * heads + i;
+			cache_row(s->in[part]->f + i * d, d, f, to->f + at * d, to->scales + at,
+				  to->zeros + at);
+		}
 	}
 }
 
 enum { ATTENTION_BLOCK = 64 };
 
-/* One head's columns of the cache. */
+/* One head's columns of the cache, from a position on. */
 typedef struct HeadCache {
-	const float *keys, *vals;
-	size_t stride, d;
+	Format format;
+	const Rows *keys, *vals;
+	size_t d, heads, head, position;
 } HeadCache;
+
+/* A query row: itself, and where keys are integers its codes 256 hi + lo and scale. */
+typedef struct Query {
+	const float *row;
+	int16_t *hi, *lo;
+	float scale, zero;
+	int bits;
+} Query;
+
+/* Index of a position's scale; its row starts d times further. */
+static size_t
+cache_at(const HeadCache *c, size_t i)
+{
+	return (c->position + i) * c->heads + c->head;
+}
+
+static float
+cache_dot(const HeadCache *c, const Query *q, size_t i)
+{
+	const size_t at = cache_at(c, i);
+	const float *key = c->keys->f + at * c->d;
+	if (format_is_float(c->format))
+		return sum16_product(q->row, key, c->d);
+	int32_t hi = 0, lo = 0, sum = 0;
+	for (size_t j = 0; j < c->d; j++) {
+		hi += q->hi[j] * (int32_t)key[j];
+		lo += q->bits > 8 ? q->lo[j] * (int32_t)key[j] : 0;
+		sum += q->bits > 8 ? 256 * q->hi[j] + q->lo[j] : q->hi[j];
+	}
+	float t = q->bits > 8 ? fmaf((float)hi, 256.0f, (float)lo) : (float)hi;
+	if (c->format.zero)
+		t = fmaf(-c->keys->zeros[at], (float)sum, t);
+	return (t * c->keys->scales[at]) * q->scale;
+}
+
+/* Adds e * v over n positions to row, from 0. */
+static void
+cache_weigh(const HeadCache *c, const float *e, size_t n, float *row)
+{
+	const bool integers = !format_is_float(c->format);
+	float w[ATTENTION_BLOCK], minus_zero[ATTENTION_BLOCK];
+	memset(row, 0, c->d * sizeof *row);
+	for (size_t i = 0; i < n; i++) {
+		const size_t at = cache_at(c, i);
+		const float *v = c->vals->f + at * c->d;
+		w[i] = integers ? e[i] * c->vals->scales[at] : e[i];
+		minus_zero[i] = -c->vals->zeros[at];
+		for (size_t j = 0; j < c->d; j++)
+			row[j] = fmaf(w[i], v[j], row[j]);
+	}
+	if (!c->format.zero)
+		return;
+	const float z = sum16_product(w, minus_zero, n);
+	for (size_t j = 0; j < c->d; j++)
+		row[j] = row[j] + z;
+}
 
 /* Attention over n positions from the start of a block: maximum, sum of e, row of e * v. */
 static float
-attention_block(HeadCache c, const float *q, size_t n, float *sum, float *row)
+attention_block(const HeadCache *c, const Query *q, size_t n, float *sum, float *row)
 {
 	float e[ATTENTION_BLOCK];
-	float scale = (float)(1.0 / sqrt((double)c.d));
+	float scale = (float)(1.0 / sqrt((double)c->d));
 	for (size_t i = 0; i < n; i++)
-		e[i] = sum16_product(q, c.keys + i * c.stride, c.d) * scale;
+		e[i] = cache_dot(c, q, i) * scale;
 	float m = max16(e, n, -INFINITY, itself);
-	memset(row, 0, c.d * sizeof *row);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		e[i] = contract_exp(e[i] - m);
-		const float *v = c.vals + i * c.stride;
-		for (size_t j = 0; j < c.d; j++)
-			row[j] = fmaf(e[i], v[j], row[j]);
-	}
+	cache_weigh(c, e, n, row);
 	*sum = sum16(e, n);
 	return m;
+}
+
+/* One query over all positions that it sees; row is scratch. */
+static void
+attention_query(HeadCache c, const Query *q, size_t left, float *row, float *total)
+{
+	float sum = 0.0f;
+	float max = 0.0f;
+	for (bool first = true; left > 0; first = false) {
+		size_t n = left < ATTENTION_BLOCK ? left : ATTENTION_BLOCK;
+		float l;
+		float m = attention_block(&c, q, n, &l, row);
+		if (first) {
+			max = m;
+			sum = l;
+			memcpy(total, row, c.d * sizeof *row);
+		} else {
+			float top = max2(max, m);
+			float a = contract_exp(max - top);
+			float b = contract_exp(m - top);
+			sum = fmaf(sum, a, l * b);
+			for (size_t j = 0; j < c.d; j++)
+				total[j] = fmaf(total[j], a, row[j] * b);
+			max = top;
+		}
+		c.position += n;
+		left -= n;
+	}
+	float r = contract_rcp(sum);
+	for (size_t j = 0; j < c.d; j++)
+		total[j] = total[j] * r;
 }
 
 static void
 attention_head(Step *s, uint32_t head, uint8_t *scratch)
 {
 	const Value *v = s->value;
-	size_t d = v->width / v->heads;
-	size_t kv_at = head / (v->heads / v->kv_heads) * d;
+	const Graph *g = s->interp->graph;
+	const size_t d = v->width / v->heads;
+	const Format query = graph_query(g, s->func->layer);
+	const HeadCache c = {.format = graph_kv(g, s->func->layer),
+			     .keys = step_keys(s),
+			     .vals = step_vals(s),
+			     .d = d,
+			     .heads = v->kv_heads,
+			     .head = head / (v->heads / v->kv_heads)};
 	float *row = (float *)(void *)scratch;
+	Query q = {.hi = (int16_t *)(row + d), .lo = (int16_t *)(row + d) + d, .bits = query.bits};
 	for (int t = 0; t < s->n; t++) {
-		HeadCache c = {step_keys(s)->f + kv_at, step_vals(s)->f + kv_at, d * v->kv_heads,
-			       d};
-		const float *q = s->in[0]->f + (size_t)t * v->width + head * d;
-		float *total = s->out->f + (size_t)t * v->width + head * d;
-		size_t left = (size_t)(s->past + t) + 1;
-		float sum = 0.0f;
-		float max = 0.0f;
-		for (bool first = true; left > 0; first = false) {
-			size_t n = left < ATTENTION_BLOCK ? left : ATTENTION_BLOCK;
-			float l;
-			float m = attention_block(c, q, n, &l, row);
-			if (first) {
-				max = m;
-				sum = l;
-				memcpy(total, row, d * sizeof *row);
-			} else {
-				float top = max2(max, m);
-				float a = contract_exp(max - top);
-				float b = contract_exp(m - top);
-				sum = fmaf(sum, a, l * b);
-				for (size_t j = 0; j < d; j++)
-					total[j] = fmaf(total[j], a, row[j] * b);
-				max = top;
-			}
-			c.keys += n * c.stride;
-			c.vals += n * c.stride;
-			left -= n;
-		}
-		float r = contract_rcp(sum);
-		for (size_t j = 0; j < d; j++)
-			total[j] = total[j] * r;
+		const size_t at = (size_t)t * v->width + head * d;
+		q.row = s->in[0]->f + at;
+		if (!format_is_float(query))
+			interp_quantize(query, q.row, d, q.hi, q.lo, &q.scale, &q.zero);
+		attention_query(c, &q, (size_t)(s->past + t) + 1, row, s->out->f + at);
 	}
 }
 

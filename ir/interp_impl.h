@@ -47,7 +47,8 @@ struct Interp {
 	Rows carry;		  /* rows that leave one function and enter the next */
 	Rows *values;		  /* of the function at work */
 	uint8_t *scratch;	  /* backs `values` */
-	/* Per layer: [n_ctx][kv_width] of double or float. */
+	/* Per layer: [n_ctx][kv_width] of double or float; of integers in CONTRACT: f holds the
+	 * codes, scales and zeros are [n_ctx][n_kv_head]. */
 	Rows *keys, *vals;
 	int chunk; /* tokens at once: at most INTERP_CHUNK */
 	/* Of the chunk's positions: [chunk][head_dim / 2]. */

@@ -346,7 +346,7 @@ up_attention(Rewrite *r, int i, int x)
 {
 	const Value attention = *at(r, x);
 	const int append = attention.operands[1];
-	if (!format_is_float(r->g->kv))
+	if (!format_is_float(graph_kv(r->g, r->f->layer)))
 		return false;
 	const Transform *t =
 		heads_gather(r->g->arena, at(r, i)->transform, attention.heads, attention.kv_heads);

@@ -125,9 +125,6 @@ emit_sizes(Text *t, const Artefact *x)
 {
 	const Graph *g = x->graph;
 	const Model *m = g->model;
-	const unsigned element = g->kv.bits / 8u;
-	const unsigned k = m->head_dim * element;
-	const unsigned v = (unsigned)round_up(m->head_dim, 16) * element;
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -136,12 +133,7 @@ emit_sizes(Text *t, const Artefact *x)
 		{"HEAD_DIM", m->head_dim, ""},
 		{"N_HEAD", m->n_head, ""},
 		{"N_KV_HEAD", m->n_kv_head, "of one layer"},
-		{"N_KV_HEADS", (uint64_t)m->n_kv_head * m->n_layer, "of all layers"},
-		{"K_BYTES", k, "a position of one head's keys"},
-		{"V_BYTES", v, "and values"},
-		{"KV_HEAD_BYTES", k + v, "both"},
-		{"KV_BYTES", (uint64_t)(k + v) * m->n_kv_head * m->n_layer,
-		 "a position, all heads and layers"},
+		{"KV_BYTES", emit_cache_offset(g, m->n_layer), "a position, all heads and layers"},
 		{"ACTIVATION_BYTES", g->arena_bytes_per_token, "of buffers a token"},
 		{"SCRATCH_BYTES",
 		 g->arena_bytes_per_token + round_up(emit_scratch_floats(x) * 4, 64),
@@ -171,6 +163,7 @@ emit_internal(Arena *a, const Artefact *x)
 	t->size -= strlen(close);
 	t->text[t->size] = 0;
 	emit_sizes(t, x);
+	emit_caches(t, x);
 	text_blank(t);
 	text_add(t, close, strlen(close));
 	return t;
@@ -186,8 +179,7 @@ emit_build_info(Text *t, const Artefact *x)
 	text_printf(words, "%s (%s, %u layers, %u wide), activations ", x->name, g->model->arch,
 		    g->model->n_layer, g->model->hidden);
 	format_print(words, g->activations);
-	text_printf(words, ", kv ");
-	format_print(words, g->kv);
+	text_printf(words, ", kv %s", emit_cache_words(t->arena, g));
 	text_printf(words, ", build %.16s", hex);
 	text_blank(t);
 	text_line(t, "const char *");

@@ -49,6 +49,11 @@ void emit_hadamard_functions(Text *t, const Artefact *x);
 void emit_transform(Text *t, const char *name, const char *what, const Transform *x);
 /* n transforms with the functions that they call. */
 void emit_transforms(Text *t, const char *const *names, const Transform *const *x, int n);
+/* emit_cache.c: bytes of a position in front of a layer, the table of layers, and the formats in
+ * words: the layers' own where they differ. */
+uint64_t emit_cache_offset(const Graph *g, uint32_t layer);
+void emit_caches(Text *t, const Artefact *x);
+const char *emit_cache_words(Arena *a, const Graph *g);
 /* f32 elements of a worker's memory inside kernels. */
 uint64_t emit_scratch_floats(const Artefact *x);
 

@@ -4,9 +4,103 @@
 #include <ctype.h>
 #include <string.h>
 
+/* ---- words -------------------------------------------------------------------------------- */
+
+static const char *
+layer_words(Arena *a, const Graph *g, uint32_t layer)
+{
+	Text *t = text_new(a);
+	format_print(t, g->kv[layer].format);
+	if (g->kv[layer].query_bits)
+		text_printf(t, " query=%u", g->kv[layer].query_bits);
+	return t->text;
+}
+
+const char *
+emit_cache_words(Arena *a, const Graph *g)
+{
+	Text *t = text_new(a);
+	const char *before = "";
+	for (uint32_t i = 0, end; i < g->model->n_layer; i = end) {
+		const char *words = layer_words(a, g, i);
+		for (end = i + 1; end < g->model->n_layer && !strcmp(layer_words(a, g, end), words);
+		     end++)
+			continue;
+		text_printf(t, "%s%s", before, words);
+		before = ", ";
+		if (end - i == g->model->n_layer)
+			break;
+		if (end - i > 1)
+			text_printf(t, " in layers %u to %u", i, end - 1);
+		else
+			text_printf(t, " in layer %u", i);
+	}
+	return t->text;
+}
+
+/* ---- layout ------------------------------------------------------------------------------- */
+
+/* Bytes of a position of one head; templates/attention.h computes the same. */
+typedef struct CacheLayout {
+	uint32_t k_bytes, v_bytes, k_unit, scales;
+} CacheLayout;
+
+static CacheLayout
+cache_layout(const Graph *g, uint32_t layer)
+{
+	const Format f = graph_kv(g, (int)layer);
+	const bool codes = !format_is_float(f);
+	const uint32_t d = g->model->head_dim;
+	return (CacheLayout){
+		.k_bytes = (uint32_t)round_up(d, codes ? 32 / f.bits : 1) * f.bits / 8,
+		.v_bytes = (uint32_t)round_up(d, f.bits == 4 ? 32 : 16) * f.bits / 8,
+		.k_unit = codes ? 4 : f.bits / 8,
+		.scales = !codes   ? 0
+			  : f.zero ? 4
+				   : 2,
+	};
+}
+
+static uint32_t
+head_bytes(CacheLayout c)
+{
+	return c.k_bytes + c.v_bytes + c.scales * (uint32_t)sizeof(float);
+}
+
+uint64_t
+emit_cache_offset(const Graph *g, uint32_t layer)
+{
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < layer; i++)
+		bytes += (uint64_t)g->model->n_kv_head * head_bytes(cache_layout(g, i));
+	return bytes;
+}
+
+void
+emit_caches(Text *t, const Artefact *x)
+{
+	const Graph *g = x->graph;
+	text_line(t, "static const %s_cache caches[%s_N_LAYER] = {", x->ident, x->ident);
+	for (uint32_t i = 0; i < g->model->n_layer; i++) {
+		const CacheLayout c = cache_layout(g, i);
+		text_line(t, "{%llu, %u, %u, %u, %u, %u}, /* layer %u: %s */",
+			  (unsigned long long)emit_cache_offset(g, i), head_bytes(c), c.k_bytes,
+			  c.v_bytes, c.k_unit, c.scales, i, layer_words(t->arena, g, i));
+	}
+	text_line(t, "};");
+}
+
 /* ---- cache and attention ------------------------------------------------------------------ */
 
-/* The parts of a KV kernel: the append and the ropes in front of it, null where not fused. */
+/* The C value of the type Kv for the function's layer. */
+static const char *
+emit_kv(const Emit *e)
+{
+	const Format f = graph_kv(e->g, e->f->layer);
+	return arena_printf(e->t->arena, "(Kv){%u, %u, %u, %u}", e->g->model->head_dim, f.bits,
+			    f.zero, e->g->kv[e->f->layer].query_bits);
+}
+
 /* A KV kernel with transforms works on whole rows: ropes and transforms in their order, then all
  * heads are appended. */
 static void
@@ -35,11 +129,10 @@ emit_kv_rows_kernel(const Emit *e, const Kernel *k)
 		text_line(t, "const float *const value = %s;",
 			  emit_row_expression(e, k, emit_value(e, v->operands[1])));
 		text_line(t, "for (int h = 0; h < %u; h++)", m->n_kv_head);
-		text_line(
-			t,
-			"\tkv_write(%u, %u, m->n_past + j->row0 + t, key + h * %u, value + h * %u, "
-			"cache_k(m, j->layer, h), cache_v(m, j->layer, h));",
-			e->g->kv.bits, m->head_dim, m->head_dim, m->head_dim);
+		text_line(t,
+			  "\tkv_write(%s, m->n_past + j->row0 + t, key + h * %u, value + h * %u, "
+			  "cache_head(m, %s, j->layer, h));",
+			  emit_kv(e), m->head_dim, m->head_dim, emit_kv(e));
 	}
 	text_line(t, "}");
 	text_line(t, "}");
@@ -108,9 +201,9 @@ emit_kv_kernel(const Emit *e, const Kernel *k)
 		text_line(t, "key = scratch;");
 	}
 	text_line(t,
-		  "kv_write(%u, %u, m->n_past + j->row0 + t, key, value, cache_k(m, j->layer, h), "
-		  "cache_v(m, j->layer, h));",
-		  e->g->kv.bits, d);
+		  "kv_write(%s, m->n_past + j->row0 + t, key, value, cache_head(m, %s, j->layer, "
+		  "h));",
+		  emit_kv(e), emit_kv(e));
 	text_line(t, "}");
 	text_line(t, "}");
 	text_blank(t);
@@ -132,8 +225,8 @@ emit_attention_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "%s(const %s *m, const %s_job *j, int tid, int n_threads, float *scratch)",
 		  emit_kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
-	text_line(t, "attention_rows(%u, %u, %u, %u, %s,", e->g->kv.bits, m->head_dim, v->heads,
-		  v->kv_heads, emit_float(t->arena, (float)(1.0 / root)));
+	text_line(t, "attention_rows(%s, %u, %u, %s,", emit_kv(e), v->heads, v->kv_heads,
+		  emit_float(t->arena, (float)(1.0 / root)));
 	text_line(t, "\tm, j, row_at(shared_rows(m), %s, %u, %s), %u,", emit_buffer_name(e, q),
 		  in.padded, q->op == OP_INPUT ? "j->row0" : "0", in.padded);
 	text_line(t, "\trow_at(shared_rows(m), %s, %u, 0), %u, tid, n_threads, scratch);",

@@ -439,15 +439,15 @@ emit_unit(Text *t, const Artefact *x, const Unit *u)
 	text_blank(t);
 }
 
-/* templates/rows.h, LATHE_ATTENTION_SCRATCH, for the tokens of templates/phase.h; the emitted file
- * checks that they agree. */
+/* templates/attention.h, LATHE_ATTENTION_SCRATCH, for the tokens of templates/phase.h; the emitted
+ * file checks that they agree. */
 static uint64_t
 attention_floats(const Model *m)
 {
 	enum { ATTENTION_TOKENS = 16 };
 	const uint64_t d = m->head_dim, padded = round_up(d, 16);
 	const uint64_t queries = ATTENTION_TOKENS * m->n_head / m->n_kv_head;
-	return 512 + 64 * (d + padded) + queries * (d + padded + 2);
+	return 512 + 64 * (d + padded) + queries * (2 * padded + 4);
 }
 
 uint64_t

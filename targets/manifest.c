@@ -159,7 +159,7 @@ manifest_text(const Build *b)
 	text_line(t, "\"build\": \"%s\",", hex_of(b->run, b->x->build));
 	manifest_model(t, g->model, b->run);
 	text_line(t, "\"activations\": \"%s\",", format_words(b->run, g->activations));
-	text_line(t, "\"kv\": \"%s\",", format_words(b->run, g->kv));
+	text_line(t, "\"kv\": \"%s\",", emit_cache_words(b->run, g));
 	text_line(t, "\"bytes_per_token\": %llu,",
 		  (unsigned long long)b->x->layout->bytes_per_token);
 	text_line(t, "\"activation_bytes_per_token\": %llu,",
@@ -238,7 +238,7 @@ report_text(const Build *b)
 		  g->model->arch, g->model->n_layer, g->model->hidden, g->model->n_vocab,
 		  g->model->n_ctx);
 	text_line(t, "activations %s, kv %s", format_words(b->run, g->activations),
-		  format_words(b->run, g->kv));
+		  emit_cache_words(b->run, g));
 	text_line(t, "weights %llu bytes, %llu bytes a decoded token", (unsigned long long)l->bytes,
 		  (unsigned long long)l->bytes_per_token);
 	text_line(t, "activation buffers %llu bytes a token of the batch",

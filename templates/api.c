@@ -453,55 +453,60 @@ typedef struct StateHeader {
 	unsigned char build[32];
 } StateHeader;
 
-/* An image is the cache of each head, [layer][head]: K, then V. What lies behind n_past is zero. */
-static size_t
-state_head_bytes(int n_past)
-{
-	return align_up((size_t)n_past, POSITIONS) * KV_HEAD_BYTES;
-}
-
+/* An image is the cache of each head, [layer][head], in its parts. What lies behind n_past is zero.
+ */
 size_t
 @name@_state_size(const @name@ *m)
 {
-	return sizeof(StateHeader) + N_KV_HEADS * state_head_bytes(m->n_past);
+	return sizeof(StateHeader) + align_up((size_t)m->n_past, POSITIONS) * KV_BYTES;
 }
 
-/* Zeros in the keys (or the values) of a head's image behind position n_past; layouts: rows.h. */
+/* Zeros in the keys of a head's image behind position n_past: [n / 16][unit][16]. */
 static void
-state_forget(unsigned char *image, int n_past, int values)
+state_forget_keys(const @name@_cache *c, unsigned char *image, size_t n_past)
 {
-	const size_t from = (size_t)n_past, end = align_up(from, POSITIONS);
-	const size_t element = K_BYTES / HEAD_DIM, lanes = 16;
-	if (values) {
-		memset(image + from * V_BYTES, 0, (end - from) * V_BYTES);
-		return;
-	}
-	for (size_t p = from; p < end; p++)
-		for (size_t i = 0; i < HEAD_DIM; i++)
-			memset(image + (p / lanes * lanes * HEAD_DIM + i * lanes + p % lanes) *
-					       element,
-			       0, element);
+	const size_t lanes = 16;
+	for (size_t p = n_past; p < align_up(n_past, POSITIONS); p++)
+		for (size_t i = 0; i < c->k_bytes; i += c->k_unit)
+			memset(image + p / lanes * lanes * c->k_bytes + i * lanes +
+				       p % lanes * c->k_unit,
+			       0, c->k_unit);
 }
 
-/* Copies every head's used part between the cache and a dense image. */
+/* Copies the used part of a head between the cache and a dense image. */
+static void
+state_copy_head(const @name@_cache *c, unsigned char *head, size_t n, unsigned char *image,
+		size_t n_past, int save)
+{
+	const size_t used = align_up(n_past, POSITIONS);
+	for (unsigned part = 0; part < 2 + c->scales; part++) {
+		const size_t row = part == 0 ? c->k_bytes : part == 1 ? c->v_bytes : sizeof(float);
+		if (!save) {
+			memcpy(head, image, used * row);
+		} else {
+			memcpy(image, head, used * row);
+			if (part == 0)
+				state_forget_keys(c, image, n_past);
+			else
+				memset(image + n_past * row, 0, (used - n_past) * row);
+		}
+		head += n * row;
+		image += used * row;
+	}
+}
+
 static void
 state_copy(@name@ *m, unsigned char *image, int n_past, int save)
 {
-	const size_t used = align_up((size_t)n_past, POSITIONS);
-	for (int h = 0; h < N_KV_HEADS; h++)
-		for (int part = 0; part < 2; part++) {
-			const size_t row = part ? V_BYTES : K_BYTES;
-			unsigned char *cache = m->kv +
-					       (size_t)h * KV_HEAD_BYTES * (size_t)m->n_ctx_padded +
-					       (part ? K_BYTES * (size_t)m->n_ctx_padded : 0);
-			if (save) {
-				memcpy(image, cache, used * row);
-				state_forget(image, n_past, part);
-			} else {
-				memcpy(cache, image, used * row);
-			}
-			image += used * row;
+	const size_t n = (size_t)m->n_ctx_padded;
+	for (int layer = 0; layer < @name@_N_LAYER; layer++) {
+		const @name@_cache *c = &caches[layer];
+		for (size_t h = 0; h < N_KV_HEAD; h++) {
+			state_copy_head(c, m->kv + (c->offset + h * c->head_bytes) * n, n, image,
+					(size_t)n_past, save);
+			image += align_up((size_t)n_past, POSITIONS) * c->head_bytes;
 		}
+	}
 }
 
 int
@@ -529,7 +534,7 @@ int
 	memcpy(&h, state, sizeof h);
 	if (bytes_differ(h.magic, "LATHEKV1", 8) || bytes_differ(h.build, build, sizeof build) ||
 	    h.n_past > (uint32_t)m->n_ctx ||
-	    bytes != sizeof h + N_KV_HEADS * state_head_bytes((int)h.n_past))
+	    bytes != sizeof h + align_up(h.n_past, POSITIONS) * KV_BYTES)
 		return @name@_ERROR_STATE;
 	state_copy(m, (unsigned char *)(uintptr_t)state + sizeof h, (int)h.n_past, 0);
 	m->n_past = (int)h.n_past;

@@ -45,6 +45,14 @@ typedef struct @name@_level {
 	int n_stages;
 } @name@_level;
 
+/* How a layer's keys and values lie, in bytes a position; parts of a head: attention.h. */
+typedef struct @name@_cache {
+	size_t offset; /* of the layer's heads */
+	unsigned head_bytes, k_bytes, v_bytes;
+	unsigned k_unit; /* bytes that one position has beside each other in the keys */
+	unsigned scales; /* f32 of codes */
+} @name@_cache;
+
 /* A context: the start of the caller's arena; its other parts follow in the order of the fields. */
 struct @name@ {
 	const unsigned char *weights; /* the payload: constants lie at offsets from here */
@@ -59,7 +67,7 @@ struct @name@ {
 	int head_row0;		    /* first row that the head computes */
 	unsigned char *activations; /* n_batch * ACTIVATION_BYTES: the workers' shared buffers */
 	unsigned char *scratch; /* n_threads * SCRATCH_BYTES: a worker's buffers, then its rows */
-	unsigned char *kv;	/* n_ctx_padded * KV_BYTES: [layer][kv head], keys, then values */
+	unsigned char *kv;	/* n_ctx_padded * KV_BYTES: caches[layer], [kv head] */
 	uint32_t barrier_arrived, barrier_generation, barrier_sleepers;
 };
 

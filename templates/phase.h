@@ -162,18 +162,13 @@ tile_whole_row(int n, int sum_group, int width, const float *x, float *out, floa
 		out[k * width] = 0.0f;
 }
 
-/* Keys and values of one head of one layer: [layer][head], each all keys, then all values
- * (layouts: rows.h). */
-LATHE_INLINE unsigned char *
-cache_k(const @name@ *m, int layer, int head)
+/* Keys and values of one head of one layer. */
+LATHE_INLINE KvHead
+cache_head(const @name@ *m, Kv kv, int layer, int head)
 {
-	return m->kv + (size_t)(layer * N_KV_HEAD + head) * KV_HEAD_BYTES * (size_t)m->n_ctx_padded;
-}
-
-LATHE_INLINE unsigned char *
-cache_v(const @name@ *m, int layer, int head)
-{
-	return cache_k(m, layer, head) + (size_t)K_BYTES * (size_t)m->n_ctx_padded;
+	const @name@_cache *c = &caches[layer];
+	const size_t n = (size_t)m->n_ctx_padded;
+	return kv_head(kv, m->kv + (c->offset + (size_t)head * c->head_bytes) * n, n);
 }
 
 /* The rotation of row t's position: [HEAD_DIM / 2]. */
@@ -215,21 +210,20 @@ typedef char lathe_attention_scratch_fits[LATHE_ATTENTION_SCRATCH(
 
 /* One row: a kv head with its queries at a time, or, where that leaves workers idle, one query. */
 LATHE_INLINE void
-attention_one(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
-	      const @name@_job *j, const float *q, float *out, int tid, int n_threads,
-	      float *scratch)
+attention_one(Kv kv, int heads, int kv_heads, float scale, const @name@ *m, const @name@_job *j,
+	      const float *q, float *out, int tid, int n_threads, float *scratch)
 {
-	const int group = heads / kv_heads, seen = m->n_past + j->row0 + 1;
+	const int d = kv.d, group = heads / kv_heads, seen = m->n_past + j->row0 + 1;
 	if (kv_heads % n_threads == 0) {
 		for (int h = tid; h < kv_heads; h += n_threads)
-			attention_token(kv_bits, d, group, seen, q + h * group * d, scale,
-					cache_k(m, j->layer, h), cache_v(m, j->layer, h),
-					out + h * group * d, scratch);
+			attention_token(kv, group, seen, q + h * group * d, scale,
+					cache_head(m, kv, j->layer, h), out + h * group * d,
+					scratch);
 		return;
 	}
 	for (int h = tid; h < heads; h += n_threads)
-		attention_head(kv_bits, d, seen, q + h * d, scale, cache_k(m, j->layer, h / group),
-			       cache_v(m, j->layer, h / group), out + h * d, scratch);
+		attention_head(kv, seen, q + h * d, scale, cache_head(m, kv, j->layer, h / group),
+			       out + h * d, scratch);
 }
 
 /* Zeros in columns [n, ld) of rows [first, end) of x, which a kernel that writes n columns leaves.
@@ -243,27 +237,25 @@ zero_tail(float *x, int n, int ld, int first, int end)
 
 /* Rows q and out of ld floats each. Later rows see more: work is dealt in turns. */
 LATHE_INLINE void
-attention_rows(int kv_bits, int d, int heads, int kv_heads, float scale, const @name@ *m,
-	       const @name@_job *j, const float *q, int q_ld, float *out, int out_ld, int tid,
-	       int n_threads, float *scratch)
+attention_rows(Kv kv, int heads, int kv_heads, float scale, const @name@ *m, const @name@_job *j,
+	       const float *q, int q_ld, float *out, int out_ld, int tid, int n_threads,
+	       float *scratch)
 {
-	const int group = heads / kv_heads;
+	const int d = kv.d, group = heads / kv_heads;
 	const int tiles = (j->rows + ATTENTION_TOKENS - 1) / ATTENTION_TOKENS;
 	const Range tails = range_of(j->rows, tid, n_threads);
 	zero_tail(out, heads * d, out_ld, tails.first, tails.end);
 	if (j->rows == 1) {
-		attention_one(kv_bits, d, heads, kv_heads, scale, m, j, q, out, tid, n_threads,
-			      scratch);
+		attention_one(kv, heads, kv_heads, scale, m, j, q, out, tid, n_threads, scratch);
 		return;
 	}
 	for (int i = tid; i < tiles * kv_heads; i += n_threads) {
 		const int first = i / kv_heads * ATTENTION_TOKENS, h = i % kv_heads;
 		const int left = j->rows - first;
-		attention_heads(kv_bits, d, group,
-				left < ATTENTION_TOKENS ? left : ATTENTION_TOKENS,
+		attention_heads(kv, group, left < ATTENTION_TOKENS ? left : ATTENTION_TOKENS,
 				m->n_past + j->row0 + first,
 				q + (size_t)first * (size_t)q_ld + h * group * d, (size_t)q_ld,
-				scale, cache_k(m, j->layer, h), cache_v(m, j->layer, h),
+				scale, cache_head(m, kv, j->layer, h),
 				out + (size_t)first * (size_t)out_ld + h * group * d,
 				(size_t)out_ld, scratch);
 	}

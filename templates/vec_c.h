@@ -33,6 +33,13 @@
 #define LATHE_WORD static
 #endif
 
+/* A call on every machine: what runs once a row. */
+#if defined(__GNUC__)
+#define LATHE_CALL static __attribute__((noinline, unused))
+#else
+#define LATHE_CALL static
+#endif
+
 /* How many vf fit the registers of the machine: kernels size their tiles by it. */
 #define LATHE_VF_REGISTERS 4
 
@@ -225,6 +232,24 @@ vi_store_bytes(int8_t *p, vi x)
 	uint8_t b[16];
 	LATHE_LANES b[l_] = (uint8_t)((uint32_t)x.e[l_] & 255u);
 	memcpy(p, b, sizeof b);
+}
+
+/* Sixteen signed bytes. */
+LATHE_INLINE vf
+vf_load_bytes(const int8_t *p)
+{
+	vf x;
+	LATHE_LANES x.e[l_] = (float)p[l_];
+	return x;
+}
+
+/* The low (or high) halves of sixteen bytes, less 8. */
+LATHE_INLINE vf
+vf_load_halves(const uint8_t *p, int high)
+{
+	vf x;
+	LATHE_LANES x.e[l_] = (float)((p[l_] >> (high ? 4 : 0) & 15) - 8);
+	return x;
 }
 
 /* ---- floats ---------------------------------------------------------------------------------- */

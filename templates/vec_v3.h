@@ -23,6 +23,9 @@
 /* Words that portable C has as calls; here inline like all. */
 #define LATHE_WORD LATHE_INLINE
 
+/* A call on every machine: what runs once a row. */
+#define LATHE_CALL static __attribute__((noinline, unused))
+
 /* How many vf fit the registers of the machine: kernels size their tiles by it. */
 #define LATHE_VF_REGISTERS 8
 
@@ -182,6 +185,26 @@ vi_store_bytes(int8_t *p, vi x)
 	w = _mm256_permute4x64_epi64(w, 0xd8);
 	_mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi16(_mm256_castsi256_si128(w),
 								_mm256_extracti128_si256(w, 1)));
+}
+
+/* Sixteen signed bytes. */
+LATHE_INLINE vf
+vf_load_bytes(const int8_t *p)
+{
+	const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
+	return (vf){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+		    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
+}
+
+/* The low (or high) halves of sixteen bytes, less 8. */
+LATHE_INLINE vf
+vf_load_halves(const uint8_t *p, int high)
+{
+	const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
+	const __m128i h = _mm_and_si128(high ? _mm_srli_epi16(b, 4) : b, _mm_set1_epi8(15));
+	const __m128i c = _mm_sub_epi8(h, _mm_set1_epi8(8));
+	return (vf){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(c)),
+		    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(c, 8)))};
 }
 
 /* ---- floats ---------------------------------------------------------------------------------- */

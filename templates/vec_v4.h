@@ -23,6 +23,9 @@
 /* Words that portable C has as calls; here inline like all. */
 #define LATHE_WORD LATHE_INLINE
 
+/* A call on every machine: what runs once a row. */
+#define LATHE_CALL static __attribute__((noinline, unused))
+
 /* How many vf fit the registers of the machine: kernels size their tiles by it. */
 #define LATHE_VF_REGISTERS 32
 
@@ -157,6 +160,24 @@ LATHE_INLINE void
 vi_store_bytes(int8_t *p, vi x)
 {
 	_mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+
+/* Sixteen signed bytes. */
+LATHE_INLINE vf
+vf_load_bytes(const int8_t *p)
+{
+	return _mm512_cvtepi32_ps(
+		_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+/* The low (or high) halves of sixteen bytes, less 8: a look-up that takes 4 bits of its index. */
+LATHE_INLINE vf
+vf_load_halves(const uint8_t *p, int high)
+{
+	const __m512 values =
+		_mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+	const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+	return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(b, 4) : b, values);
 }
 
 /* ---- floats ---------------------------------------------------------------------------------- */

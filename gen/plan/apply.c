@@ -44,21 +44,13 @@ apply_activations(Diag *d, Graph *g, const Plan *p)
 	return true;
 }
 
-static bool
-apply_kv(Diag *d, Graph *g, const Plan *p)
+static void
+apply_kv(Graph *g, const Plan *p)
 {
-	const PlanFormat *f = &p->kv[0];
-	for (uint32_t l = 0; l < g->model->n_layer; l++) {
-		if (plan_says(p->kv[l].loc) != plan_says(f->loc) ||
-		    !format_equal(p->kv[l].format, f->format))
-			return refused(d, plan_says(p->kv[l].loc) ? p->kv[l].loc : f->loc,
-				       "a cache that differs between layers");
-		if (plan_says(f->loc) && !format_is_float(f->format))
-			return refused(d, f->loc, "an integer cache");
-	}
-	if (plan_says(f->loc))
-		graph_set_kv(g, f->format);
-	return true;
+	for (uint32_t l = 0; l < g->model->n_layer; l++)
+		if (plan_says(p->kv[l].loc))
+			graph_set_kv(g, (int)l,
+				     (CacheFormat){p->kv[l].format, p->kv[l].query_bits});
 }
 
 bool
@@ -69,6 +61,6 @@ plan_apply(Diag *d, Graph *g, const Plan *p)
 		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++)
 			apply_weights(g, p, (Role)role, l);
 	apply_activations(d, g, p);
-	apply_kv(d, g, p);
+	apply_kv(g, p);
 	return diag_errors(d) == before && graph_apply_plan(g, p, d);
 }

@@ -13,15 +13,18 @@
 enum { N = 1536, D = 64, GROUP = 3, KV_HEADS = 3, CONTEXT = 2048, TILE = 16 };
 
 /* Rows of rows_cases.def. */
-enum { ROW_1536 = 3, QUANTIZE_A8 = 10, QUANTIZE_A16 = 11, ATTENTION_F16_64_3 = 0 };
+enum { ROW_1536 = 3, QUANTIZE_A8 = 10, QUANTIZE_A16 = 11 };
+/* Caches of 64 elements a head, three heads a key: f16, 8 bits, 4 bits with real zero points. */
+enum { CACHES = 3 };
+static const int attention_rows[CACHES] = {0, 6, 8};
 
 typedef struct Bench {
 	const RowsIsa *isa;
 	float *x, *y, *q, *out, *scratch, *scale;
 	int8_t *hi, *lo;
 	int32_t *sum_hi, *sum_lo;
-	uint16_t *k[KV_HEADS], *v[KV_HEADS];
-	int seen;
+	unsigned char *cache[CACHES][KV_HEADS];
+	int seen, kind;
 } Bench;
 
 static double
@@ -61,8 +64,9 @@ static void
 run_decode(Bench *b)
 {
 	for (int h = 0; h < KV_HEADS; h++)
-		b->isa->attention_token(ATTENTION_F16_64_3, b->seen, b->q + h * GROUP * D, 0.125f,
-					b->k[h], b->v[h], b->out + h * GROUP * D, b->scratch);
+		b->isa->attention_token(attention_rows[b->kind], b->seen, b->q + h * GROUP * D,
+					0.125f, b->cache[b->kind][h], CONTEXT,
+					b->out + h * GROUP * D, b->scratch);
 }
 
 /* `seen` tokens from an empty context, one layer. */
@@ -72,9 +76,10 @@ run_prefill(Bench *b)
 	const size_t stride = (size_t)KV_HEADS * GROUP * D;
 	for (int past = 0; past < b->seen; past += TILE)
 		for (int h = 0; h < KV_HEADS; h++)
-			b->isa->attention_heads(ATTENTION_F16_64_3, TILE, past,
-						b->q + h * GROUP * D, stride, 0.125f, b->k[h],
-						b->v[h], b->out + h * GROUP * D, stride,
+			b->isa->attention_heads(attention_rows[b->kind], TILE, past,
+						b->q + h * GROUP * D, stride, 0.125f,
+						b->cache[b->kind][h], CONTEXT,
+						b->out + h * GROUP * D, stride,
 						b->scratch);
 }
 
@@ -107,17 +112,25 @@ bench_isa(Bench *b)
 		void (*run)(Bench *);
 		int seen;
 		double scale;
+		int kind;
 	} table[] = {
-		{"rmsnorm 1536", "ns/element", run_rmsnorm, 0, 1e9 / N},
-		{"quantize A8 1536", "ns/element", run_quantize_a8, 0, 1e9 / N},
-		{"quantize A16 1536", "ns/element", run_quantize_a16, 0, 1e9 / N},
-		{"silu_mul 1536", "ns/element", run_silu_mul, 0, 1e9 / N},
-		{"decode attention at 512", "us/layer", run_decode, 512, 1e6},
-		{"decode attention at 2048", "us/layer", run_decode, 2048, 1e6},
-		{"prefill attention of 512", "us/layer and token", run_prefill, 512, 1e6 / 512},
+		{"rmsnorm 1536", "ns/element", run_rmsnorm, 0, 1e9 / N, 0},
+		{"quantize A8 1536", "ns/element", run_quantize_a8, 0, 1e9 / N, 0},
+		{"quantize A16 1536", "ns/element", run_quantize_a16, 0, 1e9 / N, 0},
+		{"silu_mul 1536", "ns/element", run_silu_mul, 0, 1e9 / N, 0},
+		{"decode f16 at 512", "us/layer", run_decode, 512, 1e6, 0},
+		{"decode f16 at 2048", "us/layer", run_decode, 2048, 1e6, 0},
+		{"prefill f16 of 512", "us/layer and token", run_prefill, 512, 1e6 / 512, 0},
+		{"decode kv 8 at 512", "us/layer", run_decode, 512, 1e6, 1},
+		{"decode kv 8 at 2048", "us/layer", run_decode, 2048, 1e6, 1},
+		{"prefill kv 8 of 512", "us/layer and token", run_prefill, 512, 1e6 / 512, 1},
+		{"decode kv 4 at 512", "us/layer", run_decode, 512, 1e6, 2},
+		{"decode kv 4 at 2048", "us/layer", run_decode, 2048, 1e6, 2},
+		{"prefill kv 4 of 512", "us/layer and token", run_prefill, 512, 1e6 / 512, 2},
 	};
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		b->seen = table[i].seen;
+		b->kind = table[i].kind;
 		printf("%-10s %-26s %9.4f %s\n", b->isa->name, table[i].name,
 		       best(b, table[i].run) * table[i].scale, table[i].unit);
 	}
@@ -149,17 +162,18 @@ main(int argc, char **argv)
 	b.sum_hi = make(N * sizeof *b.sum_hi);
 	b.sum_lo = make(N * sizeof *b.sum_lo);
 	b.scratch =
-		make(rows_isa_c.attention_scratch(ATTENTION_F16_64_3, TILE) * sizeof *b.scratch);
+		make(rows_isa_c.attention_scratch(attention_rows[0], TILE) * sizeof *b.scratch);
 	for (int i = 0; i < N; i++)
 		b.x[i] = (float)(i * 37 % 1001 - 500) * 0.01f;
 	for (size_t i = 0; i < queries; i++)
 		b.q[i] = (float)(i * 31 % 511) / 256.0f - 1.0f;
-	for (int h = 0; h < KV_HEADS; h++) {
-		b.k[h] = make((size_t)CONTEXT * D * 2);
-		b.v[h] = make((size_t)CONTEXT * D * 2);
+	for (int i = 0; i < CACHES * KV_HEADS; i++) {
+		const int row = attention_rows[i / KV_HEADS];
+		unsigned char *cache = make(CONTEXT * rows_isa_c.kv_bytes(row));
 		for (int pos = 0; pos < CONTEXT; pos++)
-			rows_isa_c.kv_write(ATTENTION_F16_64_3, pos, b.q + pos * D,
-					    b.q + pos * D + 7, b.k[h], b.v[h]);
+			rows_isa_c.kv_write(row, pos, b.q + pos * D, b.q + pos * D + 7, cache,
+					    CONTEXT);
+		b.cache[i / KV_HEADS][i % KV_HEADS] = cache;
 	}
 	for (int i = 0; i < 3; i++) {
 		b.isa = all[i];

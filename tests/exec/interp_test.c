@@ -207,7 +207,7 @@ test_smollm2(void **state)
 	float *got = ARENA_ARRAY(x.run, float, POSITIONS *n_vocab);
 	Graph *g = graph_build(x.run, x.model);
 	g->activations = (Format)A16;
-	graph_set_kv(g, FORMAT_F16);
+	graph_set_kv(g, -1, (CacheFormat){FORMAT_F16, 0});
 	run_passes(&x, g, true);
 	for (int i = 0; i < POSITIONS; i++)
 		tokens[i] = rows[i].token;
@@ -292,6 +292,12 @@ static const Case cases[] = {
 	{"w4 row, a8 integer", W(4, false, 0), A(8, 0, INTEGER, 0), F32, 3e-2},
 	{"w4 row min, a6 g64 integer", W(4, true, 0), A(6, 64, INTEGER, 0), F32, 6e-2},
 	{"w8 g32, a8 clip", W(8, false, 32), A(8, 0, NONE, 0.99f), F32, 5e-2},
+	{"kv 8", F32, F32, A(8, 0, NONE, 0), 3e-2},
+	{"kv 8, integer zero", F32, F32, A(8, 0, INTEGER, 0), 3e-2},
+	{"kv 8, real zero", F32, F32, A(8, 0, REAL, 0), 3e-2},
+	{"kv 4", F32, F32, A(4, 0, NONE, 0), 5e-1},
+	{"kv 4, integer zero", F32, F32, A(4, 0, INTEGER, 0), 5e-1},
+	{"kv 4, real zero", F32, F32, A(4, 0, REAL, 0), 5e-1},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -306,7 +312,7 @@ case_graph(Fixture *x, const Case *c, bool passes)
 			g->formats[r][l] = c->weights;
 	}
 	g->activations = c->activations;
-	graph_set_kv(g, c->kv);
+	graph_set_kv(g, -1, (CacheFormat){c->kv, format_is_float(c->kv) ? 0 : 16});
 	run_passes(x, g, passes);
 	return g;
 }

@@ -19,6 +19,14 @@
 #endif
 #include "../../templates/math.h"
 #include "../../templates/rows.h"
+#if defined(ISA_v4)
+#include "../../templates/dot_v4.h"
+#elif defined(ISA_v3)
+#include "../../templates/dot_v3.h"
+#else
+#include "../../templates/dot_c.h"
+#endif
+#include "../../templates/attention.h"
 
 enum { NONE = ROW_SYMMETRIC, INTEGER = ROW_ZERO_INTEGER, REAL = ROW_ZERO_REAL };
 
@@ -106,13 +114,29 @@ isa_rope(int i, const float *x, const float *cos, const float *sin, float *y)
 #include "rows_cases.def"
 }
 
-static void
-isa_kv_write(int i, int pos, const float *k, const float *v, void *k_head, void *v_head)
+static size_t
+isa_kv_bytes(int i)
 {
 	int at = 0;
-#define ATTENTION(kv_bits, d, group) \
-	if (i == at++)               \
-		kv_write(kv_bits, d, pos, k, v, k_head, v_head);
+#define ATTENTION(bits, zero, query, d, group)                                    \
+	if (i == at++)                                                            \
+		return (size_t)(LATHE_K_BYTES(bits, d) + LATHE_V_BYTES(bits, d) + \
+				((bits) > 8 ? 0                                   \
+				 : (zero)   ? 16                                  \
+					    : 8));
+#include "rows_cases.def"
+	return 0;
+}
+
+static void
+isa_kv_write(int i, int pos, const float *k, const float *v, unsigned char *cache, size_t room)
+{
+	int at = 0;
+#define ATTENTION(bits, zero, query, d, group)                     \
+	if (i == at++) {                                           \
+		const Kv kv = {d, bits, zero, query};              \
+		kv_write(kv, pos, k, v, kv_head(kv, cache, room)); \
+	}
 #include "rows_cases.def"
 }
 
@@ -120,45 +144,52 @@ static size_t
 isa_attention_scratch(int i, int tokens)
 {
 	int at = 0;
-#define ATTENTION(kv_bits, d, group) \
-	if (i == at++)               \
+#define ATTENTION(bits, zero, query, d, group) \
+	if (i == at++)                         \
 		return (size_t)LATHE_ATTENTION_SCRATCH(d, tokens * group);
 #include "rows_cases.def"
 	return 0;
 }
 
 static void
-isa_attention_token(int i, int seen, const float *q, float scale, const void *k_head,
-		    const void *v_head, float *out, float *scratch)
+isa_attention_token(int i, int seen, const float *q, float scale, unsigned char *cache, size_t room,
+		    float *out, float *scratch)
 {
 	int at = 0;
-#define ATTENTION(kv_bits, d, group) \
-	if (i == at++)               \
-		attention_token(kv_bits, d, group, seen, q, scale, k_head, v_head, out, scratch);
+#define ATTENTION(bits, zero, query, d, group)                                            \
+	if (i == at++) {                                                                  \
+		const Kv kv = {d, bits, zero, query};                                     \
+		attention_token(kv, group, seen, q, scale, kv_head(kv, cache, room), out, \
+				scratch);                                                 \
+	}
 #include "rows_cases.def"
 }
 
 static void
-isa_attention_head(int i, int seen, const float *q, float scale, const void *k_head,
-		   const void *v_head, float *out, float *scratch)
+isa_attention_head(int i, int seen, const float *q, float scale, unsigned char *cache, size_t room,
+		   float *out, float *scratch)
 {
 	int at = 0;
-#define ATTENTION(kv_bits, d, group) \
-	if (i == at++)               \
-		attention_head(kv_bits, d, seen, q, scale, k_head, v_head, out, scratch);
+#define ATTENTION(bits, zero, query, d, group)                                              \
+	if (i == at++) {                                                                    \
+		const Kv kv = {d, bits, zero, query};                                       \
+		attention_head(kv, seen, q, scale, kv_head(kv, cache, room), out, scratch); \
+	}
 #include "rows_cases.def"
 }
 
 static void
 isa_attention_heads(int i, int n, int past, const float *q, size_t q_stride, float scale,
-		    const void *k_head, const void *v_head, float *out, size_t out_stride,
+		    unsigned char *cache, size_t room, float *out, size_t out_stride,
 		    float *scratch)
 {
 	int at = 0;
-#define ATTENTION(kv_bits, d, group)                                                            \
-	if (i == at++)                                                                          \
-		attention_heads(kv_bits, d, group, n, past, q, q_stride, scale, k_head, v_head, \
-				out, out_stride, scratch);
+#define ATTENTION(bits, zero, query, d, group)                                                    \
+	if (i == at++) {                                                                          \
+		const Kv kv = {d, bits, zero, query};                                             \
+		attention_heads(kv, group, n, past, q, q_stride, scale, kv_head(kv, cache, room), \
+				out, out_stride, scratch);                                        \
+	}
 #include "rows_cases.def"
 }
 
@@ -172,6 +203,7 @@ const RowsIsa TABLE = {
 	.tile = isa_tile,
 	.embed = isa_embed,
 	.rope = isa_rope,
+	.kv_bytes = isa_kv_bytes,
 	.kv_write = isa_kv_write,
 	.attention_scratch = isa_attention_scratch,
 	.attention_token = isa_attention_token,

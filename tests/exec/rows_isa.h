@@ -19,15 +19,17 @@ typedef struct RowsIsa {
 	void (*tile)(int i, const float *x, float *out, float *xsum);
 	void (*embed)(int i, const uint8_t *packed, int32_t row, float *y);
 	void (*rope)(int i, const float *x, const float *cos, const float *sin, float *y);
-	void (*kv_write)(int i, int pos, const float *k, const float *v, void *k_head,
-			 void *v_head);
+	/* The cache of one head with room for `room` positions: kv_bytes each. */
+	size_t (*kv_bytes)(int i);
+	void (*kv_write)(int i, int pos, const float *k, const float *v, unsigned char *cache,
+			 size_t room);
 	size_t (*attention_scratch)(int i, int tokens); /* floats */
-	void (*attention_token)(int i, int seen, const float *q, float scale, const void *k_head,
-				const void *v_head, float *out, float *scratch);
-	void (*attention_head)(int i, int seen, const float *q, float scale, const void *k_head,
-			       const void *v_head, float *out, float *scratch);
+	void (*attention_token)(int i, int seen, const float *q, float scale, unsigned char *cache,
+				size_t room, float *out, float *scratch);
+	void (*attention_head)(int i, int seen, const float *q, float scale, unsigned char *cache,
+			       size_t room, float *out, float *scratch);
 	void (*attention_heads)(int i, int n, int past, const float *q, size_t q_stride,
-				float scale, const void *k_head, const void *v_head, float *out,
+				float scale, unsigned char *cache, size_t room, float *out,
 				size_t out_stride, float *scratch);
 } RowsIsa;
 

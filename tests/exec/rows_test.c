@@ -30,7 +30,7 @@ typedef struct RopeCase {
 	int heads, d;
 } RopeCase;
 typedef struct AttentionCase {
-	int kv_bits, d, group;
+	int bits, zero, query, d, group;
 } AttentionCase;
 
 static const RowCase row_cases[] = {
@@ -55,7 +55,7 @@ static const RopeCase rope_cases[] = {
 #include "rows_cases.def"
 };
 static const AttentionCase attention_cases[] = {
-#define ATTENTION(kv_bits, d, group) {kv_bits, d, group},
+#define ATTENTION(bits, zero, query, d, group) {bits, zero, query, d, group},
 #include "rows_cases.def"
 };
 
@@ -196,37 +196,107 @@ ref_quantize(QuantizeCase c, const float *x, int8_t *hi, int8_t *lo, int32_t *su
 	}
 }
 
-/* Positions [0, seen): keys and values as stored, [position][d]. */
+/* How a row of a head is kept: of codes, (code - zero) * scale. */
+typedef struct KeptRow {
+	float x[256]; /* floats, or codes */
+	float scale, zero;
+} KeptRow;
+
 static void
-ref_attention(int d, int seen, const float *q, const float *keys, const float *values, float *out)
+ref_keep(int bits, int zero, int d, const float *x, KeptRow *r)
 {
-	float scale = (float)(1.0 / sqrt(d)), big_m = 0, big_l = 0, o[256], e[64];
+	const int half = 1 << (bits - 1);
+	*r = (KeptRow){.scale = 1.0f};
+	if (!zero) {
+		const int qmax = bits == 16 ? 32639 : half - 1;
+		float s = ref_max16(d, x, true, 0.0f) * (float)(1.0 / qmax);
+		r->scale = s < 0x1p-126f ? 0.0f : s;
+		for (int i = 0; i < d && r->scale > 0.0f; i++)
+			r->x[i] = nearbyintf(
+				fminf(fmaxf(x[i] * contract_rcp(s), (float)-qmax), (float)qmax));
+		return;
+	}
+	const float top = (float)(2 * half - 1), start = zero == 2 ? 0.0f : -INFINITY;
+	float minus[256] = {0};
+	for (int i = 0; i < d; i++)
+		minus[i] = -x[i];
+	const float hi = ref_max16(d, x, false, start), lo = -ref_max16(d, minus, false, start);
+	const float s = zero == 2 ? ref_max(hi - lo, 1e-4f) * (1.0f / top)
+				  : ref_max((hi - lo) * (1.0f / top), 1e-5f);
+	float z = -lo * contract_rcp(s);
+	if (zero == 1)
+		z = nearbyintf(fminf(fmaxf(z, -10000.0f), 10000.0f));
+	for (int i = 0; i < d; i++)
+		r->x[i] = nearbyintf(fminf(fmaxf(fmaf(x[i], contract_rcp(s), z), 0.0f), top)) -
+			  (float)half;
+	r->scale = s;
+	r->zero = z - (float)half;
+}
+
+static float
+ref_score(AttentionCase c, const float *q, const KeptRow *code, const KeptRow *k)
+{
+	if (c.bits >= 16)
+		return ref_sum16(c.d, q, k->x);
+	int64_t product = 0, sum = 0;
+	for (int i = 0; i < c.d; i++) {
+		product += (int64_t)code->x[i] * (int64_t)k->x[i];
+		sum += (int64_t)code->x[i];
+	}
+	float t = (float)product;
+	if (c.zero)
+		t = fmaf(-k->zero, (float)sum, t);
+	return t * k->scale * code->scale;
+}
+
+/* A block's row of e * v, and the sum of e in *l. */
+static void
+ref_values(AttentionCase c, int n, const float *e, const KeptRow *values, float *o, float *l)
+{
+	float w[64], zero[64];
+	for (int j = 0; j < c.d; j++)
+		o[j] = 0.0f;
+	for (int i = 0; i < n; i++) {
+		w[i] = c.bits < 16 ? e[i] * values[i].scale : e[i];
+		zero[i] = -values[i].zero;
+		for (int j = 0; j < c.d; j++)
+			o[j] = fmaf(w[i], values[i].x[j], o[j]);
+	}
+	for (int j = 0; j < c.d && c.zero; j++)
+		o[j] = o[j] + ref_sum16(n, w, zero);
+	*l = ref_sum16(n, e, NULL);
+}
+
+static void
+ref_attention(AttentionCase c, int seen, const float *q, const KeptRow *keys, const KeptRow *values,
+	      float *out)
+{
+	float scale = (float)(1.0 / sqrt(c.d)), big_m = 0, big_l = 0, o[256], e[64], l;
+	KeptRow code;
+	if (c.bits < 16)
+		ref_keep(c.query, 0, c.d, q, &code);
 	for (int block = 0; block < seen; block += 64) {
 		int n = seen - block < 64 ? seen - block : 64;
 		for (int i = 0; i < n; i++)
-			e[i] = ref_sum16(d, q, keys + (block + i) * d) * scale;
+			e[i] = ref_score(c, q, &code, &keys[block + i]) * scale;
 		float m = ref_max16(n, e, false, -INFINITY);
-		memset(o, 0, sizeof o);
-		for (int i = 0; i < n; i++) {
+		for (int i = 0; i < n; i++)
 			e[i] = contract_exp(e[i] - m);
-			for (int j = 0; j < d; j++)
-				o[j] = fmaf(e[i], values[(block + i) * d + j], o[j]);
-		}
-		float l = ref_sum16(n, e, NULL);
+		ref_values(c, n, e, values + block, o, &l);
 		if (!block) {
 			big_m = m;
 			big_l = l;
-			memcpy(out, o, (size_t)d * sizeof *o);
+			memcpy(out, o, (size_t)c.d * sizeof *o);
 			continue;
 		}
 		float top = ref_max(big_m, m), a = contract_exp(big_m - top),
 		      b = contract_exp(m - top);
 		big_l = fmaf(big_l, a, l * b);
-		for (int j = 0; j < d; j++)
+		for (int j = 0; j < c.d; j++)
 			out[j] = fmaf(out[j], a, o[j] * b);
 		big_m = top;
 	}
-	for (int j = 0; j < d; j++)
+	for (int j = 0; j < c.d; j++)
 		out[j] = out[j] * contract_rcp(big_l);
 }
 
@@ -712,22 +782,21 @@ enum { CONTEXT = 320, TOKENS = 40 };
 typedef struct AttentionData {
 	AttentionCase c;
 	int index;
-	uint8_t *k, *v;	      /* the cache as a kernel writes it */
-	float *keys, *values; /* what it stores, [position][d] */
-	float *q;	      /* [CONTEXT][group][d] */
-	float *expected;      /* [CONTEXT][group][d] */
+	uint8_t *cache;	      /* as a kernel writes it */
+	float *keys, *values; /* before they are rounded, [position][d] */
+	KeptRow *k_kept, *v_kept;
+	float *q;	 /* [CONTEXT][group][d] */
+	float *expected; /* [CONTEXT][group][d] */
 } AttentionData;
 
 /* A cache of which positions beyond `end` and all padding hold NaN. */
 static void
 fill_cache(const RowsIsa *isa, AttentionData *a, int end)
 {
-	size_t bytes = (size_t)CONTEXT * (size_t)pad(a->c.d, 16) * 4;
-	memset(a->k, 0xff, bytes);
-	memset(a->v, 0xff, bytes);
+	memset(a->cache, 0xff, CONTEXT * isa->kv_bytes(a->index));
 	for (int pos = 0; pos < end; pos++)
-		isa->kv_write(a->index, pos, a->keys + pos * a->c.d, a->values + pos * a->c.d, a->k,
-			      a->v);
+		isa->kv_write(a->index, pos, a->keys + pos * a->c.d, a->values + pos * a->c.d,
+			      a->cache, CONTEXT);
 }
 
 static void
@@ -736,33 +805,49 @@ make_attention(AttentionData *a, uint64_t *seed, int i)
 	AttentionCase c = attention_cases[i];
 	int d = c.d, width = c.group * d;
 	*a = (AttentionData){.c = c, .index = i};
-	a->k = make((size_t)CONTEXT * (size_t)pad(d, 16) * 4);
-	a->v = make((size_t)CONTEXT * (size_t)pad(d, 16) * 4);
+	a->cache = make(CONTEXT * rows_isa_c.kv_bytes(i));
 	a->keys = make_floats(CONTEXT * d);
 	a->values = make_floats(CONTEXT * d);
+	a->k_kept = make(CONTEXT * sizeof *a->k_kept);
+	a->v_kept = make(CONTEXT * sizeof *a->v_kept);
 	a->q = make_floats(CONTEXT * width);
 	a->expected = make_floats(CONTEXT * width);
 	draw_row(seed, CONTEXT * d, CONTEXT * d, a->keys);
 	draw_row(seed, CONTEXT * d, CONTEXT * d, a->values);
 	draw_row(seed, CONTEXT * width, CONTEXT * width, a->q);
-	if (c.kv_bits == 16)
-		for (int j = 0; j < CONTEXT * d; j++) {
-			a->keys[j] = f16_to_f32(f32_to_f16(a->keys[j]));
-			a->values[j] = f16_to_f32(f32_to_f16(a->values[j]));
+	for (int j = 0; j < CONTEXT * width && c.bits < 16; j++)
+		a->q[j] = fmaxf(fminf(a->q[j], 4.0f), -4.0f) * 0.1f;
+	for (int j = 0; j < CONTEXT * d && c.bits < 16; j++)
+		a->keys[j] = fmaxf(fminf(a->keys[j], 4.0f), -4.0f);
+	memset(a->keys + 3 * d, 0, (size_t)d * sizeof *a->keys);
+	for (int j = 0; j < d; j++) /* far from 0: integer zero points beyond the codes */
+		a->values[5 * d + j] = 40.0f + 0.01f * (float)(j % 7);
+	for (int pos = 0; pos < CONTEXT; pos++) {
+		const float *k = a->keys + pos * d, *v = a->values + pos * d;
+		if (c.bits < 16) {
+			ref_keep(c.bits, c.zero, d, k, &a->k_kept[pos]);
+			ref_keep(c.bits, c.zero, d, v, &a->v_kept[pos]);
+			continue;
 		}
+		for (int j = 0; j < d; j++) {
+			a->k_kept[pos].x[j] = c.bits == 16 ? f16_to_f32(f32_to_f16(k[j])) : k[j];
+			a->v_kept[pos].x[j] = c.bits == 16 ? f16_to_f32(f32_to_f16(v[j])) : v[j];
+		}
+	}
 	for (int t = 0; t < CONTEXT; t++)
 		for (int h = 0; h < c.group; h++)
-			ref_attention(d, t + 1, a->q + (t * c.group + h) * d, a->keys, a->values,
+			ref_attention(c, t + 1, a->q + (t * c.group + h) * d, a->k_kept, a->v_kept,
 				      a->expected + (t * c.group + h) * d);
 }
 
 static void
 free_attention(AttentionData *a)
 {
-	free(a->k);
-	free(a->v);
+	free(a->cache);
 	free(a->keys);
 	free(a->values);
+	free(a->k_kept);
+	free(a->v_kept);
 	free(a->q);
 	free(a->expected);
 }
@@ -775,14 +860,14 @@ check_token(const RowsIsa *isa, AttentionData *a, int seen)
 	size_t room = isa->attention_scratch(a->index, 1);
 	float *out = make_floats(width + 1), *scratch = make((room + 1) * 4);
 	fill_cache(isa, a, seen);
-	isa->attention_token(a->index, seen, a->q + (seen - 1) * width, scale, a->k, a->v, out,
-			     scratch);
+	isa->attention_token(a->index, seen, a->q + (seen - 1) * width, scale, a->cache, CONTEXT,
+			     out, scratch);
 	same("attention_token", isa->name, a->index, out, a->expected + (seen - 1) * width,
 	     (size_t)width * 4);
 	assert_int_equal(as_bits(out[width]), 0xffffffffu);
 	assert_int_equal(as_bits(scratch[room]), 0xffffffffu);
-	isa->attention_head(a->index, seen, a->q + (seen - 1) * width, scale, a->k, a->v, out,
-			    scratch);
+	isa->attention_head(a->index, seen, a->q + (seen - 1) * width, scale, a->cache, CONTEXT,
+			    out, scratch);
 	same("attention_head", isa->name, a->index, out, a->expected + (seen - 1) * width,
 	     (size_t)d * 4);
 	free(out);
@@ -802,14 +887,69 @@ check_heads(const RowsIsa *isa, AttentionData *a, int past, int n)
 		memcpy(r + t * stride, a->expected + (past + t) * width, (size_t)width * 4);
 	}
 	fill_cache(isa, a, past + n);
-	isa->attention_heads(a->index, n, past, q, (size_t)stride, (float)(1.0 / sqrt(d)), a->k,
-			     a->v, out, (size_t)stride, scratch);
+	isa->attention_heads(a->index, n, past, q, (size_t)stride, (float)(1.0 / sqrt(d)), a->cache,
+			     CONTEXT, out, (size_t)stride, scratch);
 	same("attention_heads", isa->name, a->index, out, r, (size_t)(n * stride) * 4);
 	assert_int_equal(as_bits(scratch[room]), 0xffffffffu);
 	free(q);
 	free(out);
 	free(r);
 	free(scratch);
+}
+
+/* Every level writes the same bytes, so a saved state fits all. */
+static void
+check_cache(const Suite *s, AttentionData *a)
+{
+	const size_t bytes = CONTEXT * rows_isa_c.kv_bytes(a->index);
+	uint8_t *first = make(bytes);
+	for
+		EACH_ISA(s, p)
+		{
+			fill_cache(s->isa[p], a, CONTEXT);
+			if (p == 0)
+				memcpy(first, a->cache, bytes);
+			same("kv_write", s->isa[p]->name, a->index, a->cache, first, bytes);
+		}
+	free(first);
+}
+
+/*
+ * Against attention in double over the rows before rounding. With scores off by at most D, a weight
+ * is off by a factor within exp(2 D), and a value by at most half a step.
+ */
+static void
+check_accuracy(const AttentionData *a, int t)
+{
+	const int d = a->c.d;
+	const float *q = a->q + t * a->c.group * d, *got = a->expected + t * a->c.group * d;
+	double p[CONTEXT], sum = 0, off = 0, step = 0, largest = 0, code = 0;
+	for (int j = 0; j < d; j++)
+		code = fmax(code, fabs((double)q[j]));
+	code /= (1 << (a->c.query - 1)) - 1;
+	for (int i = 0; i <= t; i++) {
+		double score = 0, error = 0;
+		const double k_step = (double)a->k_kept[i].scale / 2;
+		for (int j = 0; j < d; j++) {
+			const double k = (double)a->keys[i * d + j];
+			score += (double)q[j] * k;
+			error += fabs((double)q[j]) * k_step + (fabs(k) + k_step) * code / 2;
+			largest = fmax(largest, fabs((double)a->values[i * d + j]));
+		}
+		p[i] = exp(score / sqrt(d));
+		off = fmax(off, error / sqrt(d));
+		step = fmax(step, (double)a->v_kept[i].scale / 2);
+		sum += p[i];
+	}
+	for (int j = 0; j < d; j++) {
+		double o = 0;
+		for (int i = 0; i <= t; i++)
+			o += p[i] / sum * (double)a->values[i * d + j];
+		const double bound = 1.01 * step + (exp(2.02 * off) - 1) * largest + 1e-4 * largest;
+		if (!(fabs(o - (double)got[j]) <= bound))
+			fail_msg("case %d, token %d: %g is not within %g of %g", a->index, t,
+				 (double)got[j], bound, o);
+	}
 }
 
 static void
@@ -823,6 +963,9 @@ attention(void **state)
 	for (int i = 0; i < COUNT(attention_cases); i++) {
 		AttentionData a;
 		make_attention(&a, &seed, i);
+		check_cache(s, &a);
+		for (int t = 0; t < CONTEXT && a.c.bits < 16; t += 13)
+			check_accuracy(&a, t);
 		for
 			EACH_ISA(s, p)
 			{

@@ -65,12 +65,30 @@ static const Format activation_formats[] = {
 	{.kind = NUMBER_INT, .bits = 16, .scale_bits = 32},
 };
 
+/* Any of the cache's formats; layers may differ. */
+static CacheFormat
+random_cache(Random *r)
+{
+	static const uint8_t float_bits[] = {16, 32}, code_bits[] = {4, 8},
+			     query_bits[] = {4, 6, 8, 16};
+	if (random_below(r, 2))
+		return (CacheFormat){{.kind = NUMBER_FLOAT, .bits = float_bits[random_below(r, 2)]},
+				     0};
+	return (CacheFormat){{.kind = NUMBER_INT,
+			      .bits = code_bits[random_below(r, 2)],
+			      .scale_bits = 32,
+			      .zero = (uint8_t)random_below(r, 3)},
+			     query_bits[random_below(r, 4)]};
+}
+
 static void
 random_formats(Random *r, Graph *g)
 {
 	enum { N = sizeof weight_formats / sizeof *weight_formats };
 	g->activations = activation_formats[random_below(r, 4)];
-	graph_set_kv(g, random_below(r, 2) ? FORMAT_F32 : FORMAT_F16);
+	graph_set_kv(g, -1, random_cache(r));
+	if (random_below(r, 8) == 0)
+		graph_set_kv(g, (int)random_below(r, LAYERS), random_cache(r));
 	bool one = random_below(r, 2);
 	Format all = weight_formats[random_below(r, N)];
 	for (int role = 0; role < ROLE_COUNT; role++)
@@ -170,7 +188,7 @@ make_attention(Maker *m)
 	if (m->transforms && random_below(m->r, 2))
 		v = make(m, OP_TRANSFORM, -1, 32, v, -1);
 	int cache = make(m, OP_KV_APPEND, -1, 64, k, v);
-	m->f->values[cache].format = m->g->kv;
+	m->f->values[cache].format = graph_kv(m->g, m->f->layer);
 	make(m, OP_ATTENTION, -1, HIDDEN, pick(m, HIDDEN), cache);
 	m->attention = 1;
 }
@@ -361,7 +379,10 @@ assert_round_trip(Arena *run, const Graph *g)
 	assert_string_equal(print(run, again), text);
 	assert_int_equal(again->facts, g->facts);
 	assert_int_equal(again->arena_bytes_per_token, g->arena_bytes_per_token);
-	assert_true(format_equal(again->kv, g->kv));
+	for (int i = 0; i < LAYERS; i++) {
+		assert_true(format_equal(graph_kv(again, i), graph_kv(g, i)));
+		assert_true(format_equal(graph_query(again, i), graph_query(g, i)));
+	}
 	assert_true(format_equal(again->activations, g->activations));
 	assert_int_equal(again->count, g->count);
 	for (int role = 0; role < ROLE_COUNT; role++)
