@@ -79,8 +79,7 @@ run_prefill(Bench *b)
 			b->isa->attention_heads(attention_rows[b->kind], TILE, past,
 						b->q + h * GROUP * D, stride, 0.125f,
 						b->cache[b->kind][h], CONTEXT,
-						b->out + h * GROUP * D, stride,
-						b->scratch);
+						b->out + h * GROUP * D, stride, b->scratch);
 }
 
 /* Seconds of one call, at best. */
@@ -161,8 +160,7 @@ main(int argc, char **argv)
 	b.lo = make(N);
 	b.sum_hi = make(N * sizeof *b.sum_hi);
 	b.sum_lo = make(N * sizeof *b.sum_lo);
-	b.scratch =
-		make(rows_isa_c.attention_scratch(attention_rows[0], TILE) * sizeof *b.scratch);
+	b.scratch = make(rows_isa_c.attention_scratch(attention_rows[0], TILE) * sizeof *b.scratch);
 	for (int i = 0; i < N; i++)
 		b.x[i] = (float)(i * 37 % 1001 - 500) * 0.01f;
 	for (size_t i = 0; i < queries; i++)
