@@ -41,6 +41,11 @@ ACTIVATIONS = [
     {"bits": 4},
     {"bits": 16, "granularity": "group", "group": 32},
     {"bits": 6},
+    {"bits": 8, "scheme": "asymmetric", "zero": "real"},
+    {"bits": 4, "scheme": "asymmetric", "clip": 0.9},
+    {"bits": 8, "scheme": "asymmetric", "granularity": "group", "group": 32},
+    {"bits": 16, "scheme": "asymmetric", "zero": "real"},
+    {"bits": 6, "clip": 0.8},
 ]
 KV = {"bits": 16}
 EMBED = {"bits": 4, "group": 32, "scheme": "asymmetric", "scale": "bf16"}
