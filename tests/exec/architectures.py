@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Small random models of each architecture: their logits are llama.cpp's, with and without a plan.
+
+    architectures.py LATHE
+
+architectures_llamacpp.json holds what llama.cpp computed from the same files. The artefact of a plan
+that rotates every site must agree with it too, and give the contract interpreter's bits on the
+instruction sets that its target list names; the proof of the plan must hold to 1e-9.
+"""
+import array
+import hashlib
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "reject"))
+from tinymodel import LINEARS, gguf_model  # noqa: E402
+
+SIZES = dict(hidden=64, inter=96, layers=2, heads=4, kv_heads=2, context=64)
+MODELS = {
+    "qwen2": dict(arch="qwen2"),
+    "qwen3": dict(arch="qwen3", head_dim=24, tied=False),
+    "llama with biases": dict(arch="llama", biases=LINEARS, tied=False),
+}
+IDS = [3 + 7 * i * i % 260 for i in range(16)]
+
+
+def hadamard(n):
+    """Of order 12 2^k where n is no power of two."""
+    return {"hadamard": n} if n & (n - 1) == 0 else {"hadamard": n, "base": {"paley1": 11}}
+
+
+# The heads of qwen3 are 24 wide, those of the others 16; heads that are not normed take rotations
+# of RoPE's pairs.
+TARGETS = {"qwen2": "x86-64-v4", "qwen3": "x86-64-v3,c", "llama with biases": "c"}
+PLANS = {
+    "qwen2": (16, {"so2": [0.1 * i for i in range(8)]}),
+    "qwen3": (24, hadamard(24)),
+    "llama with biases": (16, {"so2": [0.3 - 0.1 * i for i in range(8)]}),
+}
+
+
+def make(name):
+    return gguf_model(**SIZES, **MODELS[name]).bytes()
+
+
+def plan(name):
+    head, raw = PLANS[name]
+    return {
+        "lathe_plan": 1,
+        "transforms": {"R1": hadamard(64), "R2": hadamard(head), "R3": hadamard(96),
+                       "K": hadamard(head), "raw": raw},
+        "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3",
+                  "layers.*.attn.qk.rope": "K", "layers.*.attn.qk.raw": "raw"}}
+
+
+def run(*command):
+    p = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if p.returncode:
+        sys.exit(f"{' '.join(command)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout + p.stderr
+
+
+def difference(path, golden, probes):
+    """The largest relative difference of a norm or a probed logit, in root mean squares."""
+    logits = array.array("f")
+    with open(path, "rb") as f:
+        logits.frombytes(f.read())
+    n = len(logits) // len(IDS)
+    assert len(logits) == n * len(IDS) and n > max(probes), len(logits)
+    worst = 0.0
+    for i, row in enumerate(golden["positions"]):
+        got = logits[i * n:(i + 1) * n]
+        rms = row["norm"] / math.sqrt(n)
+        norm = math.sqrt(sum(x * x for x in got))
+        worst = max([worst, abs(norm - row["norm"]) / row["norm"]]
+                    + [abs(got[p] - x) / rms for p, x in zip(probes, row["logits"])])
+    return worst
+
+
+def check(lathe, name, golden, probes, folder):
+    model, logits = os.path.join(folder, "model.gguf"), os.path.join(folder, "logits")
+    ids = ",".join(map(str, IDS))
+    data = make(name)
+    assert hashlib.sha256(data).hexdigest() == golden["sha256"], f"{name}: another file"
+    with open(model, "wb") as f:
+        f.write(data)
+    run(lathe, "reference", model, "--tokens", ids, "--arithmetic", "contract", "--activations",
+        "f32", "--kv", "f32", "--logits", logits)
+    plain = difference(logits, golden, probes)
+    assert plain < 5e-6, (name, plain)
+
+    with open(os.path.join(folder, "plan.json"), "w", encoding="utf-8") as f:
+        json.dump(plan(name), f)
+    said = run(lathe, "verify", model, os.path.join(folder, "plan.json"))
+    proof = float(re.search(r"agree to ([-+.e0-9]+)", said).group(1))
+    assert proof <= 1e-9, (name, said)
+    out = os.path.join(folder, "planned")
+    run(lathe, "compile", model, "--plan", os.path.join(folder, "plan.json"), "--activations", "f32",
+        "--kv", "f32", "--target", TARGETS[name], "--cflags", "-O1", "--golden", "4", "--quiet", "-o", out)
+    program = os.path.join(out, "planned")
+    levels = run(program, "selftest").strip()
+    run(program, "logits", "--ids", ids, "--all", "--out", logits)
+    planned = difference(logits, golden, probes)
+    assert planned < 1e-5, (name, planned)
+    print(f"{name}: llama.cpp {plain:.1e}, under a plan {planned:.1e}, proof {proof:.1e}; {levels}")
+
+
+def main():
+    lathe = os.path.abspath(sys.argv[1])
+    with open(os.path.join(HERE, "architectures_llamacpp.json"), encoding="utf-8") as f:
+        golden = json.load(f)
+    assert set(golden["models"]) == set(MODELS)
+    for name in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            check(lathe, name, golden["models"][name], golden["probes"], folder)
+
+
+if __name__ == "__main__":
+    main()
