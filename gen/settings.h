@@ -25,7 +25,7 @@ typedef struct Settings {
 		 "plan transforms them apart"},                                                    \
 	{                                                                                          \
 		"--quantize", "RULE", OPTION_LIST, (S) + offsetof(Settings, quantize),             \
-			"PATTERN=bits:4|8[,group:N|row][,scale:f16|f32]: round tensors to nearest" \
+			"PATTERN=bits:2..8[,group:N|row][,scale:f16|f32]: round tensors to nearest" \
 	}
 
 /*
