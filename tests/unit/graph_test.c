@@ -543,7 +543,7 @@ test_random(void **state)
 		arena_free(run);
 	}
 	/* The cases that matter did occur. */
-	assert_true(shared > GRAPHS / 8);
+	assert_true(shared > GRAPHS / 10);
 	assert_true(repeats > GRAPHS);
 	assert_true(in_place > GRAPHS);
 }

@@ -429,7 +429,7 @@ random_plan(Arena *a, uint32_t *seed, const Model *m)
 						     .zero = (uint8_t)next_random(seed, 3),
 						     .clip = next_random(seed, 2) ? 0.0F : 0.9F},
 					  .loc = {1, 1}};
-			f->format.group = next_random(seed, 2) * 4;
+			f->format.group = next_random(seed, 2) * 20;
 		}
 	for (uint32_t l = 0; l < LAYERS; l++)
 		if (next_random(seed, 3))
