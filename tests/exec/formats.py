@@ -47,7 +47,13 @@ ACTIVATIONS = [
     {"bits": 16, "scheme": "asymmetric", "zero": "real"},
     {"bits": 6, "clip": 0.8},
 ]
-KV = {"bits": 16}
+CACHES = [
+    {"bits": 16},
+    {"bits": 8},
+    {"bits": 4, "scheme": "asymmetric"},
+    {"bits": 32},
+    {"bits": 8, "scheme": "asymmetric", "zero": "real", "query": 8},
+]
 EMBED = {"bits": 4, "group": 32, "scheme": "asymmetric", "scale": "bf16"}
 LAYERS = 5
 # Matrices of one kernel, which share a format, and the site that they read.
@@ -67,7 +73,8 @@ def fits(weight, activation):
 
 
 def deal():
-    plan = {"lathe_plan": 1, "weights": {"embed": EMBED}, "activations": {}, "kv": KV}
+    caches = {f"layers.{i}": CACHES[i % len(CACHES)] for i in range(LAYERS)}
+    plan = {"lathe_plan": 1, "weights": {"embed": EMBED}, "activations": {}, "kv": caches}
     todo = list(ACTIVATIONS)
     for i in range(max(LAYERS * len(KERNELS), len(WEIGHTS))):
         matrices, site = KERNELS[i % len(KERNELS)]
