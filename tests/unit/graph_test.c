@@ -87,9 +87,10 @@ random_formats(Random *r, Graph *g)
 	enum { N = sizeof weight_formats / sizeof *weight_formats };
 	g->activations = activation_formats[random_below(r, 4)];
 	graph_set_kv(g, -1, random_cache(r));
-	if (random_below(r, 8) == 0)
-		graph_set_kv(g, (int)random_below(r, LAYERS), random_cache(r));
 	bool one = random_below(r, 2);
+	for (int i = 0; i < LAYERS && !one; i++)
+		if (random_below(r, 2))
+			graph_set_kv(g, i, random_cache(r));
 	Format all = weight_formats[random_below(r, N)];
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t i = 0; i < (role_layered[role] ? (uint32_t)LAYERS : 1); i++)
@@ -566,6 +567,26 @@ test_dedup(void **state)
 	arena_free(run);
 }
 
+/* Layers whose caches differ, or only the queries that meet them, have code of their own. */
+static void
+test_dedup_cache(void **state)
+{
+	static const int want[LAYERS + 2] = {0, 1, 2, 1, 4, 5};
+	const Format codes = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32};
+	Arena *run = arena_new();
+	Model model = make_model();
+	Graph *g = graph_build(run, &model);
+	PassOptions o = {.n_disable = 0};
+	(void)state;
+	graph_set_kv(g, -1, (CacheFormat){codes, 16});
+	graph_set_kv(g, 1, (CacheFormat){codes, 8});
+	graph_set_kv(g, 3, (CacheFormat){.format = FORMAT_F16});
+	assert_true(passes_run(g, &o, diag_new(run, stderr)));
+	for (int n = 0; n < g->count; n++)
+		assert_int_equal(g->funcs[n].same_as, want[n]);
+	arena_free(run);
+}
+
 static void
 test_layout(void **state)
 {
@@ -859,10 +880,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random),	cmocka_unit_test(test_dedup),
-		cmocka_unit_test(test_layout),	cmocka_unit_test(test_check),
-		cmocka_unit_test(test_bug),	cmocka_unit_test(test_fold_gain),
-		cmocka_unit_test(test_meaning), cmocka_unit_test(test_rewrites),
+		cmocka_unit_test(test_random),	    cmocka_unit_test(test_dedup),
+		cmocka_unit_test(test_dedup_cache), cmocka_unit_test(test_layout),
+		cmocka_unit_test(test_check),	    cmocka_unit_test(test_bug),
+		cmocka_unit_test(test_fold_gain),   cmocka_unit_test(test_meaning),
+		cmocka_unit_test(test_rewrites),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
