@@ -14,18 +14,19 @@ typedef struct Settings {
 } Settings;
 
 /* Rows for a command's option table; S is the offset of its Settings. */
-#define SETTINGS_OPTIONS(S)                                                                        \
-	{"--activations", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, activations),          \
-	 "f32, or 4|6|8|16[:token|GROUP][:integer|real] (default: 16): rows of integer weights, "  \
-	 "a scale a token or group, zero points"},                                                 \
-		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                    \
-		 "f16 (default), f32, 8 or 4: keys and values"},                                   \
-		{"--tied", "HOW", OPTION_STRING, (S) + offsetof(Settings, tied),                   \
-		 "cheaper (default), twice or online: one table of embedding and head, where a "   \
-		 "plan transforms them apart"},                                                    \
-	{                                                                                          \
-		"--quantize", "RULE", OPTION_LIST, (S) + offsetof(Settings, quantize),             \
-			"PATTERN=bits:2..8[,group:N|row][,scale:f16|f32]: round tensors to nearest" \
+#define SETTINGS_OPTIONS(S)                                                                       \
+	{"--activations", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, activations),         \
+	 "f32, or 4|6|8|16[:token|GROUP][:integer|real] (default: 16): rows of integer weights, " \
+	 "a scale a token or group, zero points"},                                                \
+		{"--kv", "FORMAT", OPTION_STRING, (S) + offsetof(Settings, kv),                   \
+		 "f16 (default), f32, 8 or 4: keys and values"},                                  \
+		{"--tied", "HOW", OPTION_STRING, (S) + offsetof(Settings, tied),                  \
+		 "cheaper (default), twice or online: one table of embedding and head, where a "  \
+		 "plan transforms them apart"},                                                   \
+	{                                                                                         \
+		"--quantize", "RULE", OPTION_LIST, (S) + offsetof(Settings, quantize),            \
+			"PATTERN=bits:2..8[,group:N|row][,scale:f16|f32]: round tensors to "      \
+			"nearest"                                                                 \
 	}
 
 /*
