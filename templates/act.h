@@ -42,3 +42,17 @@ typedef struct Linear {
  */
 #define LINEAR_LINES(s) ((s).bits == 5 ? 5 : (s).bits % 3 == 0 ? 3 : 1)
 #define LINEAR_SLOTS(s) ((s).trits ? 5 : 8 * LINEAR_LINES(s) / (s).bits)
+/* Bytes of scales, minima or zero points in front of a group's line sets, of a line set, and how
+ * many sets hold `width` columns. */
+#define LINEAR_HEADER(s) ((s).scale_bits * 4 * ((s).minimum ? 2 : 1) + ((s).zeros ? 64 : 0))
+#define LINEAR_SET_BYTES(s) (LINEAR_SET * LINEAR_LINES(s))
+#define LINEAR_SETS(s, width) (((width) + 4 * LINEAR_SLOTS(s) - 1) / (4 * LINEAR_SLOTS(s)))
+enum { LINEAR_SET = 128 };
+/*
+ * Whether the sums of the two planes of a unit may be joined as integers: 256 hi + lo fits 32 bits
+ * and hi and lo are exact as floats, so that the contract's fma of the two gives the same bits.
+ */
+#define LINEAR_JOINS(s, width)                                                                 \
+	((s).planes == 2 && (width) <= INT32_MAX / 32639 /                                     \
+					       ((s).minimum || (s).zeros ? (1 << (s).bits) - 1 \
+									 : 1 << ((s).bits - 1)))

@@ -67,11 +67,11 @@ linear_block_bytes(const Linear s)
 
 	if (s.is_float)
 		return (ptrdiff_t)s.k * 4 * s.bits;
-	n = (linear_header(s) + (ptrdiff_t)linear_sets(s, s.group) * linear_set(s)) *
+	n = (LINEAR_HEADER(s) + (ptrdiff_t)LINEAR_SETS(s, s.group) * LINEAR_SET_BYTES(s)) *
 		    (s.k / s.group) +
 	    LINEAR_ROW_SUMS(s);
 	if (rest)
-		n += linear_header(s) + (ptrdiff_t)linear_sets(s, rest) * linear_set(s);
+		n += LINEAR_HEADER(s) + (ptrdiff_t)LINEAR_SETS(s, rest) * LINEAR_SET_BYTES(s);
 	return n;
 }
 

@@ -9,7 +9,7 @@
 #define LATHE_TILE_A16 4
 #define LATHE_TILE_F32 4
 
-enum { LINEAR_ROWS = 32, LINEAR_SET = 128, LINEAR_TOKENS = 8 };
+enum { LINEAR_ROWS = 32, LINEAR_TOKENS = 8 };
 
 /* Scales, minima, or one column of float weights: 32 numbers of `bits` bits. */
 LATHE_INLINE void
@@ -24,28 +24,6 @@ linear_numbers(const int bits, const int bf16, const uint8_t *w, float *e)
 	} else {
 		memcpy(e, w, LINEAR_ROWS * sizeof(float));
 	}
-}
-
-/* Bytes of scales, minima or zero points in front of a group; line sets of `width` columns. */
-LATHE_INLINE int
-linear_header(const Linear s)
-{
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
-}
-
-LATHE_INLINE int
-linear_sets(const Linear s, const int width)
-{
-	const int columns = 4 * LINEAR_SLOTS(s);
-
-	return (width + columns - 1) / columns;
-}
-
-/* Bytes of a line set. */
-LATHE_INLINE int
-linear_set(const Linear s)
-{
-	return LINEAR_SET * LINEAR_LINES(s);
 }
 
 /* What to subtract from the codes of row r; z: the group's zero points. */
@@ -156,7 +134,7 @@ linear_slots(const Linear s, const uint8_t *w, int n, const int8_t *c, int step,
 	uint8_t u[LINEAR_SET];
 	int16_t a[16];
 
-	for (; n > 0; n -= slots, w += linear_set(s)) {
+	for (; n > 0; n -= slots, w += LINEAR_SET_BYTES(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++) {
 			if (j >= n)
@@ -178,7 +156,7 @@ linear_dot(const Linear s, const int mt, const int width, const uint8_t *z, cons
 	   const int8_t *c, int32_t codes, float *t)
 {
 	enum { MOST = 8 };
-	const int sets = linear_sets(s, width);
+	const int sets = LINEAR_SETS(s, width);
 	int32_t sum[LINEAR_ROWS] = {0};
 
 	if (s.bits == 4) {
@@ -240,7 +218,7 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 
 	for (int slot = 0; slot < n; slot++)
 		for (int column = 0; column < 4; column++, x += mt) {
-			const uint8_t *set = w + slot / slots * linear_set(s) + column;
+			const uint8_t *set = w + slot / slots * LINEAR_SET_BYTES(s) + column;
 			float c[LINEAR_ROWS];
 
 			for (int r = 0; r < LINEAR_ROWS; r++) {
@@ -320,7 +298,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 		for (int i = 0; i < columns / sums; i++) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;
@@ -329,14 +307,14 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
 			if (s.shift && s.act_group)
 				linear_shift(mt, row_sums, a->shift + unit * mt, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
+			w += (ptrdiff_t)LINEAR_SETS(s, sums) * LINEAR_SET_BYTES(s);
 			k += sums;
 			unit++;
 		}
 		if (columns % sums) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;

@@ -9,7 +9,7 @@
 #define LATHE_TILE_A16 2
 #define LATHE_TILE_F32 2
 
-enum { LINEAR_SET = 128, LINEAR_TOKENS = 16, LINEAR_QUARTERS = 4, LINEAR_STRETCH = 16 };
+enum { LINEAR_TOKENS = 16, LINEAR_QUARTERS = 4, LINEAR_STRETCH = 16 };
 
 LATHE_INLINE __m256i
 linear_quarter(const uint8_t *w)
@@ -145,28 +145,6 @@ linear_zero(const Linear s, const uint8_t *scales, const int q)
 		(const __m128i *)(const void *)(scales + s.scale_bits * 4 + 8 * q)));
 }
 
-/* Bytes of scales, minima or zero points in front of a group; line sets of `width` columns. */
-LATHE_INLINE int
-linear_header(const Linear s)
-{
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
-}
-
-LATHE_INLINE int
-linear_sets(const Linear s, const int width)
-{
-	const int columns = 4 * LINEAR_SLOTS(s);
-
-	return (width + columns - 1) / columns;
-}
-
-/* Bytes of a line set. */
-LATHE_INLINE int
-linear_set(const Linear s)
-{
-	return LINEAR_SET * LINEAR_LINES(s);
-}
-
 /* ---- 4-bit codes: 8-bit products
  * ------------------------------------------------------------------ */
 
@@ -292,7 +270,7 @@ linear_dot_slots(const Linear s, const int mt, const int n, const uint8_t *w, co
 	LATHE_UNROLL(1)
 	for (int i = 0; i < n / slots; i++) {
 		linear_set_slots(s, mt, slots, w, hi, lo, sum);
-		w += linear_set(s);
+		w += LINEAR_SET_BYTES(s);
 		hi += 4 * slots * mt;
 		if (s.planes == 2)
 			lo += 4 * slots * mt;
@@ -307,16 +285,6 @@ linear_dot_slots(const Linear s, const int mt, const int n, const uint8_t *w, co
 typedef struct LinearPairs {
 	int32_t even[LINEAR_STRETCH * LINEAR_TOKENS], odd[LINEAR_STRETCH * LINEAR_TOKENS];
 } LinearPairs;
-
-/* Whether the two planes of a unit may be one number: the sum of products fits 32 bits, and each
- * plane's is exact as a float, so that the contract's fma of the two gives the same bits. */
-LATHE_INLINE int
-linear_joins(const Linear s, const int width)
-{
-	const int most = s.minimum || s.zeros ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
-
-	return s.bits == 8 && s.planes == 2 && width <= INT32_MAX / 32639 / most;
-}
 
 /* Fills p from the codes of n dwords, n rounded up to 4; lo: the low plane where it joins. */
 LATHE_INLINE void
@@ -497,7 +465,7 @@ LATHE_INLINE void
 linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w, const Act *a,
 		int k, int unit, const uint8_t *scales, float *acc)
 {
-	const int slots = (width + 3) / 4, joins = linear_joins(s, width);
+	const int slots = (width + 3) / 4, joins = s.bits == 8 && LINEAR_JOINS(s, width);
 	const int stretch = LINEAR_STRETCH * LINEAR_SLOTS(s), step = 4 * stretch * mt;
 	const ptrdiff_t at = (ptrdiff_t)unit * mt;
 	const int8_t *hi = a->hi + (ptrdiff_t)k * mt;
@@ -513,7 +481,7 @@ linear_unit_int(const Linear s, const int mt, const int width, const uint8_t *w,
 	LATHE_UNROLL(1)
 	for (int i = 0; i < slots / stretch; i++) {
 		linear_stretch(s, mt, joins, stretch, w, hi, lo, sum);
-		w += linear_set(s) * LINEAR_STRETCH;
+		w += LINEAR_SET_BYTES(s) * LINEAR_STRETCH;
 		hi += step;
 		if (s.planes == 2)
 			lo += step;
@@ -577,7 +545,7 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 			p[m][q] = _mm256_setzero_ps();
 	}
 	LATHE_UNROLL(1)
-	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
+	for (int i = 0; i < n / slots; i++, w += LINEAR_SET_BYTES(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++, x += 4 * mt)
 			linear_slot_float(s, mt, scales, w, j, x, p);
@@ -665,7 +633,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 		for (int i = 0; i < columns / sums; i++) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;
@@ -674,14 +642,14 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
 			if (s.shift && s.act_group)
 				linear_shift(mt, row_sums, a->shift + unit * mt, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
+			w += (ptrdiff_t)LINEAR_SETS(s, sums) * LINEAR_SET_BYTES(s);
 			k += sums;
 			unit++;
 		}
 		if (columns % sums) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;

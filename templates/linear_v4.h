@@ -12,7 +12,7 @@
 #define LATHE_TILE_A16 4
 #define LATHE_TILE_F32 6
 
-enum { LINEAR_SET = 128, LINEAR_TOKENS = 8 };
+enum { LINEAR_TOKENS = 8 };
 
 LATHE_INLINE int32_t
 linear_i32(const void *p)
@@ -139,29 +139,6 @@ linear_zero(const Linear s, const uint8_t *scales, const int h)
 		(const __m128i *)(const void *)(scales + s.scale_bits * 4 + 16 * h)));
 }
 
-/* Bytes of scales, minima or zero points in front of a group, and of the line sets of `width`
- * columns. */
-LATHE_INLINE int
-linear_header(const Linear s)
-{
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1) + (s.zeros ? 64 : 0);
-}
-
-LATHE_INLINE ptrdiff_t
-linear_sets(const Linear s, const int width)
-{
-	const int columns = 4 * LINEAR_SLOTS(s);
-
-	return (width + columns - 1) / columns;
-}
-
-/* Bytes of a line set. */
-LATHE_INLINE int
-linear_set(const Linear s)
-{
-	return LINEAR_SET * LINEAR_LINES(s);
-}
-
 /* Start of a sum of (u - z) c over a unit: -z * (sum of c); z as linear_zero gives it. */
 LATHE_INLINE __m512i
 linear_start(const Linear s, __m512i z, int32_t codes)
@@ -171,18 +148,6 @@ linear_start(const Linear s, __m512i z, int32_t codes)
 	if (s.offset)
 		return _mm512_set1_epi32(-s.offset * codes);
 	return _mm512_setzero_si512();
-}
-
-/*
- * Whether the sums of the two planes of a unit may be joined as integers: 256 hi + lo fits 32 bits
- * and hi and lo are exact as floats, so that the contract's fma of the two gives the same bits.
- */
-LATHE_INLINE int
-linear_joins(const Linear s, const int width)
-{
-	const int most = s.minimum || s.zeros ? (1 << s.bits) - 1 : 1 << (s.bits - 1);
-
-	return s.planes == 2 && width <= INT32_MAX / 32639 / most;
 }
 
 /* The sum of a unit's activation codes. */
@@ -330,7 +295,7 @@ linear_dot_slots(const Linear s, const int n, const uint8_t *w, const int8_t *c,
 	h[0][0] = hi[0], h[0][1] = hi[1], l[0][0] = lo[0], l[0][1] = lo[1];
 	h[1][0] = h[1][1] = l[1][0] = l[1][1] = _mm512_setzero_si512();
 	LATHE_UNROLL(1)
-	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
+	for (int i = 0; i < n / slots; i++, w += LINEAR_SET_BYTES(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++, c += 4, d += 4)
 			linear_slot_one(s, w, j, c, d, h[j % 2], l[j % 2]);
@@ -350,7 +315,7 @@ LATHE_INLINE void
 linear_unit_one(const Linear s, const int width, const uint8_t *w, const Act *a, int k, int unit,
 		const __m512 *e, const __m512 *f, const __m512i *z, __m512 *acc)
 {
-	const int sets = (int)linear_sets(s, width), joins = linear_joins(s, width);
+	const int sets = LINEAR_SETS(s, width), joins = LINEAR_JOINS(s, width);
 	const int8_t *c = a->hi + k, *d = s.planes == 2 ? a->lo + k : c;
 	__m512i hi[2], lo[2];
 
@@ -412,13 +377,13 @@ LATHE_INLINE void
 linear_plane_tile(const Linear s, const int mt, const int width, const uint8_t *w, const int8_t *c,
 		  __m512i (*sum)[2])
 {
-	const int sets = (int)linear_sets(s, width), slots = LINEAR_SLOTS(s);
+	const int sets = LINEAR_SETS(s, width), slots = LINEAR_SLOTS(s);
 
 	if (s.bits != 4 && s.bits != 8) {
 		const int n = (width + 3) / 4;
 
 		LATHE_UNROLL(1)
-		for (int i = 0; i < n / slots; i++, w += linear_set(s), c += 4 * slots * mt)
+		for (int i = 0; i < n / slots; i++, w += LINEAR_SET_BYTES(s), c += 4 * slots * mt)
 			linear_set_tile(s, mt, slots, w, c, sum);
 		linear_set_tile(s, mt, n % slots, w, c, sum);
 		return;
@@ -456,7 +421,7 @@ linear_unit_tile(const Linear s, const int mt, const int width, const uint8_t *w
 		 int k, int unit, const __m512 *e, const __m512 *f, const __m512i *z,
 		 __m512 (*acc)[2])
 {
-	const int joins = linear_joins(s, width);
+	const int joins = LINEAR_JOINS(s, width);
 	const ptrdiff_t at = (ptrdiff_t)unit * mt, code = (ptrdiff_t)k * mt;
 	__m512i hi[LINEAR_TOKENS][2], lo[LINEAR_TOKENS][2];
 
@@ -539,7 +504,7 @@ linear_unit_float(const Linear s, const int mt, const int width, const uint8_t *
 	for (int m = 0; m < mt; m++)
 		p[m][0] = p[m][1] = _mm512_setzero_ps();
 	LATHE_UNROLL(1)
-	for (int i = 0; i < n / slots; i++, w += linear_set(s)) {
+	for (int i = 0; i < n / slots; i++, w += LINEAR_SET_BYTES(s)) {
 		LATHE_UNROLL(8)
 		for (int j = 0; j < slots; j++, v += 4 * mt)
 			linear_slot_float(s, mt, z, w, j, v, p);
@@ -658,7 +623,7 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 		for (int i = 0; i < columns / sums; i++) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;
@@ -667,14 +632,14 @@ linear_block_int(const Linear s, const int mt, const uint8_t *w, const Act *a, f
 			linear_unit(s, mt, sums, scales, w, a, k, unit, acc);
 			if (s.shift && s.act_group)
 				linear_shift(mt, row_sums, a->shift + unit * mt, acc);
-			w += (ptrdiff_t)linear_sets(s, sums) * linear_set(s);
+			w += (ptrdiff_t)LINEAR_SETS(s, sums) * LINEAR_SET_BYTES(s);
 			k += sums;
 			unit++;
 		}
 		if (columns % sums) {
 			if (s.sums >= s.group || k % s.group == 0) {
 				scales = w;
-				w += linear_header(s);
+				w += LINEAR_HEADER(s);
 			}
 			if (LINEAR_UNIT_SUMS(s)) {
 				row_sums = w;
