@@ -162,6 +162,12 @@ step_vals(const Step *s)
 	return &s->interp->vals[step_layer(s)];
 }
 
+size_t
+step_run(const Step *s)
+{
+	return s->value->heads ? s->value->width / s->value->heads : s->value->width;
+}
+
 void
 step_same(Step *s)
 {

@@ -32,6 +32,13 @@ float contract_exp(float x);
 float contract_rcp(float x);
 float contract_rsqrt(float x);
 float contract_silu(float x);
+/* The nearest whole number, halves to even: |x| < 2^22. */
+static inline float
+contract_round(float x)
+{
+	const float magic = 12582912.0f;
+	return (x + magic) - magic;
+}
 /* 16 strided partial sums p[i % 16] folded 8, 4, 2, 1. */
 float contract_tree(const float p[16]);
 

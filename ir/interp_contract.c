@@ -89,16 +89,17 @@ contract_embed(Step *s)
 			      s->out->f + (size_t)m * s->source.columns);
 }
 
+/* Rows, or heads of rows. */
 static void
 contract_rmsnorm(Step *s)
 {
-	size_t width = s->value->width;
-	float inverse = (float)(1.0 / (double)width);
-	for (int m = 0; m < s->n; m++) {
-		const float *x = s->in[0]->f + (size_t)m * width;
-		float *y = s->out->f + (size_t)m * width;
-		float r = contract_rsqrt(fmaf(sum16_product(x, x, width), inverse, s->value->eps));
-		for (size_t i = 0; i < width; i++)
+	const size_t d = step_run(s), runs = (size_t)s->n * s->value->width / d;
+	const float inverse = (float)(1.0 / (double)d);
+	for (size_t h = 0; h < runs; h++) {
+		const float *x = s->in[0]->f + h * d;
+		float *y = s->out->f + h * d;
+		float r = contract_rsqrt(fmaf(sum16_product(x, x, d), inverse, s->value->eps));
+		for (size_t i = 0; i < d; i++)
 			y[i] = x[i] * r;
 	}
 }
@@ -106,13 +107,12 @@ contract_rmsnorm(Step *s)
 static void
 contract_gain(Step *s)
 {
-	size_t width = s->value->width;
+	const size_t d = step_run(s), runs = (size_t)s->n * s->value->width / d;
 	float *gain = s->interp->transposed;
 	weights_float(s, 0, &s->interp->tasks[0].row, gain);
-	for (int m = 0; m < s->n; m++)
-		for (size_t i = 0; i < width; i++)
-			s->out->f[(size_t)m * width + i] =
-				s->in[0]->f[(size_t)m * width + i] * gain[i];
+	for (size_t h = 0; h < runs; h++)
+		for (size_t i = 0; i < d; i++)
+			s->out->f[h * d + i] = s->in[0]->f[h * d + i] * gain[i];
 }
 
 static void
@@ -125,32 +125,6 @@ contract_bias(Step *s)
 		for (size_t i = 0; i < width; i++)
 			s->out->f[(size_t)m * width + i] =
 				s->in[0]->f[(size_t)m * width + i] + bias[i];
-}
-
-static void
-contract_rmsnorm_heads(Step *s)
-{
-	size_t heads = (size_t)s->n * s->value->heads;
-	size_t d = s->value->width / s->value->heads;
-	float inverse = (float)(1.0 / (double)d);
-	for (size_t h = 0; h < heads; h++) {
-		const float *x = s->in[0]->f + h * d;
-		float *y = s->out->f + h * d;
-		float r = contract_rsqrt(fmaf(sum16_product(x, x, d), inverse, s->value->eps));
-		for (size_t i = 0; i < d; i++)
-			y[i] = x[i] * r;
-	}
-}
-
-static void
-contract_gain_heads(Step *s)
-{
-	size_t heads = (size_t)s->n * s->value->heads;
-	size_t d = s->value->width / s->value->heads;
-	float *gain = s->interp->transposed;
-	weights_float(s, 0, &s->interp->tasks[0].row, gain);
-	for (size_t i = 0; i < heads * d; i++)
-		s->out->f[i] = s->in[0]->f[i] * gain[i % d];
 }
 
 static void
@@ -389,8 +363,8 @@ const StepFn interp_contract_ops[OP_COUNT] = {
 	[OP_RMSNORM] = contract_rmsnorm,
 	[OP_GAIN] = contract_gain,
 	[OP_BIAS] = contract_bias,
-	[OP_RMSNORM_HEADS] = contract_rmsnorm_heads,
-	[OP_GAIN_HEADS] = contract_gain_heads,
+	[OP_RMSNORM_HEADS] = contract_rmsnorm,
+	[OP_GAIN_HEADS] = contract_gain,
 	[OP_TRANSFORM] = interp_contract_transform,
 	[OP_QUANTIZE] = contract_quantize,
 	[OP_TILE] = step_same,

@@ -85,15 +85,16 @@ double_embed(Step *s)
 	}
 }
 
+/* Rows, or heads of rows. */
 static void
 double_rmsnorm(Step *s)
 {
-	size_t width = s->value->width;
-	for (int m = 0; m < s->n; m++) {
-		const double *x = s->in[0]->d + (size_t)m * width;
-		double *y = s->out->d + (size_t)m * width;
-		double r = 1.0 / sqrt(dot(x, x, width) / (double)width + (double)s->value->eps);
-		for (size_t i = 0; i < width; i++)
+	const size_t d = step_run(s), runs = (size_t)s->n * s->value->width / d;
+	for (size_t h = 0; h < runs; h++) {
+		const double *x = s->in[0]->d + h * d;
+		double *y = s->out->d + h * d;
+		double r = 1.0 / sqrt(dot(x, x, d) / (double)d + (double)s->value->eps);
+		for (size_t i = 0; i < d; i++)
 			y[i] = x[i] * r;
 	}
 }
@@ -101,13 +102,12 @@ double_rmsnorm(Step *s)
 static void
 double_gain(Step *s)
 {
-	size_t width = s->value->width;
+	const size_t d = step_run(s), runs = (size_t)s->n * s->value->width / d;
 	TaskScratch *scratch = &s->interp->tasks[0];
 	weights_double(s, 0, scratch);
-	for (int m = 0; m < s->n; m++)
-		for (size_t i = 0; i < width; i++)
-			s->out->d[(size_t)m * width + i] =
-				s->in[0]->d[(size_t)m * width + i] * scratch->weights[i];
+	for (size_t h = 0; h < runs; h++)
+		for (size_t i = 0; i < d; i++)
+			s->out->d[h * d + i] = s->in[0]->d[h * d + i] * scratch->weights[i];
 }
 
 static void
@@ -120,31 +120,6 @@ double_bias(Step *s)
 		for (size_t i = 0; i < width; i++)
 			s->out->d[(size_t)m * width + i] =
 				s->in[0]->d[(size_t)m * width + i] + scratch->weights[i];
-}
-
-static void
-double_rmsnorm_heads(Step *s)
-{
-	size_t heads = (size_t)s->n * s->value->heads;
-	size_t d = s->value->width / s->value->heads;
-	for (size_t h = 0; h < heads; h++) {
-		const double *x = s->in[0]->d + h * d;
-		double *y = s->out->d + h * d;
-		double r = 1.0 / sqrt(dot(x, x, d) / (double)d + (double)s->value->eps);
-		for (size_t i = 0; i < d; i++)
-			y[i] = x[i] * r;
-	}
-}
-
-static void
-double_gain_heads(Step *s)
-{
-	size_t heads = (size_t)s->n * s->value->heads;
-	size_t d = s->value->width / s->value->heads;
-	TaskScratch *scratch = &s->interp->tasks[0];
-	weights_double(s, 0, scratch);
-	for (size_t i = 0; i < heads * d; i++)
-		s->out->d[i] = s->in[0]->d[i] * scratch->weights[i % d];
 }
 
 static void
@@ -274,8 +249,8 @@ const StepFn interp_double_ops[OP_COUNT] = {
 	[OP_RMSNORM] = double_rmsnorm,
 	[OP_GAIN] = double_gain,
 	[OP_BIAS] = double_bias,
-	[OP_RMSNORM_HEADS] = double_rmsnorm_heads,
-	[OP_GAIN_HEADS] = double_gain_heads,
+	[OP_RMSNORM_HEADS] = double_rmsnorm,
+	[OP_GAIN_HEADS] = double_gain,
 	[OP_TRANSFORM] = double_transform,
 	[OP_QUANTIZE] = step_same,
 	[OP_TILE] = step_same,

@@ -107,6 +107,9 @@ void step_parallel_rows(Step *s, RowsFn fn);
 typedef void (*HeadFn)(Step *s, uint32_t head, uint8_t *scratch);
 void step_parallel_heads(Step *s, HeadFn fn);
 
+/* Elements that are normed, or share a gain, at a time: a head where the op works on heads, else
+ * the row. */
+size_t step_run(const Step *s);
 /* An op that changes how a row is stored but not what it is: the result shares the operand. */
 void step_same(Step *s);
 

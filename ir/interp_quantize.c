@@ -15,9 +15,6 @@ zero_most(Format f)
 	return f.bits == 16 ? 2560000.0f : 10000.0f;
 }
 
-/* Adding and subtracting it rounds |x| < 2^22 to the nearest even integer. */
-static const float round_magic = 12582912.0f;
-
 typedef float (*Choose)(float a, float b);
 
 static float
@@ -77,7 +74,7 @@ symmetric(Format f, const float *x, size_t n, int16_t *hi, int16_t *lo, float *s
 	float inverse = none ? 0.0f : contract_rcp(s);
 	for (size_t i = 0; i < n; i++) {
 		float c = none ? 0.0f : smaller(larger(x[i] * inverse, -qmax), qmax);
-		store_code(f, (int)((c + round_magic) - round_magic), hi + i, lo + i);
+		store_code(f, (int)contract_round(c), hi + i, lo + i);
 	}
 	*scale = none ? 0.0f : s;
 }
@@ -99,11 +96,11 @@ asymmetric(Format f, const float *x, size_t n, int16_t *hi, int16_t *lo, float *
 	float inverse = contract_rcp(s), z = -least * inverse;
 	if (!real) {
 		z = smaller(larger(z, -zero_most(f)), zero_most(f));
-		z = (z + round_magic) - round_magic;
+		z = contract_round(z);
 	}
 	for (size_t i = 0; i < n; i++) {
 		float c = smaller(larger(fmaf(x[i], inverse, z), 0.0f), top);
-		store_code(f, (int)((c + round_magic) - round_magic) + first, hi + i, lo + i);
+		store_code(f, (int)contract_round(c) + first, hi + i, lo + i);
 	}
 	*scale = s;
 	*zero = z + (float)first;

@@ -17,9 +17,6 @@
 
 #include "interp.h"
 
-/* Adding and subtracting it rounds |x| < 2^22 to the nearest even integer. */
-static const float round_magic = 12582912.0f;
-
 void
 weight_row_alloc(Arena *a, WeightRow *w, int columns, Format f)
 {
@@ -118,7 +115,7 @@ grid_of(const WeightRange *r, Format f)
 	if (f.zero && g.scale > 0.0f && isfinite(g.scale)) {
 		const float z = (r->low < 0.0f ? -r->low : 0.0f) / g.scale;
 		const float top = (float)format_top(f);
-		g.zero = (int)(((z > top ? top : z) + round_magic) - round_magic);
+		g.zero = (int)contract_round(z > top ? top : z);
 	}
 	return g;
 }
@@ -133,8 +130,7 @@ codes_round(const float *x, int n, Grid g, int offset, int top, uint8_t *codes)
 		float v = (x[i] - g.minimum) / g.scale;
 		v = v < low ? low : v;
 		v = v > high ? high : v;
-		v = (v + round_magic) - round_magic;
-		codes[i] = (uint8_t)((int)v + offset);
+		codes[i] = (uint8_t)((int)contract_round(v) + offset);
 	}
 }
 
