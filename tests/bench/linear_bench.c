@@ -16,20 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "../exec/linear_isa.h"
+#include "clock.h"
 
 enum { MAX_ROUNDS = 64, MAX_JOBS = 64, READERS = 3, TOKENS = 512, GEMM_ROWS = 1536 };
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int
 compare_double(const void *a, const void *b)
@@ -103,7 +94,7 @@ peak_vnni(void)
 {
 	const long n = 400000;
 	__m512i a[16], x = _mm512_set1_epi32(3);
-	double t = now();
+	double t = seconds(CLOCK_MONOTONIC);
 
 	for (int j = 0; j < 16; j++)
 		a[j] = _mm512_set1_epi32(j);
@@ -113,7 +104,7 @@ peak_vnni(void)
 			a[j] = _mm512_dpbusd_epi32(a[j], x, x);
 		__asm__ volatile("" ::"v"(a[0]), "v"(a[5]), "v"(a[11]));
 	}
-	t = now() - t;
+	t = seconds(CLOCK_MONOTONIC) - t;
 	for (int j = 1; j < 16; j++)
 		a[0] = _mm512_xor_si512(a[0], a[j]);
 	__asm__ volatile("" ::"v"(a[0]));
@@ -194,12 +185,12 @@ bench_run(Bench *b, int job, int threads)
 	b->job = job;
 	b->threads = threads;
 	b->done[1] = 0;
-	t = now();
+	t = seconds(CLOCK_MONOTONIC);
 	__atomic_store_n(&b->start, b->start + 1, __ATOMIC_RELEASE);
 	bench_part(b, 0);
 	while (__atomic_load_n(&b->finished, __ATOMIC_ACQUIRE) != b->start)
 		_mm_pause();
-	return (b->done[0] + b->done[1]) / (now() - t);
+	return (b->done[0] + b->done[1]) / (seconds(CLOCK_MONOTONIC) - t);
 }
 
 /* ---- tables ------------------------------------------------------------------------------- */
@@ -260,11 +251,11 @@ bench_prefill(Bench *b, int rounds)
 			peak[q] = peak_vnni();
 		for (int j = 0; j < b->isa->n_kernels; j++) {
 			const LinearKernel *k = &b->isa->kernels[j];
-			double t = now(), planes = k->spec.planes == 2 ? 2 : 1;
+			double t = seconds(CLOCK_MONOTONIC), planes = k->spec.planes == 2 ? 2 : 1;
 
 			k->store(b->weights, 0, GEMM_ROWS / 32, &b->tiles, TOKENS, b->y[0],
 				 GEMM_ROWS);
-			t = now() - t;
+			t = seconds(CLOCK_MONOTONIC) - t;
 			rate[j][q] = planes * k->spec.k * (double)TOKENS * GEMM_ROWS / 64 / t;
 		}
 	}

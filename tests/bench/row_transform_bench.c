@@ -9,9 +9,9 @@
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "ir/interp_impl.h"
+#include "tests/bench/clock.h"
 #include "tests/exec/row_transform_cases.h"
 #include "tests/exec/row_transform_isa.h"
 
@@ -26,14 +26,6 @@ typedef struct Bench {
 	const TransformIsa *best; /* compiled for this CPU: its plain loops are the other side */
 	float *source, *x, *work, *want;
 } Bench;
-
-static double
-now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool
 usable(const TransformIsa *isa)
@@ -73,10 +65,10 @@ sample(const Bench *b, int column)
 	while (used < ROUND_SECONDS) {
 		memcpy(b->x, b->source, sizeof *b->x * (size_t)b->n);
 		const int some = 1 + 40000 / b->n;
-		const double t = now();
+		const double t = seconds(CLOCK_THREAD_CPUTIME_ID);
 		for (int i = 0; i < some; i++)
 			run(b, column);
-		used += now() - t;
+		used += seconds(CLOCK_THREAD_CPUTIME_ID) - t;
 		calls += some;
 	}
 	return used / calls / b->n * 1e9;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "tests/bench/clock.h"
 #include "tests/exec/rows_isa.h"
 
 enum { N = 1536, D = 64, GROUP = 3, KV_HEADS = 3, CONTEXT = 2048, TILE = 16 };
@@ -26,14 +26,6 @@ typedef struct Bench {
 	unsigned char *cache[CACHES][KV_HEADS];
 	int seen, kind;
 } Bench;
-
-static double
-now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void
 run_rmsnorm(Bench *b)
@@ -89,10 +81,10 @@ best(Bench *b, void (*run)(Bench *))
 	double least = 1e9;
 	int calls = 1;
 	for (int round = 0; round < 12; round++) {
-		double t = now();
+		double t = seconds(CLOCK_THREAD_CPUTIME_ID);
 		for (int i = 0; i < calls; i++)
 			run(b);
-		t = now() - t;
+		t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
 		if (t < 5e-3) {
 			calls *= 2;
 			round--;
