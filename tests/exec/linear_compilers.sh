@@ -23,7 +23,7 @@ check() {
 		"$cc" $strict $level $flags -DISA_$isa=1 -c "$dir/${program}_isa.c" -o "$work/$isa.o" || return 1
 		objects+=("$work/$isa.o")
 	done
-	"$cc" -std=c17 -O1 -ffp-contract=off "$dir/${program}_test.c" "${objects[@]}" -lm -o "$work/check" || return 1
+	"$cc" -std=c17 -O1 -ffp-contract=off -I. "$dir/${program}_test.c" "${objects[@]}" -lm -o "$work/check" || return 1
 	echo "$cc $level"
 	"$work/check" "${CASES:-600}"
 }

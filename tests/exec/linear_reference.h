@@ -13,25 +13,14 @@
 #include <sys/mman.h>
 
 #include "linear_isa.h"
+#include "tests/random.h"
 
 enum { MAX_TOKENS = 16, MAX_BLOCKS = 4, ROWS = 32, PAGE = 4096 };
-
-/* ---- random numbers ----------------------------------------------------------------------- */
-
-static inline uint64_t
-next(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
 
 static inline int
 below(uint64_t *state, int n)
 {
-	return (int)(next(state) % (uint64_t)n);
+	return (int)random_below(state, (size_t)n);
 }
 
 /* ---- the matrix and the activations as numbers -------------------------------------------- */
@@ -88,23 +77,24 @@ random_stored(uint64_t *r, int bits)
 	int kind = below(r, 8);
 
 	if (kind == 0)
-		return bits == 16 ? half_value((uint16_t)(next(r) & 0x83ff))
-				  : from_bits((uint32_t)next(r) & 0x807fffff);
+		return bits == 16 ? half_value((uint16_t)(random_next(r) & 0x83ff))
+				  : from_bits((uint32_t)random_next(r) & 0x807fffff);
 	if (kind == 1)
 		return 0.0f;
 	if (kind == 2)
-		return half_value((uint16_t)((next(r) & 0x83ff) | 0x7800));
-	return half_value((uint16_t)((next(r) & 0x83ff) | (uint64_t)(8 + below(r, 12)) << 10));
+		return half_value((uint16_t)((random_next(r) & 0x83ff) | 0x7800));
+	return half_value(
+		(uint16_t)((random_next(r) & 0x83ff) | (uint64_t)(8 + below(r, 12)) << 10));
 }
 
 /* Likewise of bf16: the upper half of a float. */
 static inline float
 random_bf16(uint64_t *r)
 {
-	return below(r, 8) ? from_bits((uint32_t)((next(r) & 0x807f) |
+	return below(r, 8) ? from_bits((uint32_t)((random_next(r) & 0x807f) |
 						  (uint64_t)(110 + below(r, 20)) << 7)
 				       << 16)
-			   : from_bits((uint32_t)(next(r) & 0x807f) << 16);
+			   : from_bits((uint32_t)(random_next(r) & 0x807f) << 16);
 }
 
 static inline uint16_t
