@@ -578,9 +578,7 @@ explain(Arena *run, Diag *d, const ExplainOptions *o, const StringList *operands
 	Model *m = model_read(run, d, operands->items[0], &options);
 	if (!m)
 		return EXIT_USER;
-	if (plan_wants_digest(operands->items[1]))
-		model_digest(m);
-	const Plan *plan = plan_read(run, d, operands->items[1], m);
+	const Plan *plan = plan_read_digest(run, d, operands->items[1], m);
 	if (!plan)
 		return EXIT_USER;
 	Graph *g = graph_build(run, m);

@@ -112,9 +112,7 @@ reference_graph(Arena *run, Diag *d, const ReferenceOptions *o, Model *m)
 	Graph *g = graph_build(run, m);
 	const PassOptions passes = {.disable = o->disable_pass.items,
 				    .n_disable = o->disable_pass.count};
-	if (o->plan && plan_wants_digest(o->plan))
-		model_digest(m);
-	const Plan *plan = o->plan ? plan_read(run, d, o->plan, m) : NULL;
+	const Plan *plan = o->plan ? plan_read_digest(run, d, o->plan, m) : NULL;
 	if ((o->plan && !plan) || !settings_apply(&o->settings, d, g) ||
 	    (plan && !plan_apply(d, g, plan)) || !passes_run(g, &passes, d))
 		return NULL;

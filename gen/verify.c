@@ -89,9 +89,7 @@ verify(Arena *run, Diag *d, const VerifyOptions *o, const StringList *operands)
 	Model *m = model_read(run, d, operands->items[0], &options);
 	if (!m)
 		return EXIT_USER;
-	if (plan_wants_digest(operands->items[1]))
-		model_digest(m);
-	Plan *p = plan_read(run, d, operands->items[1], m);
+	Plan *p = plan_read_digest(run, d, operands->items[1], m);
 	if (!p || (!o->no_proof && !prove(run, d, m, p, o)))
 		return EXIT_USER;
 	if (o->print) {

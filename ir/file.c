@@ -18,7 +18,7 @@ struct OutFile {
 	int fd;
 	uint64_t size;
 	size_t buffered;
-	Sha256 digest;
+	struct sha256_ctx digest;
 	uint8_t buffer[WRITE_BUFFER];
 };
 
@@ -123,7 +123,7 @@ outfile_put(OutFile *f, const uint8_t *p, size_t n)
 void
 outfile_write(OutFile *f, const void *data, size_t n)
 {
-	sha256_update(&f->digest, data, n);
+	sha256_update(&f->digest, n, data);
 	f->size += n;
 	if (f->buffered + n > WRITE_BUFFER) {
 		outfile_put(f, f->buffer, f->buffered);
@@ -167,7 +167,7 @@ outfile_commit(OutFile *f, uint8_t sha256[32])
 {
 	uint8_t digest[32];
 	outfile_put(f, f->buffer, f->buffered);
-	sha256_final(&f->digest, digest);
+	sha256_digest(&f->digest, SHA256_DIGEST_SIZE, digest);
 	if (close(f->fd))
 		fatal_environment("cannot write %s: %s", f->path, strerror(errno));
 	if (file_same(f->path, f->temporary))

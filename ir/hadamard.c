@@ -278,10 +278,7 @@ base_finish(Arena *a, Base b, const char **why)
 	for (i = 0; i < n; i++)
 		for (j = 0; j < i; j++)
 			b.symmetric &= b.entries[(size_t)j * n + i] == b.entries[(size_t)i * n + j];
-	Sha256 digest;
-	sha256_init(&digest);
-	sha256_update(&digest, b.entries, (size_t)n * n);
-	sha256_final(&digest, b.sha256);
+	sha256_of(b.entries, (size_t)n * n, b.sha256);
 	Base *base = ARENA_NEW(a, Base);
 	*base = b;
 	return base;

@@ -5,7 +5,7 @@
 #ifndef LATHE_IR_SUPPORT_H
 #define LATHE_IR_SUPPORT_H
 
-#include <sha2.h>
+#include <nettle/sha2.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -158,15 +158,9 @@ const char *nearest_name(const char *wrong, const char *const *names, size_t n);
 
 /* ---- digests ------------------------------------------------------------------------------ */
 
-/* SHA-256 by libmd; whole blocks by the CPU's own instructions where it has them. */
-typedef struct Sha256 {
-	SHA2_CTX context;
-	bool fast;
-} Sha256;
-
-void sha256_init(Sha256 *s);
-void sha256_update(Sha256 *s, const void *data, size_t n);
-void sha256_final(Sha256 *s, uint8_t digest[32]);
+/* SHA-256 of n bytes; for more pieces than one there is nettle's own interface. */
+void sha256_of(const void *data, size_t n, uint8_t digest[32]);
+/* In lower-case digits. */
 void sha256_hex(const uint8_t digest[32], char hex[65]);
 
 /* ---- files -------------------------------------------------------------------------------- */

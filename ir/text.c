@@ -196,3 +196,19 @@ nearest_name(const char *wrong, const char *const *names, size_t n)
 	}
 	return best;
 }
+
+void
+sha256_of(const void *data, size_t n, uint8_t digest[32])
+{
+	struct sha256_ctx s;
+	sha256_init(&s);
+	sha256_update(&s, n, data);
+	sha256_digest(&s, SHA256_DIGEST_SIZE, digest);
+}
+
+void
+sha256_hex(const uint8_t digest[32], char hex[65])
+{
+	for (int i = 0; i < 32; i++)
+		snprintf(hex + (ptrdiff_t)2 * i, 3, "%02x", digest[i]);
+}

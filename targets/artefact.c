@@ -397,14 +397,13 @@ compiler_version(const Build *b)
 static void
 build_identity(Arena *run, const Graph *g, const Layout *l, uint8_t build[32])
 {
-	Sha256 s;
 	Text *t = text_new(run);
+	char model[65];
+	sha256_hex(g->model->sha256, model);
+	text_printf(t, "model %s\n", model);
 	graph_print(t, g);
 	text_printf(t, "layout 1 %llu\n", (unsigned long long)l->bytes);
-	sha256_init(&s);
-	sha256_update(&s, g->model->sha256, 32);
-	sha256_update(&s, t->text, t->size);
-	sha256_final(&s, build);
+	sha256_of(t->text, t->size, build);
 }
 
 /* Folders of path up to its last '/'. */
@@ -448,15 +447,15 @@ digest_one(void *arg, int i)
 	const DigestJob *j = (const DigestJob *)arg + i;
 	FILE *f = fopen(j->path, "rb");
 	uint8_t piece[READ_BYTES];
-	Sha256 s;
+	struct sha256_ctx s;
 	if (!f)
 		fatal_environment("cannot read %s: %s", j->path, strerror(errno));
 	sha256_init(&s);
 	for (size_t n; (n = read_piece(f, piece, j->path)) > 0;) {
-		sha256_update(&s, piece, n);
+		sha256_update(&s, n, piece);
 		j->file->bytes += n;
 	}
-	sha256_final(&s, j->file->sha256);
+	sha256_digest(&s, SHA256_DIGEST_SIZE, j->file->sha256);
 	fclose(f);
 }
 

@@ -32,11 +32,8 @@ put(Build *b, const char *name, const Text *t)
 {
 	outfile_text(b->run, arena_printf(b->run, "%s/%s", b->dir, name), t);
 	MadeFile *f = &b->files[b->n_files++];
-	Sha256 s;
 	*f = (MadeFile){.name = name, .bytes = t->size};
-	sha256_init(&s);
-	sha256_update(&s, t->text, t->size);
-	sha256_final(&s, f->sha256);
+	sha256_of(t->text, t->size, f->sha256);
 }
 
 static const char *

@@ -37,7 +37,7 @@ missing_packages() {
 	have cc && have gcc && have ar || echo gcc libc6-dev
 	have_cmake || echo cmake
 	have ninja || echo ninja-build
-	have_header sha2.h md || echo libmd-dev
+	have_header nettle/sha2.h nettle || echo nettle-dev
 	have python3 || echo python3
 	have_pip || echo python3-pip ca-certificates
 	[ "$1" = tests ] || return 0

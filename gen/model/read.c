@@ -191,17 +191,17 @@ void
 model_digest(Model *m)
 {
 	enum { PIECE = 16 << 20 };
-	Sha256 s;
+	struct sha256_ctx s;
 	sha256_init(&s);
 	for (uint32_t i = 0; i < m->n_files; i++) {
 		const ModelFile *f = &m->files[i];
 		for (uint64_t at = 0; at < f->bytes; at += PIECE) {
 			const uint64_t left = f->bytes - at;
 			const size_t n = left < PIECE ? (size_t)left : PIECE;
-			sha256_update(&s, f->data + at, n);
+			sha256_update(&s, n, f->data + at);
 			if (m->mapped)
 				file_forget(f->data + at, n);
 		}
 	}
-	sha256_final(&s, m->sha256);
+	sha256_digest(&s, SHA256_DIGEST_SIZE, m->sha256);
 }

@@ -15,6 +15,8 @@ Plan *plan_read(Arena *run, Diag *d, const char *path, const Model *m);
 /* The same from memory; data null: the sidecar is read from its path, beside `path`. */
 Plan *plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t size,
 		       const uint8_t *data, size_t data_size, const Model *m);
+/* plan_read of a model whose digest is not known yet: taken first where the plan may pin it. */
+Plan *plan_read_digest(Arena *run, Diag *d, const char *path, Model *m);
 /* Whether the plan at path pins a digest or has a sidecar, which may: then model_digest goes first.
  * May say so for other reasons; a file that cannot be read gives false. */
 bool plan_wants_digest(const char *path);

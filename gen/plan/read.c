@@ -1,18 +1,10 @@
 /* A plan's file, its model and its sidecar; the sections have files of their own. */
+#include "gen/model/model.h"
 #include "gen/plan/reader.h"
 
 #include <string.h>
 
 enum { PLAN_BYTES_MAX = 4 << 20 };
-
-static void
-digest_of(const void *data, size_t size, uint8_t digest[32])
-{
-	Sha256 s;
-	sha256_init(&s);
-	sha256_update(&s, data, size);
-	sha256_final(&s, digest);
-}
 
 static void
 read_model(PlanReader *r)
@@ -74,7 +66,7 @@ read_sidecar(PlanReader *r, const uint8_t *data, size_t size)
 	}
 	r->plan->data_file = path;
 	if (pinned) {
-		digest_of(map.data, map.size, digest);
+		sha256_of(map.data, map.size, digest);
 		if (!digest_matches(r, pinned, digest, path))
 			return;
 	}
@@ -103,7 +95,7 @@ plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t
 		diag_hint(d, "numbers in bulk go into the safetensors file");
 		return NULL;
 	}
-	digest_of(text, size, r.plan->sha256);
+	sha256_of(text, size, r.plan->sha256);
 	r.json = json_parse(run, d, loc.file, 0, text, size);
 	if (!r.json)
 		return NULL;
@@ -149,4 +141,12 @@ plan_wants_digest(const char *path)
 	}
 	file_unmap(&map);
 	return found;
+}
+
+Plan *
+plan_read_digest(Arena *run, Diag *d, const char *path, Model *m)
+{
+	if (plan_wants_digest(path))
+		model_digest(m);
+	return plan_read(run, d, path, m);
 }

@@ -495,11 +495,8 @@ plan_write(Arena *a, const Plan *p, const Model *m, const char *data_file)
 	PlanText out = {t, NULL};
 	if (w.has_data) {
 		uint8_t digest[32];
-		Sha256 sum;
 		out.data = safetensors_end(&w.data);
-		sha256_init(&sum);
-		sha256_update(&sum, out.data->text, out.data->size);
-		sha256_final(&sum, digest);
+		sha256_of(out.data->text, out.data->size, digest);
 		sha256_hex(digest, hex);
 		text_printf(t, ",\n\t\"data\": { \"file\": ");
 		text_json_string(t, data_file, strlen(data_file));
