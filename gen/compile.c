@@ -117,6 +117,14 @@ parse_targets(Arena *run, Diag *d, const char *list, const Target **targets)
 		}
 		wanted[t - target_table] = true;
 	}
+	bool level = false;
+	for (int i = 0; i < target_count; i++)
+		level |= wanted[i] && !target_table[i].device;
+	if (!level) {
+		diag_error(d, (Loc){0}, E_TARGET, "no CPU level is among the targets '%s'", list);
+		diag_hint(d, "the program and its tokenizer run there: add c, or x86-64-v4");
+		return 0;
+	}
 	/* The table's order is best first, whatever the user's. */
 	for (int i = 0; i < target_count; i++)
 		if (wanted[i])

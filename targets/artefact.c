@@ -31,25 +31,38 @@ step(const Build *b, const char *what)
 		b->o->progress(b->o->progress_arg, what);
 }
 
-static const char *
-staged(const Build *b, const char *name)
+const char *
+artefact_staged(const Build *b, const char *name)
 {
 	return arena_printf(b->run, "%s/%s", b->dir, name);
 }
 
 /* Enters a file of the staging folder into the list; its digest comes when all are made. */
-static void
-add_file(Build *b, const char *name)
+void
+artefact_add(Build *b, const char *name)
 {
 	INVARIANT(b->n_files < FILES_MAX);
 	b->files[b->n_files++] = (MadeFile){.name = name};
 }
 
-static void
-put_text(Build *b, const char *name, const Text *t)
+void
+artefact_text(Build *b, const char *name, const Text *t)
 {
-	outfile_text(b->run, staged(b, name), t);
-	add_file(b, name);
+	outfile_text(b->run, artefact_staged(b, name), t);
+	artefact_add(b, name);
+}
+
+void
+artefact_folder(Build *b, const char *name)
+{
+	int n = 0;
+	while (b->folders[n])
+		n++;
+	INVARIANT(n + 1 < (int)(sizeof b->folders / sizeof *b->folders));
+	b->folders[n] = name;
+	if (mkdir(artefact_staged(b, name), 0777))
+		fatal_environment("cannot make the folder %s: %s", artefact_staged(b, name),
+				  strerror(errno));
 }
 
 static const char *
@@ -96,16 +109,16 @@ write_sources(Build *b, Diag *d)
 	if (!tokenizer_emit(tokenizer, &x->graph->model->tokenizer, d, x->name, x->ident))
 		return false;
 	emit_template(tokenizer_header, x, "tokenizer.h");
-	put_text(b, named(b, ".h"), emit_header(b->run, x));
-	put_text(b, named(b, "_tokenizer.h"), tokenizer_header);
-	put_text(b, named(b, "_internal.h"), emit_internal(b->run, x));
-	put_text(b, named(b, ".c"), emit_api(b->run, x));
-	put_text(b, named(b, "_tokenizer.c"), tokenizer);
+	artefact_text(b, named(b, ".h"), emit_header(b->run, x));
+	artefact_text(b, named(b, "_tokenizer.h"), tokenizer_header);
+	artefact_text(b, named(b, "_internal.h"), emit_internal(b->run, x));
+	artefact_text(b, named(b, ".c"), emit_api(b->run, x));
+	artefact_text(b, named(b, "_tokenizer.c"), tokenizer);
 	for (int i = 0; i < x->n_targets; i++)
-		put_text(b, named(b, arena_printf(b->run, "_%s.c", x->targets[i]->suffix)),
+		artefact_text(b, named(b, arena_printf(b->run, "_%s.c", x->targets[i]->suffix)),
 			 emit_level(b->run, x, x->targets[i]));
-	put_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
-	add_file(b, named(b, "_main.c"));
+	artefact_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
+	artefact_add(b, named(b, "_main.c"));
 	return true;
 }
 
@@ -324,8 +337,8 @@ archive(Build *b, const CompileJob *j)
 	for (int i = 0; i < j->n; i++)
 		if (j->sources[i].in_library)
 			argument(&a, j->sources[i].object);
-	run_tool(b, &a, library, staged(b, "ar.log"), no_archiver);
-	add_file(b, library);
+	run_tool(b, &a, library, artefact_staged(b, "ar.log"), no_archiver);
+	artefact_add(b, library);
 }
 
 static void
@@ -341,14 +354,14 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
-	run_tool(b, &a, b->x->name, staged(b, "link.log"), no_compiler);
-	add_file(b, b->x->name);
+	run_tool(b, &a, b->x->name, artefact_staged(b, "link.log"), no_compiler);
+	artefact_add(b, b->x->name);
 }
 
 static void
 compile_all(Build *b)
 {
-	CompileJob j = {.b = b, .runner = staged(b, named(b, "_main.c"))};
+	CompileJob j = {.b = b, .runner = artefact_staged(b, named(b, "_main.c"))};
 	const Artefact *x = b->x;
 	for (int i = x->n_targets - 1; i >= 0; i--)
 		add_source(&j, named(b, arena_printf(b->run, "_%s", x->targets[i]->suffix)),
@@ -365,8 +378,8 @@ compile_all(Build *b)
 	archive(b, &j);
 	link_runner(b);
 	for (int i = 0; i + 1 < j.n; i++)
-		unlink(staged(b, j.sources[i].object));
-	add_file(b, j.sources[j.n - 1].object);
+		unlink(artefact_staged(b, j.sources[i].object));
+	artefact_add(b, j.sources[j.n - 1].object);
 }
 
 /* First line of `cc --version`, for the manifest. */
@@ -375,7 +388,7 @@ compiler_version(const Build *b)
 {
 	Arguments a = {.n = 0};
 	Mapped m;
-	const char *error = NULL, *log = staged(b, "version.log"), *line = "";
+	const char *error = NULL, *log = artefact_staged(b, "version.log"), *line = "";
 	argument_words(b->run, &a, b->o->cc);
 	argument(&a, "--version");
 	process_run(b->dir, a.v, log, &error);
@@ -467,7 +480,7 @@ digest_files(Build *b)
 	int n = 0;
 	for (int i = 0; i < b->n_files; i++)
 		if (!b->files[i].bytes)
-			jobs[n++] = (DigestJob){&b->files[i], staged(b, b->files[i].name)};
+			jobs[n++] = (DigestJob){&b->files[i], artefact_staged(b, b->files[i].name)};
 	parallel_for(b->o->jobs, n, digest_one, jobs);
 }
 
@@ -504,8 +517,14 @@ publish(const Build *b)
 		cleanup_add_empty(b->o->out);
 	else if (errno != EEXIST)
 		fatal_environment("cannot make the folder %s: %s", b->o->out, strerror(errno));
+	for (int i = 0; b->folders[i]; i++)
+		if (!mkdir(placed(b, b->folders[i]), 0777))
+			cleanup_add_empty(placed(b, b->folders[i]));
+		else if (errno != EEXIST)
+			fatal_environment("cannot make the folder %s: %s",
+					  placed(b, b->folders[i]), strerror(errno));
 	for (int i = 0; i < b->n_files; i++) {
-		const char *from = staged(b, b->files[i].name);
+		const char *from = artefact_staged(b, b->files[i].name);
 		const char *to = placed(b, b->files[i].name);
 		if (file_same(from, to))
 			continue;
@@ -534,12 +553,22 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	const char *slash = strrchr(o->out, '/');
 	const char *name = slash ? slash + 1 : o->out;
 	const Layout *layout = layout_new(run, g);
+	const Target **levels = ARENA_ARRAY(run, const Target *, n_targets);
+	const Device **devices = ARENA_ARRAY(run, const Device *, n_targets);
 	Artefact x = {.graph = g,
 		      .layout = layout,
 		      .name = name,
 		      .ident = symbol_prefix(o, run, name),
-		      .targets = targets,
-		      .n_targets = n_targets};
+		      .targets = levels};
+	int n_devices = 0;
+	for (int i = 0; i < n_targets; i++)
+		if (targets[i]->device)
+			devices[n_devices++] = targets[i]->device;
+		else
+			levels[x.n_targets++] = targets[i];
+	for (int i = 0; i < n_devices; i++)
+		if (!devices[i]->check(run, d, &x))
+			return false;
 	Build b = {.run = run, .x = &x, .o = o, .flags = flags};
 	b.files = ARENA_ARRAY(run, MadeFile, FILES_MAX);
 	make_parents(run, o->out);
@@ -553,16 +582,18 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	if (!o->sources_only)
 		b.cc_version = compiler_version(&b);
 	step(&b, "weights");
-	if (!weights_write(run, d, layout, x.build, staged(&b, named(&b, ".weights")), o->jobs,
+	if (!weights_write(run, d, layout, x.build, artefact_staged(&b, named(&b, ".weights")), o->jobs,
 			   &b.weights))
 		return false;
-	add_file(&b, named(&b, ".weights"));
+	artefact_add(&b, named(&b, ".weights"));
 	b.files[0].bytes = b.weights.file_bytes;
 	memcpy(b.files[0].sha256, b.weights.sha256, sizeof b.weights.sha256);
 	x.weights_checksum = b.weights.checksum;
 	step(&b, "sources");
 	if (!write_sources(&b, d))
 		return false;
+	for (int i = 0; i < n_devices; i++)
+		devices[i]->write(&b);
 	compile_all(&b);
 	digest_files(&b);
 	manifest_write(&b);

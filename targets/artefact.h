@@ -52,7 +52,15 @@ typedef struct Build {
 	int n_files;
 	const char *cc_version;	  /* first line, or null */
 	const char *const *flags; /* of the C compiler, all files */
+	const char *folders[4];	  /* below dir, null behind the last */
 } Build;
+
+/* For devices: a name's path in the staging folder; a file that is there enters the list; a text
+ * becomes such a file; a folder of files. */
+const char *artefact_staged(const Build *b, const char *name);
+void artefact_add(Build *b, const char *name);
+void artefact_text(Build *b, const char *name, const Text *t);
+void artefact_folder(Build *b, const char *name);
 
 /* Golden vectors of the runner (templates/runner_golden.h) by the contract interpreter: n_tokens as
  * ArtefactOptions.n_golden, memory from run. */

@@ -1,6 +1,8 @@
 /* The machines that Lathe compiles for. */
 #include "target.h"
 
+#include "arc/arc.h"
+
 #include <string.h>
 
 /* An ISA file of the CPU family: vector words and linear block of the level, the rest shared. */
@@ -37,6 +39,15 @@ const Target target_table[] = {
 		.flags = "",
 		.detect = "1",
 		.templates = CPU_TEMPLATES("c"),
+	},
+	{
+		.name = "arc",
+		.suffix = "arc",
+		.what = "Intel Arc (DG2) through OpenCL, beside a CPU level",
+		.flags = "",
+		.detect = "0",
+		.templates = (const char *const[]){"launcher.h", "launcher.c", NULL},
+		.device = &arc_device,
 	},
 };
 const int target_count = sizeof target_table / sizeof *target_table;

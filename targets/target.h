@@ -4,6 +4,17 @@
 
 #include "../ir/pass.h"
 
+struct Artefact;
+struct Build;
+
+/* A target that is no level of the CPU library but files beside it. */
+typedef struct Device {
+	/* Whether the artefact can be made for it; false after diagnostics. */
+	bool (*check)(Arena *run, Diag *d, const struct Artefact *x);
+	/* Adds its files to the folder; everything else of the artefact is known. */
+	void (*write)(struct Build *b);
+} Device;
+
 typedef struct Target {
 	const char *name;   /* "x86-64-v4" */
 	const char *suffix; /* of symbols and files: "v4" */
@@ -11,6 +22,7 @@ typedef struct Target {
 	const char *flags;  /* for the C compiler */
 	const char *detect; /* C expression over `cpu` of templates/api.c: this machine has it */
 	const char *const *templates; /* the texts that its file is made of, null at the end */
+	const Device *device;	      /* null: a CPU level */
 } Target;
 
 /* Best first: the first that a CPU supports is chosen at run time. */

@@ -1,0 +1,132 @@
+/*
+ * Kernels for Intel Arc: entries (kernels as calls of template functions with literal arguments),
+ * modules of them as SPIR-V, native binaries, the launcher. entries.c needs nothing but the graph;
+ * module.c and check.c need LLVM and SPIRV-Tools, and absent.c stands in where lathe was built
+ * without them.
+ */
+#ifndef LATHE_TARGETS_ARC_ARC_H
+#define LATHE_TARGETS_ARC_ARC_H
+
+#include "../artefact.h"
+
+enum {
+	ARC_LANES = 16,	      /* of a sub-group, as the lines of packed weights want it */
+	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
+};
+
+/* Parameters that every entry has in this order; its constants follow. */
+typedef enum ArcParameter {
+	ARC_ARENA,    /* the batch's buffers, as phase.h lays them out */
+	ARC_BATCH,    /* int32: {n_past, row0, rows, 0} of the layers, of the head; then tokens */
+	ARC_ROPE,     /* cosines, then sines */
+	ARC_CACHE,    /* of the stage's layer */
+	ARC_LOGITS,
+	ARC_CAPACITY, /* tokens that the arena has room for */
+	ARC_CTX,      /* positions that the cache has room for, a multiple of 64 */
+	ARC_PARAMETERS,
+} ArcParameter;
+enum { ARC_BATCH_HEAD = 4, ARC_BATCH_TOKENS = 8 };
+
+typedef enum ArcKind {
+	ARC_INT,
+	ARC_LONG,
+	ARC_FLOAT,
+	ARC_PARAMETER, /* parameter `value`, a pointer moved by `offset` bytes */
+	ARC_CONSTANT,  /* constant `value` of the kernel, moved by `offset` bytes */
+	ARC_LOCAL,     /* the entry's local memory from float `value` on */
+	ARC_BY_BLOCK,  /* values[i] of the first i with work-group < ends[i] */
+} ArcKind;
+
+enum { ARC_ARGUMENTS_MAX = 40 };
+
+/* The matrices of a stack: which is at work, by the end of its blocks. */
+typedef struct ArcByBlock {
+	int n;
+	bool wide; /* values of 64 bits */
+	uint32_t ends[STACK_MAX];
+	int64_t values[STACK_MAX];
+} ArcByBlock;
+
+typedef struct ArcArgument {
+	ArcKind kind;
+	float number;
+	int64_t value, offset;
+	const ArcByBlock *by_block;
+} ArcArgument;
+
+/* A call of a function of the family's template. */
+typedef struct ArcCall {
+	const char *function;
+	ArcArgument arguments[ARC_ARGUMENTS_MAX];
+	int n;
+} ArcCall;
+
+typedef enum ArcFamily { ARC_ROWS, ARC_LINEAR, ARC_ATTENTION, ARC_FAMILIES } ArcFamily;
+extern const char *const arc_families[ARC_FAMILIES];
+
+/* A kernel of a module. */
+typedef struct ArcEntry {
+	const char *name;  /* "layer0_1_q_k_v_one" */
+	const char *words; /* the values that it computes */
+	ArcFamily family;
+	ArcCall *calls;
+	int n_calls, calls_room;
+	int n_constants;
+	int sub_groups; /* of a work-group */
+	int local_floats;
+	bool dot; /* has products of codes: dp4a must be in its binary */
+} ArcEntry;
+
+/*
+ * One kernel of a function at run time. The work-groups are [groups][rows / tile, rounded up];
+ * `one` serves batches of one row; entries are indexes, -1: nothing to do.
+ */
+typedef struct ArcLaunch {
+	int one, many;
+	uint32_t groups;
+	int tile_one, tile_many;
+	int kernel; /* of the function */
+} ArcLaunch;
+
+/* The launches of one unit. */
+typedef struct ArcStage {
+	const Unit *unit;
+	ArcLaunch *launches;
+	int n;
+} ArcStage;
+
+typedef struct ArcProgram {
+	const Artefact *x;
+	ArcEntry *entries;
+	int n_entries, room;
+	ArcStage *stages; /* [layout->n_units] */
+	uint64_t arena_bytes; /* per token: the graph's and the attention's result */
+} ArcProgram;
+
+/* entries.c: what runs. false after diagnostics: what no template does, or no tile fits. */
+bool arc_program(Arena *a, Diag *d, const Artefact *x, ArcProgram *p);
+/* The entries of a family, one line a call. */
+void arc_print(Text *t, const ArcProgram *p, ArcFamily family);
+
+/* A module as it is stored. */
+typedef struct ArcBinary {
+	const uint8_t *bytes;
+	size_t size;
+} ArcBinary;
+
+/* module.c: the entries of one family as validated SPIR-V 1.2; null: this lathe has no generator.
+ * Anything that goes wrong is our bug and ends the program with the module's text in a file. */
+const char *arc_missing(void);
+ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
+/* check.c: ends the program where the module is not valid or has operations that the contract
+ * does not know. */
+void arc_check(const char *name, ArcBinary m);
+
+/* launcher.c: NAME_arc.h and NAME_arc.c. */
+Text *arc_launcher_header(Arena *a, const Artefact *x);
+Text *arc_launcher(Arena *a, const ArcProgram *p);
+
+/* arc.c: the target. */
+extern const struct Device arc_device;
+
+#endif

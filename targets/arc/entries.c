@@ -1,0 +1,676 @@
+/* From kernels of the graph to entries: calls of template functions, launches, their sizes. */
+#include "arc.h"
+
+#include "../emit_impl.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+const char *const arc_families[ARC_FAMILIES] = {"rows", "linear", "attention"};
+
+enum { ENTRIES_MAX = 4096, CALLS_ROOM = 16 };
+
+/* A unit's program under way. */
+typedef struct Maker {
+	Emit e;
+	ArcProgram *p;
+	Diag *d;
+	Arena *a;
+	int kernel;
+	int job; /* word of the batch where this unit's job lies */
+	bool failed;
+} Maker;
+
+/* ---- arguments ---------------------------------------------------------------------------- */
+
+static ArcArgument
+arc_int(int64_t v)
+{
+	return (ArcArgument){.kind = ARC_INT, .value = v};
+}
+
+static ArcArgument
+arc_long(uint64_t v)
+{
+	return (ArcArgument){.kind = ARC_LONG, .value = (int64_t)v};
+}
+
+static ArcArgument
+arc_float(float v)
+{
+	return (ArcArgument){.kind = ARC_FLOAT, .number = v};
+}
+
+static ArcArgument
+arc_parameter(ArcParameter p, int64_t offset)
+{
+	return (ArcArgument){.kind = ARC_PARAMETER, .value = p, .offset = offset};
+}
+
+static ArcArgument
+arc_local(int64_t floats)
+{
+	return (ArcArgument){.kind = ARC_LOCAL, .value = floats};
+}
+
+static void
+add(ArcCall *c, ArcArgument v)
+{
+	INVARIANT(c->n < ARC_ARGUMENTS_MAX);
+	c->arguments[c->n++] = v;
+}
+
+static void
+add_ints(ArcCall *c, const int *v, int n)
+{
+	for (int i = 0; i < n; i++)
+		add(c, arc_int(v[i]));
+}
+
+static void
+add_arena(const Maker *k, ArcCall *c)
+{
+	(void)k;
+	add(c, arc_parameter(ARC_ARENA, 0));
+	add(c, arc_parameter(ARC_CAPACITY, 0));
+}
+
+static void
+add_job(const Maker *k, ArcCall *c)
+{
+	add(c, arc_parameter(ARC_BATCH, 4 * (int64_t)k->job));
+}
+
+/* Where a value's row lies per token. The result of attention has a place of its own: at one row
+ * it is written while q, k and v, which the graph thinks are done with, are still read. */
+static uint64_t
+place(const Maker *k, const Value *v)
+{
+	return v->op == OP_ATTENTION ? k->e.g->arena_bytes_per_token
+				     : emit_buffer_offset(&k->e, v);
+}
+
+/* The constant of the kernel at work that role's tensor lies in. */
+static ArcArgument
+constant(const Maker *k, int role)
+{
+	const Constant *c = unit_constant(k->e.u, k->kernel, role), *first = k->e.u->constants;
+	while (first->kernel != k->kernel)
+		first++;
+	return (ArcArgument){.kind = ARC_CONSTANT, .value = c - first};
+}
+
+static int
+constant_count(const Maker *k)
+{
+	int n = 0;
+	for (int i = 0; i < k->e.u->n_constants; i++)
+		n += k->e.u->constants[i].kernel == k->kernel;
+	return n;
+}
+
+static ArcEntry *
+entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int sub_groups)
+{
+	ArcProgram *p = k->p;
+	if (p->n_entries == p->room)
+		BUG("more than %d kernels for Arc", p->room);
+	ArcEntry *n = &p->entries[p->n_entries++];
+	*n = (ArcEntry){.name = arena_printf(k->a, "%s%s", emit_kernel_name(&k->e, kernel), tail),
+			.words = emit_words(&k->e, kernel),
+			.family = family,
+			.calls = ARENA_ARRAY(k->a, ArcCall, CALLS_ROOM),
+			.calls_room = CALLS_ROOM,
+			.n_constants = constant_count(k),
+			.sub_groups = sub_groups};
+	return n;
+}
+
+static ArcCall *
+call(const Maker *k, ArcEntry *n, const char *function)
+{
+	if (n->n_calls == n->calls_room) {
+		ArcCall *more = ARENA_ARRAY(k->a, ArcCall, 2 * n->calls_room);
+		memcpy(more, n->calls, sizeof *more * (size_t)n->n_calls);
+		n->calls = more;
+		n->calls_room *= 2;
+	}
+	ArcCall *c = &n->calls[n->n_calls++];
+	*c = (ArcCall){.function = function};
+	return c;
+}
+
+static void
+refuse(Maker *k, const Value *v, const char *what)
+{
+	if (!k->failed)
+		diag_error(k->d, v->loc, E_ARC, "%s cannot run on arc: %s",
+			   v->role >= 0 ? role_names[v->role] : op_name(v->op), what);
+	k->failed = true;
+}
+
+/* ---- rows --------------------------------------------------------------------------------- */
+
+enum { NO_SLOT = -1 };
+
+/* The local rows of a kernel: where each value is, in floats. */
+typedef struct Slots {
+	int *at; /* [f->count] */
+	int used;
+} Slots;
+
+static int
+readers_in(const Maker *k, const Kernel *kernel, int value)
+{
+	int n = 0;
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		for (int o = 0; o < op_operands(v->op); o++)
+			n += v->operands[o] == value;
+	}
+	return n;
+}
+
+static int
+slot_new(Slots *s, const Value *v)
+{
+	const int at = s->used;
+	s->used += (int)row_layout(v).padded;
+	return at;
+}
+
+/* The local row of an operand: its own kernel's, or one that is loaded now. */
+static int
+slot_of(const Maker *k, ArcEntry *n, Slots *s, int value)
+{
+	const Value *v = emit_value(&k->e, value);
+	if (s->at[value] != NO_SLOT)
+		return s->at[value];
+	s->at[value] = slot_new(s, v);
+	ArcCall *c = call(k, n, "row_load");
+	add(c, arc_int(v->width));
+	add_arena(k, c);
+	add_job(k, c);
+	add(c, arc_long(place(k, v)));
+	add(c, arc_int(v->op == OP_INPUT));
+	add(c, arc_local(s->at[value]));
+	return s->at[value];
+}
+
+/* A local row that starts as operand 0 and may be changed. */
+static int
+slot_changed(const Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
+{
+	const int from = v->operands[0], x = slot_of(k, n, s, from);
+	if (readers_in(k, kernel, from) == 1)
+		return x;
+	const int y = slot_new(s, v);
+	ArcCall *c = call(k, n, "row_copy");
+	add(c, arc_int(v->width));
+	add(c, arc_local(x));
+	add(c, arc_local(y));
+	return y;
+}
+
+static void
+make_codes(Maker *k, ArcEntry *n, Slots *s, const Value *v)
+{
+	const RowLayout row = row_layout(v);
+	const uint64_t at = place(k, v);
+	const int x = slot_of(k, n, s, v->operands[0]);
+	const int sums = (int)(v->sums ? v->sums : v->width);
+	if (!row.planes) {
+		ArcCall *c = call(k, n, "row_tile");
+		add_ints(c, (int[]){(int)v->width, row.n_sums ? sums : 0}, 2);
+		add_arena(k, c);
+		add(c, arc_long(at + row.x));
+		add(c, arc_long(at + row.xsum));
+		add(c, arc_local(x));
+		return;
+	}
+	if (v->format.zero || v->format.clip)
+		refuse(k, v, "activations with zero points or a clip have no kernel");
+	ArcCall *c = call(k, n, "row_quantize");
+	add_ints(c, (int[]){(int)v->width, v->format.bits, (int)v->format.group, sums}, 4);
+	add_arena(k, c);
+	const uint64_t parts[] = {row.hi, row.lo, row.sum_hi, row.sum_lo, row.scale};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		add(c, arc_long(at + parts[i]));
+	add(c, arc_local(x));
+}
+
+static void
+make_embed(Maker *k, ArcEntry *n, const Value *v, int x)
+{
+	const Format f = graph_weight_format(k->e.g, v->role, k->e.f->layer);
+	ArcCall *c = call(k, n, "row_embed");
+	add_ints(c,
+		 (int[]){format_is_float(f), f.bits, format_is_float(f) ? 32 : f.scale_bits,
+			 f.minimum, (int)f.group, (int)v->width},
+		 6);
+	add(c, constant(k, v->role));
+	add(c, arc_parameter(ARC_BATCH, 4 * ARC_BATCH_TOKENS));
+	add_job(k, c);
+	add(c, arc_local(x));
+}
+
+/* One op that makes a row; its result is the local row x. */
+static void
+make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
+{
+	const int i = emit_index(&k->e, v);
+	if (v->op == OP_EMBED) {
+		s->at[i] = slot_new(s, v);
+		make_embed(k, n, v, s->at[i]);
+		return;
+	}
+	/* Before the row of operand 0 changes: the other operand may be the same. */
+	const int b = op_operands(v->op) > 1 ? slot_of(k, n, s, v->operands[1]) : NO_SLOT;
+	const int x = s->at[i] = slot_changed(k, n, s, kernel, v);
+	if (v->op == OP_RMSNORM) {
+		ArcCall *c = call(k, n, "row_rmsnorm");
+		add(c, arc_int(v->width));
+		add(c, arc_float(v->eps));
+		add(c, arc_float((float)(1.0 / v->width)));
+		add(c, arc_local(x));
+	} else if (v->op == OP_GAIN) {
+		ArcCall *c = call(k, n, "row_gain");
+		add(c, arc_int(v->width));
+		add(c, constant(k, v->role));
+		add(c, arc_local(x));
+	} else if (v->op == OP_ADD || v->op == OP_SILU_MUL) {
+		ArcCall *c = call(k, n, v->op == OP_ADD ? "row_add" : "row_silu_mul");
+		add(c, arc_int(v->width));
+		add(c, arc_local(b));
+		add(c, arc_local(x));
+	} else {
+		refuse(k, v, "no template of rows does it");
+	}
+}
+
+static ArcLaunch
+make_rows(Maker *k, const Kernel *kernel)
+{
+	uint32_t widest = 0;
+	for (int i = 0; i < kernel->count; i++)
+		if (emit_kernel_value(&k->e, kernel, i)->width > widest)
+			widest = emit_kernel_value(&k->e, kernel, i)->width;
+	const int sub_groups = widest >= 512 ? 8 : widest >= 128 ? (int)widest / 64 : 1;
+	ArcEntry *n = entry(k, kernel, ARC_ROWS, "", sub_groups);
+	Slots s = {.at = ARENA_ARRAY(k->a, int, k->e.f->count)};
+	for (int i = 0; i < k->e.f->count; i++)
+		s.at[i] = NO_SLOT;
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		if (emit_is_activation(v)) {
+			make_codes(k, n, &s, v);
+			continue;
+		}
+		make_row(k, n, &s, kernel, v);
+		if (!emit_has_place(&k->e, v))
+			continue;
+		ArcCall *c = call(k, n, "row_store");
+		add(c, arc_int(v->width));
+		add(c, arc_local(s.at[emit_index(&k->e, v)]));
+		add_arena(k, c);
+		add(c, arc_long(place(k, v)));
+	}
+	n->local_floats = s.used;
+	if (4 * (int64_t)s.used > ARC_LOCAL_MAX)
+		refuse(k, emit_kernel_value(&k->e, kernel, 0),
+		       "its rows do not fit 64 KB of local memory");
+	const int index = k->p->n_entries - 1;
+	return (ArcLaunch){index, index, 1, 1, 1, k->kernel};
+}
+
+/* ---- linears ------------------------------------------------------------------------------ */
+
+static const Value *
+value_of(const Maker *k, const Kernel *kernel, Op op)
+{
+	for (int i = 0; i < kernel->count; i++)
+		if (emit_kernel_value(&k->e, kernel, i)->op == op)
+			return emit_kernel_value(&k->e, kernel, i);
+	return NULL;
+}
+
+static uint32_t
+blocks_of(const Value *v)
+{
+	return (v->width + PACK_ROWS - 1) / PACK_ROWS;
+}
+
+/* The parameters that all linears have: LINEAR_PARAMETERS of linear.cl. */
+static void
+add_linear(const Maker *k, ArcEntry *n, ArcCall *c, const Value *v, int tile)
+{
+	const Value *act = emit_value(&k->e, v->operands[0]);
+	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
+	const RowLayout row = row_layout(act);
+	const Format a = row.planes ? act->format : FORMAT_F32;
+	const int columns = (int)act->width, group = w.group ? (int)w.group : columns;
+	const int split = contract_split(columns, w, a);
+	const int spec[] = {format_is_float(w),
+			    w.bits,
+			    format_is_float(w) ? 32 : w.scale_bits,
+			    w.minimum,
+			    group,
+			    columns,
+			    (int)row.planes,
+			    row.planes ? (int)a.group : 0,
+			    act->sums ? (int)act->sums : group,
+			    split,
+			    tile};
+	n->sub_groups = split;
+	n->local_floats += 32 * tile * split;
+	n->dot = row.planes > 0;
+	add_ints(c, spec, sizeof spec / sizeof *spec);
+	add_arena(k, c);
+	add_job(k, c);
+	const uint64_t parts[] = {0,	      row.hi,	 row.lo, row.sum_hi,
+				  row.sum_lo, row.scale, row.x,	 row.xsum};
+	add(c, arc_long(place(k, act)));
+	for (size_t i = 1; i < sizeof parts / sizeof *parts; i++)
+		add(c, arc_long(parts[i]));
+	add(c, constant(k, v->role));
+	add(c, arc_local(0));
+}
+
+/* Where the matrices of a stack put their rows: by the work-group's block. */
+static void
+add_stack(const Maker *k, ArcCall *c, const Kernel *kernel)
+{
+	ArcByBlock *first = ARENA_NEW(k->a, ArcByBlock), *to = ARENA_NEW(k->a, ArcByBlock);
+	ArcByBlock *ld = ARENA_NEW(k->a, ArcByBlock);
+	ArcByBlock *const all[] = {first, to, ld};
+	uint32_t end = 0;
+	to->wide = true;
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		first->values[i] = end;
+		to->values[i] = (int64_t)place(k, v);
+		ld->values[i] = row_layout(v).padded;
+		end += blocks_of(v);
+		for (int j = 0; j < 3; j++) {
+			all[j]->ends[i] = end;
+			all[j]->n = i + 1;
+		}
+	}
+	for (int j = 0; j < 3; j++)
+		add(c, (ArcArgument){.kind = ARC_BY_BLOCK, .by_block = all[j]});
+}
+
+static void
+make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile)
+{
+	const Value *v = emit_kernel_value(&k->e, kernel, 0);
+	const Value *sum = value_of(k, kernel, OP_ADD), *silu = value_of(k, kernel, OP_SILU_MUL);
+	ArcEntry *n = entry(k, kernel, ARC_LINEAR, tail, 1);
+	ArcCall *c;
+	if (sum) {
+		const Value *a = emit_value(&k->e, sum->operands[0]);
+		const Value *b = emit_value(&k->e, sum->operands[1]);
+		const Value *residual = emit_kernel_of(&k->e, b) == kernel ? a : b;
+		c = call(k, n, "linear_add");
+		add_linear(k, n, c, v, tile);
+		add(c, arc_long(place(k, residual)));
+		add(c, arc_int(residual->op == OP_INPUT));
+		add(c, arc_long(place(k, sum)));
+		add(c, arc_int(row_layout(sum).padded));
+	} else if (silu) {
+		c = call(k, n, "linear_silu_mul");
+		add_linear(k, n, c, v, tile);
+		n->local_floats *= 2;
+		add(c, arc_long(place(k, silu)));
+		add(c, arc_int(row_layout(silu).padded));
+	} else if (!emit_has_place(&k->e, v)) {
+		c = call(k, n, "linear_logits");
+		add_linear(k, n, c, v, tile);
+		add(c, arc_parameter(ARC_LOGITS, 0));
+		add(c, arc_int(v->width));
+	} else {
+		c = call(k, n, "linear_store");
+		add_linear(k, n, c, v, tile);
+		add_stack(k, c, kernel);
+	}
+}
+
+/* Tokens that share a pass over the weights: by the registers that their sums take. */
+static int
+linear_tile(const Value *act)
+{
+	return row_layout(act).planes == 1 ? 8 : 4;
+}
+
+static ArcLaunch
+make_linear(Maker *k, const Kernel *kernel)
+{
+	const Value *v = emit_kernel_value(&k->e, kernel, 0);
+	const Value *act = emit_value(&k->e, v->operands[0]);
+	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
+	const bool pair = value_of(k, kernel, OP_SILU_MUL);
+	uint32_t groups = 0;
+	if (w.zero || w.trits || w.per_tensor || w.bf16)
+		refuse(k, v, "weights of this format have no kernel");
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *one = emit_kernel_value(&k->e, kernel, i);
+		if (one->op == OP_LINEAR && !(pair && groups))
+			groups += blocks_of(one);
+	}
+	const int tile = linear_tile(act), one = k->p->n_entries;
+	make_linear_entry(k, kernel, "_one", 1);
+	make_linear_entry(k, kernel, "_many", tile);
+	return (ArcLaunch){one, one + 1, groups, 1, tile, k->kernel};
+}
+
+/* ---- cache and attention ------------------------------------------------------------------ */
+
+/* The rotation in front of a value that kernel does itself, or null. */
+static const Value *
+rope_in(const Maker *k, const Kernel *kernel, const Value *v)
+{
+	return v->op == OP_ROPE && emit_kernel_of(&k->e, v) == kernel ? v : NULL;
+}
+
+static const Value *
+unrotated(const Maker *k, const Kernel *kernel, const Value *v)
+{
+	return rope_in(k, kernel, v) ? emit_value(&k->e, v->operands[0]) : v;
+}
+
+static void
+add_rope_and_cache(const Maker *k, ArcCall *c)
+{
+	const Layout *l = k->e.x->layout;
+	add(c, arc_parameter(ARC_ROPE, 0));
+	add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
+	add(c, arc_parameter(ARC_CACHE, 0));
+	add(c, arc_parameter(ARC_CTX, 0));
+}
+
+static void
+add_row(const Maker *k, ArcCall *c, const Value *v)
+{
+	add(c, arc_long(place(k, v)));
+	add(c, arc_int(row_layout(v).padded));
+}
+
+/* One row needs no launch of this: attention does it. */
+static ArcLaunch
+make_kv(Maker *k, const Kernel *kernel)
+{
+	const Model *m = k->e.g->model;
+	const Value *append = value_of(k, kernel, OP_KV_APPEND), *q = NULL;
+	const Value *key = emit_value(&k->e, append->operands[0]);
+	const Value *value = emit_value(&k->e, append->operands[1]);
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		if (v->op == OP_ROPE && v != key)
+			q = v;
+		else if (v != append && v != key)
+			refuse(k, v, "no template of the cache does it");
+	}
+	if (!format_is_float(k->e.g->kv))
+		refuse(k, append, "an integer cache has no kernel");
+	if (k->failed)
+		return (ArcLaunch){-1, -1, 0, 1, 1, k->kernel};
+	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "", 4);
+	ArcCall *c = call(k, n, "kv_append");
+	add_ints(c,
+		 (int[]){k->e.g->kv.bits, (int)m->head_dim,
+			 q ? (int)(m->n_head / m->n_kv_head) : 0,
+			 rope_in(k, kernel, key) != NULL},
+		 4);
+	add_arena(k, c);
+	add_job(k, c);
+	add_row(k, c, q ? unrotated(k, kernel, q) : value);
+	add_row(k, c, q ? q : value);
+	add_row(k, c, unrotated(k, kernel, key));
+	add_row(k, c, value);
+	add_rope_and_cache(k, c);
+	return (ArcLaunch){-1, k->p->n_entries - 1, m->n_kv_head, 1, 1, k->kernel};
+}
+
+static void
+make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fresh)
+{
+	const Model *m = k->e.g->model;
+	const Value *v = emit_kernel_value(&k->e, kernel, 0);
+	const Value *append = emit_value(&k->e, v->operands[1]);
+	const Value *key = emit_value(&k->e, append->operands[0]);
+	const Value *value = emit_value(&k->e, append->operands[1]);
+	const Kernel *kv = emit_kernel_of(&k->e, append);
+	const Value *q = emit_value(&k->e, v->operands[0]);
+	const Value *from = fresh ? unrotated(k, kv, q) : q;
+	const int d = (int)m->head_dim, D = (int)round_up(m->head_dim, ARC_LANES);
+	const int sub_groups = D / ARC_LANES > 4 ? D / ARC_LANES : 4;
+	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, tail, sub_groups);
+	ArcCall *c = call(k, n, "attention");
+	double root = 1; /* 1/sqrt(d) by Newton: the same double on every host */
+	for (int i = 0; i < 64; i++)
+		root = 0.5 * (root + d / root);
+	add_ints(c,
+		 (int[]){k->e.g->kv.bits, d, (int)(v->heads / v->kv_heads), sub_groups, fresh,
+			 rope_in(k, kv, q) != NULL, rope_in(k, kv, key) != NULL},
+		 7);
+	add(c, arc_float((float)(1.0 / root)));
+	add_arena(k, c);
+	add_job(k, c);
+	add_row(k, c, from);
+	add(c, arc_int(from->op == OP_INPUT));
+	add(c, arc_long(place(k, unrotated(k, kv, key))));
+	add(c, arc_long(place(k, value)));
+	add_row(k, c, v);
+	add_rope_and_cache(k, c);
+	add(c, arc_local(0));
+	n->local_floats = sub_groups * (64 + 2 + D) + 3 * D;
+}
+
+static ArcLaunch
+make_attention(Maker *k, const Kernel *kernel)
+{
+	const Value *v = emit_kernel_value(&k->e, kernel, 0);
+	const int one = k->p->n_entries;
+	make_attention_entry(k, kernel, "_one", true);
+	make_attention_entry(k, kernel, "_many", false);
+	return (ArcLaunch){one, one + 1, v->heads, 1, 1, k->kernel};
+}
+
+/* ---- units -------------------------------------------------------------------------------- */
+
+static bool
+make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
+{
+	static ArcLaunch (*const make[])(Maker *, const Kernel *) = {
+		[KERNEL_ROWS] = make_rows,
+		[KERNEL_LINEAR] = make_linear,
+		[KERNEL_KV] = make_kv,
+		[KERNEL_ATTENTION] = make_attention,
+	};
+	const Artefact *x = p->x;
+	const Unit *u = &x->layout->units[unit];
+	const Func *f = &x->graph->funcs[u->func];
+	Maker k = {.e = {text_new(a), x, x->graph, u, f}, .p = p, .d = d, .a = a};
+	ArcStage *s = &p->stages[unit];
+	k.job = func_is_last(x->graph, f) ? ARC_BATCH_HEAD : 0;
+	*s = (ArcStage){.unit = u, .launches = ARENA_ARRAY(a, ArcLaunch, f->n_kernels)};
+	for (k.kernel = 0; k.kernel < f->n_kernels && !k.failed; k.kernel++)
+		s->launches[s->n++] = make[f->kernels[k.kernel].kind](&k, &f->kernels[k.kernel]);
+	return !k.failed;
+}
+
+bool
+arc_program(Arena *a, Diag *d, const Artefact *x, ArcProgram *p)
+{
+	uint64_t attention = 0;
+	*p = (ArcProgram){.x = x, .room = ENTRIES_MAX};
+	p->entries = ARENA_ARRAY(a, ArcEntry, ENTRIES_MAX);
+	p->stages = ARENA_ARRAY(a, ArcStage, x->layout->n_units);
+	for (int f = 0; f < x->graph->count; f++)
+		for (int i = 0; i < x->graph->funcs[f].count; i++) {
+			const Value *v = &x->graph->funcs[f].values[i];
+			if (v->op == OP_ATTENTION && row_layout(v).bytes > attention)
+				attention = row_layout(v).bytes;
+		}
+	p->arena_bytes = x->graph->arena_bytes_per_token + attention;
+	bool ok = true;
+	for (int i = 0; i < x->layout->n_units; i++)
+		ok &= make_stage(a, d, p, i);
+	return ok;
+}
+
+/* ---- text --------------------------------------------------------------------------------- */
+
+static void
+print_argument(Text *t, const ArcArgument *v)
+{
+	static const char *const parameters[] = {"arena", "batch",    "rope", "cache",
+						 "logits", "capacity", "ctx"};
+	switch (v->kind) {
+	case ARC_INT:
+	case ARC_LONG:
+		text_printf(t, "%lld", (long long)v->value);
+		break;
+	case ARC_FLOAT:
+		text_printf(t, "%a", (double)v->number);
+		break;
+	case ARC_PARAMETER:
+		text_printf(t, "%s", parameters[v->value]);
+		break;
+	case ARC_CONSTANT:
+		text_printf(t, "w%lld", (long long)v->value);
+		break;
+	case ARC_LOCAL:
+		text_printf(t, "local");
+		break;
+	case ARC_BY_BLOCK:
+		for (int i = 0; i < v->by_block->n; i++)
+			text_printf(t, "%s%lld below %u", i ? "; " : "{",
+				    (long long)v->by_block->values[i], v->by_block->ends[i]);
+		text_printf(t, "}");
+	}
+	if (v->kind == ARC_LOCAL && v->value)
+		text_printf(t, " + %lld", (long long)v->value);
+	if (v->offset)
+		text_printf(t, " + %lld", (long long)v->offset);
+}
+
+void
+arc_print(Text *t, const ArcProgram *p, ArcFamily family)
+{
+	for (int i = 0; i < p->n_entries; i++) {
+		const ArcEntry *n = &p->entries[i];
+		if (n->family != family)
+			continue;
+		text_printf(t, "# %s\n%s: %d sub-groups, %d local floats, %d constants\n", n->words,
+			    n->name, n->sub_groups, n->local_floats, n->n_constants);
+		for (int c = 0; c < n->n_calls; c++) {
+			text_printf(t, "\t%s(", n->calls[c].function);
+			for (int k = 0; k < n->calls[c].n; k++) {
+				text_printf(t, k ? ", " : "");
+				print_argument(t, &n->calls[c].arguments[k]);
+			}
+			text_printf(t, ")\n");
+		}
+	}
+}

@@ -1,0 +1,267 @@
+/*
+ * Rows: one work-group a row. A row of n floats lies in local memory with room for n rounded up to
+ * 32 and zeros behind n; each operation works in place there, all work-items strided over the row,
+ * and leaves with a barrier.
+ */
+#include "words.h"
+
+#include "../math.h"
+
+LATHE_INLINE int
+item(void)
+{
+	return (int)get_local_id(0);
+}
+
+LATHE_INLINE int
+items(void)
+{
+	return (int)get_local_size(0);
+}
+
+LATHE_INLINE int
+row_index(void)
+{
+	return (int)get_group_id(1);
+}
+
+/* x = row of the arena; of the residual stream (stream) the row of the token that the job means. */
+LATHE_OP
+row_load(int n, const global uchar *arena, int capacity, const global int *job, ulong offset,
+	 int stream, local float *x)
+{
+	const int ld = LATHE_PAD(n, 32), row = row_index() + (stream ? job_of(job).row0 : 0);
+	const global float *from =
+		(const global float *)(arena + (ulong)capacity * offset) + (ulong)row * ld;
+	for (int k = item(); k < ld; k += items())
+		x[k] = from[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+LATHE_OP
+row_store(int n, const local float *x, global uchar *arena, int capacity, ulong offset)
+{
+	const int ld = LATHE_PAD(n, 32);
+	global float *to =
+		(global float *)part_at(arena, capacity, offset) + (ulong)row_index() * ld;
+	for (int k = item(); k < ld; k += items())
+		to[k] = x[k];
+}
+
+LATHE_OP
+row_copy(int n, const local float *x, local float *y)
+{
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		y[k] = x[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* Every sub-group sums the row for itself: 16 chains are all that the contract has. */
+LATHE_OP
+row_rmsnorm(int n, float eps, float inv_n, local float *x)
+{
+	vf p = vf_zero();
+	for (int k = 0; k < LATHE_PAD(n, 16); k += 16) {
+		const vf a = x[k + lane()];
+		p = vf_fma(a, a, p);
+	}
+	const float r = s_rsqrt(s_fma(vf_tree(p), inv_n, eps));
+	barrier(CLK_LOCAL_MEM_FENCE);
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		x[k] = x[k] * r;
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+LATHE_OP
+row_gain(int n, const global uchar *gain, local float *x)
+{
+	const global float *g = (const global float *)gain;
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		x[k] = x[k] * g[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+LATHE_OP
+row_add(int n, const local float *b, local float *x)
+{
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		x[k] = x[k] + b[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+LATHE_OP
+row_silu_mul(int n, const local float *b, local float *x)
+{
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		x[k] = vf_silu(x[k]) * b[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* ---- embedding ---- */
+
+LATHE_INLINE float
+packed_float(int bits, const global uchar *p, int i)
+{
+	return bits == 16 ? s_from_f16(((const global ushort *)p)[i])
+			  : ((const global float *)p)[i];
+}
+
+/* Code `in` of a line set whose first line has the row's dword at p (targets/pack.h). */
+LATHE_INLINE int
+packed_code(int bits, const global uchar *p, int in)
+{
+	const int slot = in / 4, top = bits == 3 ? slot - 6 : 0;
+	p += in % 4;
+	if (bits == 8)
+		return p[0];
+	if (bits == 2 || bits == 4)
+		return p[0] >> slot * bits & ((1 << bits) - 1);
+	if (bits == 5)
+		return (p[slot / 2 * 64] >> slot % 2 * 4 & 15) | (p[256] >> slot & 1) << 4;
+	if (bits == 6)
+		return slot < 3 ? p[slot * 64] & 63
+				: (p[0] >> 6) << 4 | (p[64] >> 6) << 2 | p[128] >> 6;
+	if (slot < 6)
+		return p[slot / 2 * 64] >> (slot == 5 ? 5 : slot % 2 * 3) & 7;
+	return (p[top * 64] >> 6) << 1 | (p[128] >> (4 - top) & 1);
+}
+
+/* The row of the job's token; tokens stand behind the batch's two jobs. */
+LATHE_OP
+row_embed(int is_float, int bits, int scale_bits, int minimum, int group, int k,
+	  const global uchar *packed, const global int *tokens, const global int *job,
+	  local float *x)
+{
+	const int row = tokens[job_of(job).row0 + row_index()], r = row % 32;
+	const ulong block = (ulong)(row / 32);
+	const int lines = bits == 5 ? 5 : bits % 3 == 0 ? 3 : 1, set = is_float ? 4 : 32 * lines / bits;
+	const int width = group ? group : k, scales = scale_bits * 4, set_bytes = 128 * lines;
+	const ulong head = (ulong)(scales * (minimum ? 2 : 1));
+	const ulong whole = head + (ulong)(LATHE_PAD(width, set) / set * set_bytes);
+	const int rest = k % width;
+	const ulong block_bytes =
+		is_float ? (ulong)k * (ulong)(bits * 4)
+			 : (ulong)(k / width) * whole +
+				   (rest ? head + (ulong)(LATHE_PAD(rest, set) / set * set_bytes)
+					 : 0);
+	const global uchar *p = packed + block * block_bytes;
+	for (int i = item(); i < LATHE_PAD(k, 32); i += items()) {
+		float y = 0.0f;
+		if (i < k && is_float) {
+			y = packed_float(bits, p, i * 32 + r);
+		} else if (i < k) {
+			const global uchar *q = p + (ulong)(i / width) * whole;
+			const global uchar *line = q + head + (r >> 4) * 64 * lines + (r & 15) * 4;
+			const int in = i % width;
+			const int code = packed_code(bits, line + in / set * set_bytes, in % set);
+			const float s = packed_float(scale_bits, q, r);
+			y = minimum ? s_fma((float)code, s, packed_float(scale_bits, q + scales, r))
+				    : (float)(code - (1 << (bits - 1))) * s;
+		}
+		x[i] = y;
+	}
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* ---- activations of linears: plain rows, tiles of one token ---- */
+
+/* The code of x, and its two bytes. */
+LATHE_INLINE int
+code_of(int bits, float x, float inv)
+{
+	const float limit = (float)(bits == 16 ? 32639 : (1 << (bits - 1)) - 1);
+	const float t = vf_min(vf_max(x * inv, -limit), limit);
+	return vi_sub(vi_from_bits(t + 12582912.0f), vi_from_bits(12582912.0f));
+}
+
+LATHE_INLINE float
+inverse_of(float s)
+{
+	return s == 0.0f ? 0.0f : s_rcp(s);
+}
+
+LATHE_INLINE float
+scale_of(int bits, float most)
+{
+	const float s = most * (1.0f / (float)(bits == 16 ? 32639 : (1 << (bits - 1)) - 1));
+	return s < 1.17549435e-38f ? 0.0f : s;
+}
+
+/*
+ * Codes of a row with sums of every `sums` columns. One scale a row (group 0): each sub-group looks
+ * for the largest magnitude itself. Else group == sums, and a unit's sub-group knows all of it.
+ */
+LATHE_OP
+row_quantize(int n, int bits, int group, int sums, global uchar *arena, int capacity, ulong hi_at,
+	     ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at, const local float *x)
+{
+	const int row = row_index(), padded = LATHE_PAD(n, 16), units = (n + sums - 1) / sums;
+	const int planes = bits > 8 ? 2 : 1, groups = items() / 16, self = (int)get_sub_group_id();
+	global char *hi = (global char *)part_at(arena, capacity, hi_at) + (ulong)row * padded;
+	global char *lo = (global char *)part_at(arena, capacity, lo_at) + (ulong)row * padded;
+	global int *sum_hi = (global int *)part_at(arena, capacity, sum_hi_at) + row * units;
+	global int *sum_lo = (global int *)part_at(arena, capacity, sum_lo_at) + row * units;
+	global float *scale =
+		(global float *)part_at(arena, capacity, scale_at) + row * (group ? units : 1);
+	float s = 0.0f;
+	if (!group) {
+		vf a = vf_zero();
+		for (int k = 0; k < padded; k += 16)
+			a = vf_max(a, vf_abs(x[k + lane()]));
+		s = scale_of(bits, vf_maxtree(a));
+		if (item() == 0)
+			scale[0] = s;
+	}
+	for (int unit = self; unit < units; unit += groups) {
+		const int from = unit * sums, end = LATHE_PAD(min(from + sums, n), 16);
+		if (group) {
+			vf a = vf_zero();
+			for (int k = from; k < end; k += 16)
+				a = vf_max(a, vf_abs(x[k + lane()]));
+			s = scale_of(bits, vf_maxtree(a));
+			if (lane() == 0)
+				scale[unit] = s;
+		}
+		const float inv = inverse_of(s);
+		int h_sum = 0, l_sum = 0;
+		for (int k = from; k < end; k += 16) {
+			const int c = code_of(bits, x[k + lane()], inv);
+			const int h = planes == 2 ? (c + 128) >> 8 : c, l = c - 256 * h;
+			hi[k + lane()] = (char)h;
+			h_sum += h;
+			if (planes == 2) {
+				lo[k + lane()] = (char)l;
+				l_sum += l;
+			}
+		}
+		h_sum = vi_sum(h_sum);
+		if (planes == 2)
+			l_sum = vi_sum(l_sum);
+		if (lane() == 0) {
+			sum_hi[unit] = h_sum;
+			if (planes == 2)
+				sum_lo[unit] = l_sum;
+		}
+	}
+}
+
+/* The row itself, and its sums of every `sums` columns (0: none), each added in order from 0. */
+LATHE_OP
+row_tile(int n, int sums, global uchar *arena, int capacity, ulong x_at, ulong xsum_at,
+	 const local float *x)
+{
+	const int row = row_index(), padded = LATHE_PAD(n, 16);
+	global float *to = (global float *)part_at(arena, capacity, x_at) + (ulong)row * padded;
+	for (int k = item(); k < padded; k += items())
+		to[k] = x[k];
+	if (!sums)
+		return;
+	const int units = (n + sums - 1) / sums;
+	global float *xsum = (global float *)part_at(arena, capacity, xsum_at) + row * units;
+	for (int unit = item(); unit < units; unit += items()) {
+		float s = 0.0f;
+		for (int k = unit * sums; k < min((unit + 1) * sums, n); k++)
+			s += x[k];
+		xsum[unit] = s;
+	}
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Writes what arc.sh compiles beside stories260K: a tiny model, and plans with every site and kind of transform.
+
+    arc_plans.py WORK
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from long_plans import APPLY, HIDDEN, INTER, INPUTS, LAYERS, MATRICES, TENSORS, TRANSFORMS, write_plan  # noqa: E402
+from tinymodel import gguf_model  # noqa: E402
+
+work = sys.argv[1]
+FORMATS = [
+    {"bits": 4, "group": 32}, {"bits": 8, "group": "row", "scale": "f32"}, {"bits": 4, "group": 16, "scheme": "minimum"},
+    {"bits": 8, "group": 48}, {"bits": 16}, {"bits": 32}, {"bits": 4, "group": "row"}, {"bits": 2, "group": 16},
+    {"bits": 3, "group": 32}, {"bits": 5, "group": 32}, {"bits": 6, "group": 16},
+]
+with open(os.path.join(work, "tiny.gguf"), "wb") as f:
+    f.write(gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=4, kv_heads=2, context=96).bytes())
+names = [f"layers.{layer}.{role}" for layer in range(LAYERS) for role in MATRICES.strip("{}").split(",")]
+weights = {name: FORMATS[i % len(FORMATS)] for i, name in enumerate(names)}
+weights["embed"] = {"bits": 8, "group": 32}
+rotated = {"transforms": TRANSFORMS, "apply": APPLY, "weights": weights}
+write_plan(os.path.join(work, "rotated.json"), {**rotated, "activations": {INPUTS: {"bits": 8}}, "kv": {"bits": 16}}, TENSORS)

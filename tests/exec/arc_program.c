@@ -1,0 +1,81 @@
+/*
+ * Logits of the OpenCL launcher against those of the CPU library, bit by bit: NAME.h and NAME_arc.h
+ * are the artefact's. Usage: arc_program N SEED: N tokens, one by one, in batches, all logits and
+ * the last ones, after a truncation; prints the device and the launches of one decoded token.
+ */
+#include "stories_arc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_VOCAB = stories_N_VOCAB, BATCH = 13 };
+
+static int failures;
+
+static void
+check(const char *what, int position, const float *expected, const float *got, size_t n)
+{
+	size_t i = 0, wrong = 0, first = 0;
+	for (; i < n; i++)
+		if (memcmp(&expected[i], &got[i], sizeof *got) && !wrong++)
+			first = i;
+	if (!wrong)
+		return;
+	failures++;
+	printf("%s at %d: %zu of %zu differ, first %zu: %a and not %a\n", what, position, wrong, n,
+	       first, (double)got[first], (double)expected[first]);
+}
+
+static void
+must(const char *what, int error, const stories_arc *m)
+{
+	if (!error)
+		return;
+	printf("%s: %s (%s)\n", what, stories_arc_strerror(error), m ? stories_arc_log(m) : "");
+	exit(1);
+}
+
+int
+main(int argc, char **argv)
+{
+	const int n = argc > 1 ? atoi(argv[1]) : 64;
+	uint32_t seed = argc > 2 ? (uint32_t)atoi(argv[2]) : 1;
+	int32_t *tokens = malloc(sizeof *tokens * (size_t)n);
+	float *expected = malloc(sizeof *expected * (size_t)n * N_VOCAB);
+	float *got = malloc(sizeof *got * (size_t)n * N_VOCAB);
+	const size_t bytes = stories_arena_size(n, BATCH, 1);
+	void *arena = aligned_alloc(64, bytes);
+	stories *cpu;
+	stories_arc *m;
+	if (!tokens || !expected || !got || !arena)
+		return 2;
+	for (int i = 0; i < n; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		tokens[i] = (int32_t)((seed >> 8) % N_VOCAB);
+	}
+	if (stories_init(&cpu, arena, bytes, NULL, 0, n, BATCH, NULL) ||
+	    stories_eval(cpu, tokens, n, expected, 1))
+		return 2;
+	must("init", stories_arc_init(&m, NULL, 0, n, BATCH, NULL), m);
+	printf("%s\n", stories_arc_device(m));
+	for (int i = 0; i < n; i++) {
+		must("one token", stories_arc_eval(m, tokens + i, 1, got, 0), m);
+		check("one token", i, expected + (size_t)i * N_VOCAB, got, N_VOCAB);
+		if (failures > 3)
+			return 1;
+	}
+	const uint64_t before = stories_arc_launches(m);
+	must("truncate", stories_arc_truncate(m, n - 1), m);
+	must("last token", stories_arc_eval(m, tokens + n - 1, 1, got, 0), m);
+	printf("%llu launches a token\n", (unsigned long long)(stories_arc_launches(m) - before));
+	must("truncate", stories_arc_truncate(m, 0), m);
+	must("batches", stories_arc_eval(m, tokens, n, got, 1), m);
+	check("batches", 0, expected, got, (size_t)n * N_VOCAB);
+	must("truncate", stories_arc_truncate(m, n / 2), m);
+	must("last of a batch", stories_arc_eval(m, tokens + n / 2, n - n / 2, got, 0), m);
+	check("last of a batch", n - 1, expected + (size_t)(n - 1) * N_VOCAB, got, N_VOCAB);
+	stories_arc_free(m);
+	printf("%d failures in %d positions\n", failures, n);
+	return failures != 0;
+}
