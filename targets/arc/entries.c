@@ -569,8 +569,11 @@ make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fres
 static ArcLaunch
 make_attention(Maker *k, const Kernel *kernel)
 {
+	enum { HEAD_MAX = 256 };
 	const Value *v = emit_kernel_value(&k->e, kernel, 0);
 	const int one = k->p->n_entries;
+	if (k->e.g->model->head_dim > HEAD_MAX)
+		refuse(k, v, "heads of more than 256 columns have no kernel");
 	make_attention_entry(k, kernel, "_one", true);
 	make_attention_entry(k, kernel, "_many", false);
 	return (ArcLaunch){one, one + 1, v->heads, 1, 1, k->kernel};

@@ -105,26 +105,29 @@ kv_append(int bits, int d, int q_heads, int rope_key, global uchar *arena, int c
 /* ---- attention ---- */
 
 /* Score of the lane's position of 16 from `first` on; `own` is the key of position `last`, which
- * a fresh launch has not stored yet. */
+ * a fresh launch has not stored yet. Rows of q and own have zeros up to a multiple of 16. */
 LATHE_INLINE float
 attention_score(int bits, int d, float scale, const local float *q, const global uchar *keys,
 		int first, int last, int fresh, const local float *own)
 {
+	const bool mine = fresh && first + lane() == last;
 	float p[16];
 	LATHE_UNROLL_ALL
 	for (int i = 0; i < 16; i++)
 		p[i] = 0.0f;
-	LATHE_UNROLL_ALL
-	for (int from = 0; from < d; from += 16)
+	LATHE_ROLLED
+	for (int from = 0; from < d / 16 * 16; from += 16)
 		LATHE_UNROLL_ALL
-	for (int i = 0; i < 16; i++)
-		if (from + i < d) {
-			float k = kv_get(bits, keys,
-					 (ulong)first * d + (ulong)((from + i) * 16 + lane()));
-			if (fresh)
-				k = first + lane() == last ? own[from + i] : k;
-			p[i] = s_fma(q[from + i], k, p[i]);
-		}
+	for (int i = 0; i < 16; i++) {
+		const float k = kv_get(bits, keys, key_at(d, first + lane(), from + i));
+		p[i] = s_fma(q[from + i], mine ? own[from + i] : k, p[i]);
+	}
+	LATHE_UNROLL_ALL
+	for (int i = 0; i < d % 16; i++) {
+		const int at = d / 16 * 16 + i;
+		const float k = kv_get(bits, keys, key_at(d, first + lane(), at));
+		p[i] = s_fma(q[at], mine ? own[at] : k, p[i]);
+	}
 	LATHE_UNROLL_ALL
 	for (int w = 8; w; w >>= 1)
 		LATHE_UNROLL_ALL
@@ -134,45 +137,54 @@ attention_score(int bits, int d, float scale, const local float *q, const global
 }
 
 /*
- * One query on the block of 64 positions from `block` on, of which it sees `count`: m and l in all
- * lanes, o[D] by the lanes. weights: 64 floats of this sub-group's.
+ * One query on the block of 64 positions from `block` on, of which it sees `count`: m and l by one
+ * lane, o[D] by the lanes. weights: 64 floats of this sub-group's.
  */
 LATHE_INLINE void
 attention_block(int bits, int d, float scale, const local float *q, const global uchar *keys,
 		const global uchar *values, int block, int count, int last, int fresh,
-		const local float *own_k, const local float *own_v, local float *weights, local float *m_out,
-		local float *l_out, local float *o_out)
+		const local float *own_k, const local float *own_v, local float *weights,
+		local float *m_out, local float *l_out, local float *o_out)
 {
-	const int D = LATHE_PAD(d, 16);
-	float score[4], m = -INFINITY, p = 0.0f;
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < 4; i++) {
-		const bool seen = 16 * i + lane() < count;
-		score[i] = 16 * i < count ? attention_score(bits, d, scale, q, keys, block + 16 * i,
-							    last, fresh, own_k)
-					  : 0.0f;
-		m = vf_max(m, seen ? score[i] : -INFINITY);
+	enum { COLUMNS = 16 };
+	const int D = LATHE_PAD(d, 16), stored = fresh && block + count > last ? count - 1 : count;
+	float m = -INFINITY, p = 0.0f, o[COLUMNS];
+	LATHE_ROLLED
+	for (int i = 0; i < count; i += 16) {
+		const float score = attention_score(bits, d, scale, q, keys, block + i, last,
+						    fresh, own_k);
+		weights[i + lane()] = score;
+		m = vf_max(m, i + lane() < count ? score : -INFINITY);
 	}
 	m = vf_maxtree(m);
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < 4; i++) {
-		const float e = 16 * i + lane() < count ? vf_exp(score[i] - m) : 0.0f;
-		p = p + e;
-		weights[16 * i + lane()] = e;
+	LATHE_ROLLED
+	for (int i = 0; i < count; i += 16) {
+		const float e = vf_exp(weights[i + lane()] - m);
+		p = p + (i + lane() < count ? e : 0.0f);
+		weights[i + lane()] = e;
 	}
 	const float l = vf_tree(p);
 	sub_group_barrier(CLK_LOCAL_MEM_FENCE);
 	LATHE_UNROLL_ALL
-	for (int c = 0; c < D; c += 16) {
-		float o = 0.0f;
-		for (int i = 0; i < count; i++) {
-			float v = kv_get(bits, values, (ulong)(block + i) * D + c + lane());
-			if (fresh)
-				v = block + i == last ? own_v[c + lane()] : v;
-			o = s_fma(weights[i], v, o);
-		}
-		o_out[c + lane()] = o;
+	for (int c = 0; c < D / 16; c++)
+		o[c] = 0.0f;
+	LATHE_ROLLED
+	for (int i = 0; i < stored; i++) {
+		const float e = weights[i];
+		LATHE_UNROLL_ALL
+		for (int c = 0; c < D / 16; c++)
+			o[c] = s_fma(e,
+				     kv_get(bits, values,
+					    (ulong)(block + i) * D + 16 * c + lane()),
+				     o[c]);
 	}
+	if (stored < count)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < D / 16; c++)
+		o[c] = s_fma(weights[count - 1], own_v[16 * c + lane()], o[c]);
+	LATHE_UNROLL_ALL
+	for (int c = 0; c < D / 16; c++)
+		o_out[16 * c + lane()] = o[c];
 	if (lane() == 0) {
 		*m_out = m;
 		*l_out = l;

@@ -12,8 +12,8 @@
 #define LATHE_WORD LATHE_INLINE
 #define LATHE_OP __attribute__((always_inline)) void
 #define LATHE_UNROLL_ALL _Pragma("unroll")
+#define LATHE_ROLLED _Pragma("nounroll")
 #define LATHE_PAD(n, to) (((n) + (to)-1) / (to) * (to))
-#define BOTH (CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 
 /* A word of math.h that is a type here. */
 #define half half_
@@ -52,16 +52,15 @@ s_fma(float a, float b, float c)
 	return __builtin_fmaf(a, b, c);
 }
 
-/* Exact; by integers, so that no kernel needs halves of the device. */
+/* Exact, by integers, so that no kernel needs halves of the device: the product moves the exponent,
+ * of subnormal halves too. */
 LATHE_INLINE float
 s_from_f16(ushort h)
 {
-	uint sign = (uint)(h & 0x8000u) << 16, m = (uint)(h & 0x7fffu) << 13;
-	uint tiny = s_bits(s_from_bits(0x38800000u | m) - s_from_bits(0x38800000u));
-	uint normal = m + 0x38000000u;
-	uint special = m | 0x7f800000u | (m > 0x0f800000u ? 0x00400000u : 0u);
-	uint u = m >= 0x0f800000u ? special : m < 0x00800000u ? tiny : normal;
-	return s_from_bits(u | sign);
+	const uint m = (uint)(h & 0x7fffu) << 13;
+	const uint normal = s_bits(s_from_bits(m) * 0x1p112f);
+	const uint special = m | 0x7f800000u | (m > 0x0f800000u ? 0x00400000u : 0u);
+	return s_from_bits((m >= 0x0f800000u ? special : normal) | (uint)(h & 0x8000u) << 16);
 }
 
 /* To nearest even; 65520 and more give infinity. */
