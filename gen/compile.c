@@ -19,7 +19,7 @@ enum { TARGETS_MAX = 16 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
-	const char *diagnostics, *verify;
+	const char *diagnostics, *verify, *devices;
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
@@ -41,6 +41,8 @@ static const Option compile_options[] = {
 	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
+	{"--device", "LIST", OPTION_STRING, FIELD(devices),
+	 "arc: devices of ocloc to make binaries for (default: dg2-g10), or none"},
 	{"--emit", "KIND", OPTION_STRING, FIELD(emit), "c: stop before the C compiler"},
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
 	{"--cflags", "FLAGS", OPTION_STRING, FIELD(cflags), "more flags for it"},
@@ -311,6 +313,7 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .cflags = o->cflags,
 					  .ar = o->ar ? o->ar : "ar",
 					  .sources_only = o->emit != NULL,
+					  .devices = o->devices ? o->devices : "dg2-g10",
 					  .jobs = o->jobs,
 					  .n_golden = o->golden,
 					  .inputs = inputs,

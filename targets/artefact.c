@@ -24,8 +24,8 @@ artefact_name_ok(const char *name)
 	return true;
 }
 
-static void
-step(const Build *b, const char *what)
+void
+artefact_step(const Build *b, const char *what)
 {
 	if (b->o->progress)
 		b->o->progress(b->o->progress_arg, what);
@@ -371,7 +371,7 @@ compile_all(Build *b)
 	add_source(&j, named(b, "_tokenizer"), "", true);
 	add_source(&j, x->name, "", true);
 	add_source(&j, named(b, "_weights"), "", false);
-	step(b, b->o->sources_only ? "golden vectors" : "golden vectors, C compiler");
+	artefact_step(b, b->o->sources_only ? "golden vectors" : "golden vectors, C compiler");
 	parallel_for(b->o->jobs, j.n, compile_one, &j);
 	if (b->o->sources_only)
 		return;
@@ -581,7 +581,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	build_identity(run, g, layout, x.build);
 	if (!o->sources_only)
 		b.cc_version = compiler_version(&b);
-	step(&b, "weights");
+	artefact_step(&b, "weights");
 	if (!weights_write(run, d, layout, x.build, artefact_staged(&b, named(&b, ".weights")), o->jobs,
 			   &b.weights))
 		return false;
@@ -589,7 +589,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	b.files[0].bytes = b.weights.file_bytes;
 	memcpy(b.files[0].sha256, b.weights.sha256, sizeof b.weights.sha256);
 	x.weights_checksum = b.weights.checksum;
-	step(&b, "sources");
+	artefact_step(&b, "sources");
 	if (!write_sources(&b, d))
 		return false;
 	for (int i = 0; i < n_devices; i++)

@@ -13,6 +13,7 @@ typedef struct ArtefactOptions {
 	const char *cc, *cflags; /* "cc", extra flags or null */
 	const char *ar;		 /* "ar" */
 	bool sources_only;	 /* --emit=c */
+	const char *devices;	 /* that native binaries are made for, separated by commas */
 	int jobs;
 	int n_golden;		   /* tokens of the golden vector, cut to the model's context; 0:
 				      chosen by the model's size */
@@ -52,11 +53,12 @@ typedef struct Build {
 	int n_files;
 	const char *cc_version;	  /* first line, or null */
 	const char *const *flags; /* of the C compiler, all files */
-	const char *folders[4];	  /* below dir, null behind the last */
+	const char *folders[16];	  /* below dir, null behind the last */
 } Build;
 
-/* For devices: a name's path in the staging folder; a file that is there enters the list; a text
+/* For devices: what is at work, for people; a name's path in the staging folder; a file that is there enters the list; a text
  * becomes such a file; a folder of files. */
+void artefact_step(const Build *b, const char *what);
 const char *artefact_staged(const Build *b, const char *name);
 void artefact_add(Build *b, const char *name);
 void artefact_text(Build *b, const char *name, const Text *t);

@@ -122,9 +122,14 @@ ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
  * does not know. */
 void arc_check(const char *name, ArcBinary m);
 
-/* launcher.c: NAME_arc.h and NAME_arc.c. */
+/* native.c: the binary of a family's module for one of ocloc's devices, read back: a line a kernel
+ * goes to listing. Spills, another width and missing dp4a end the compile; false: no ocloc here. */
+bool arc_native(Build *b, const ArcProgram *p, const char *device, ArcFamily family,
+		Text *listing);
+
+/* launcher.c: NAME_arc.h and NAME_arc.c, with the binaries of `devices`. */
 Text *arc_launcher_header(Arena *a, const Artefact *x);
-Text *arc_launcher(Arena *a, const ArcProgram *p);
+Text *arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_devices);
 
 /* arc.c: the target. */
 extern const struct Device arc_device;

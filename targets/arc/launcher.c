@@ -23,7 +23,7 @@ print_included(Text *t, const Artefact *x, const char *symbol, const char *file)
 }
 
 static void
-print_modules(Text *t, const Artefact *x)
+print_modules(Text *t, const Artefact *x, const char *const *devices, int n_devices)
 {
 	text_line(t, "typedef struct Bytes {");
 	text_line(t, "const unsigned char *start, *end;");
@@ -37,14 +37,30 @@ print_modules(Text *t, const Artefact *x)
 	text_line(t, "int n_binaries;");
 	text_line(t, "} Module;");
 	text_blank(t);
-	for (int i = 0; i < ARC_FAMILIES; i++)
-		print_included(t, x, arena_printf(t->arena, "arc_%s_spv", arc_families[i]),
-			       arena_printf(t->arena, "arc/%s.spv", arc_families[i]));
+	for (int i = 0; i < ARC_FAMILIES; i++) {
+		const char *family = arc_families[i];
+		print_included(t, x, arena_printf(t->arena, "arc_%s_spv", family),
+			       arena_printf(t->arena, "arc/%s.spv", family));
+		for (int k = 0; k < n_devices; k++)
+			print_included(t, x, arena_printf(t->arena, "arc_%s_%d", family, k),
+				       arena_printf(t->arena, "arc/%s/%s.zebin", devices[k],
+						    family));
+	}
 	text_blank(t);
+	for (int i = 0; i < ARC_FAMILIES && n_devices; i++) {
+		text_line(t, "static const Bytes %s_binaries[] = {", arc_families[i]);
+		for (int k = 0; k < n_devices; k++)
+			text_line(t, "{%s_arc_%s_%d, %s_arc_%s_%d_end}, /* %s */", x->ident,
+				  arc_families[i], k, x->ident, arc_families[i], k, devices[k]);
+		text_line(t, "};");
+	}
 	text_line(t, "static const Module modules[] = {");
 	for (int i = 0; i < ARC_FAMILIES; i++)
-		text_line(t, "{\"%s\", {%s_arc_%s_spv, %s_arc_%s_spv_end}, NULL, 0},",
-			  arc_families[i], x->ident, arc_families[i], x->ident, arc_families[i]);
+		text_line(t, "{\"%s\", {%s_arc_%s_spv, %s_arc_%s_spv_end}, %s, %d},",
+			  arc_families[i], x->ident, arc_families[i], x->ident, arc_families[i],
+			  n_devices ? arena_printf(t->arena, "%s_binaries", arc_families[i])
+				    : "NULL",
+			  n_devices);
 	text_line(t, "};");
 	text_blank(t);
 }
@@ -124,7 +140,7 @@ print_types(Text *t, const ArcProgram *p)
 }
 
 Text *
-arc_launcher(Arena *a, const ArcProgram *p)
+arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_devices)
 {
 	const Artefact *x = p->x;
 	const Graph *g = x->graph;
@@ -147,7 +163,7 @@ arc_launcher(Arena *a, const ArcProgram *p)
 		  (unsigned long long)(2 * (l->rope_sin - l->rope_cos)));
 	text_line(t, "#define ARC_ARENA_BYTES UINT64_C(%llu)", (unsigned long long)p->arena_bytes);
 	text_blank(t);
-	print_modules(t, x);
+	print_modules(t, x, devices, n_devices);
 	print_types(t, p);
 	for (int i = 0; i < l->n_units; i++)
 		print_launches(t, p, &p->stages[i]);

@@ -143,11 +143,11 @@ find_device(@name@_arc *m, const char *want)
 /* ---- programs ----------------------------------------------------------------------------- */
 
 static cl_program
-build(@name@_arc *m, cl_program p, cl_int *code)
+build(@name@_arc *m, cl_program p, const char *options, cl_int *code)
 {
 	if (*code || !p)
 		return NULL;
-	*code = clBuildProgram(p, 1, &m->device, "", NULL, NULL);
+	*code = clBuildProgram(p, 1, &m->device, options, NULL, NULL);
 	if (!*code)
 		return p;
 	clGetProgramBuildInfo(p, m->device, CL_PROGRAM_BUILD_LOG, sizeof m->log - 1, m->log, NULL);
@@ -157,17 +157,17 @@ build(@name@_arc *m, cl_program p, cl_int *code)
 
 /* Native binaries first: one of another device is refused, and SPIR-V serves. */
 static int
-load_module(@name@_arc *m, int i, int binary)
+load_module(@name@_arc *m, int i, const @name@_arc_options *o)
 {
 	const Module *from = &modules[i];
 	cl_int code = 0;
-	for (int k = 0; k < from->n_binaries && binary && !m->programs[i]; k++) {
+	for (int k = 0; k < from->n_binaries && !(o && o->spirv) && !m->programs[i]; k++) {
 		const size_t bytes = (size_t)(from->binaries[k].end - from->binaries[k].start);
 		const unsigned char *start = from->binaries[k].start;
 		cl_int status = 0;
 		cl_program p = clCreateProgramWithBinary(m->context, 1, &m->device, &bytes, &start,
 							 &status, &code);
-		m->programs[i] = build(m, p, &code);
+		m->programs[i] = build(m, p, "", &code);
 	}
 	if (m->programs[i])
 		return 0;
@@ -175,7 +175,7 @@ load_module(@name@_arc *m, int i, int binary)
 	code = 0;
 	cl_program p = clCreateProgramWithIL(m->context, from->spirv.start,
 					     (size_t)(from->spirv.end - from->spirv.start), &code);
-	m->programs[i] = build(m, p, &code);
+	m->programs[i] = build(m, p, o && o->build ? o->build : "", &code);
 	return m->programs[i] ? 0 : say(m, @name@_ARC_ERROR_BUILD, from->name, code);
 }
 
@@ -343,7 +343,7 @@ open_device(@name@_arc *m, const @name@_arc_options *o)
 	if (code)
 		return say(m, @name@_ARC_ERROR_OPENCL, "clCreateCommandQueue", code);
 	for (int i = 0; i < N_MODULES && !e; i++)
-		e = load_module(m, i, !o || !o->binary);
+		e = load_module(m, i, o);
 	return e;
 }
 

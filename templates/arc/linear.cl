@@ -8,7 +8,7 @@
 
 #include "../math.h"
 
-int __attribute__((overloadable, const)) dot_acc_sat_4x8packed_us_int(uint, uint, int);
+int __attribute__((overloadable, const)) dot_4x8packed_us_int(uint, uint);
 
 /* As templates/act.h, plus the launch's: mt tokens a work-group. */
 typedef struct Linear {
@@ -127,13 +127,13 @@ unit_int(const Linear s, const int width, const global uchar *scales, const glob
 				const ulong at =
 					(ulong)row_of(token, m, rows) * padded + k + (first + j) * 4;
 				const uint c = *(const global uint *)(a->hi + at);
-				hi[m][0] = dot_acc_sat_4x8packed_us_int(u0, c, hi[m][0]);
-				hi[m][1] = dot_acc_sat_4x8packed_us_int(u1, c, hi[m][1]);
+				hi[m][0] = hi[m][0] + dot_4x8packed_us_int(u0, c);
+				hi[m][1] = hi[m][1] + dot_4x8packed_us_int(u1, c);
 				if (s.planes != 2)
 					continue;
 				const uint d = *(const global uint *)(a->lo + at);
-				lo[m][0] = dot_acc_sat_4x8packed_us_int(u0, d, lo[m][0]);
-				lo[m][1] = dot_acc_sat_4x8packed_us_int(u1, d, lo[m][1]);
+				lo[m][0] = lo[m][0] + dot_4x8packed_us_int(u0, d);
+				lo[m][1] = lo[m][1] + dot_4x8packed_us_int(u1, d);
 			}
 		}
 	}
@@ -244,6 +244,7 @@ run_codes(const Linear s, int run, const global uchar *w, const Act *a, int toke
 		w += (ulong)(columns / s.group * run) *
 		     (ulong)(linear_header(s) + linear_set_bytes(s, s.group));
 	const global uchar *scales = w;
+	LATHE_ROLLED
 	for (int i = 0; i < columns / sums; i++, unit++, k += sums) {
 		if (s.sums >= s.group || k % s.group == 0) {
 			scales = w;

@@ -1,6 +1,6 @@
 /*
  * Logits of the OpenCL launcher against those of the CPU library, bit by bit: NAME.h and NAME_arc.h
- * are the artefact's. Usage: arc_program N SEED: N tokens, one by one, in batches, all logits and
+ * are the artefact's. Usage: arc_program N SEED [BUILD]: N tokens, one by one, in batches, all logits and
  * the last ones, after a truncation; prints the device and the launches of one decoded token.
  */
 #include "stories_arc.h"
@@ -48,6 +48,7 @@ main(int argc, char **argv)
 	void *arena = aligned_alloc(64, bytes);
 	stories *cpu;
 	stories_arc *m;
+	stories_arc_options options;
 	if (!tokens || !expected || !got || !arena)
 		return 2;
 	for (int i = 0; i < n; i++) {
@@ -57,7 +58,9 @@ main(int argc, char **argv)
 	if (stories_init(&cpu, arena, bytes, NULL, 0, n, BATCH, NULL) ||
 	    stories_eval(cpu, tokens, n, expected, 1))
 		return 2;
-	must("init", stories_arc_init(&m, NULL, 0, n, BATCH, NULL), m);
+	memset(&options, 0, sizeof options);
+	options.build = argc > 3 ? argv[3] : NULL;
+	must("init", stories_arc_init(&m, NULL, 0, n, BATCH, &options), m);
 	printf("%s\n", stories_arc_device(m));
 	for (int i = 0; i < n; i++) {
 		must("one token", stories_arc_eval(m, tokens + i, 1, got, 0), m);

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The emitted SPIR-V through the emitted launcher on Intel's OpenCL runtime for CPUs: logits equal the CPU library's
+# by memcmp. Usage: arc.sh BUILD
+set -u
+LATHE_BUILD=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+[ -n "${LATHE_SHARED:-}" ] || skip "no LATHE_SHARED"
+[ -f "$LATHE_BUILD/arc/rows.bc" ] || skip "lathe was built without the arc target"
+echo '#include <CL/cl.h>
+int main(void) { return clGetPlatformIDs(0, 0, 0) == 12345; }' >"$work/cl.c"
+cc -DCL_TARGET_OPENCL_VERSION=300 "$work/cl.c" -o "$work/cl" -lOpenCL 2>/dev/null ||
+	skip "no OpenCL headers and loader (ocl-icd-opencl-dev)"
+
+# The runtime is the tests' own, from PyPI, kept between runs.
+runtime=${LATHE_INTEL_OPENCL:-$HOME/.cache/lathe/intel-opencl-rt-2026.2.0}
+if [ ! -f "$runtime/lib/libintelocl.so" ]; then
+	python3 -m venv "$runtime.new" >/dev/null 2>&1 &&
+		"$runtime.new/bin/pip" install -q intel-opencl-rt==2026.2.0 intel-cmplr-lib-rt==2026.2.0 \
+			>"$work/pip.log" 2>&1 || { rm -rf "$runtime.new"; skip "pip has no intel-opencl-rt: $(tail -n 1 "$work/pip.log")"; }
+	mv "$runtime.new" "$runtime" 2>/dev/null || rm -rf "$runtime.new"
+fi
+export OCL_ICD_VENDORS=$runtime/lib/libintelocl.so
+
+status=0
+# case NAME POSITIONS OPTIONS...: compiles stories260K and compares.
+case_of() {
+	local name=$1 n=$2 out=$work/$1/stories
+	shift 2
+	if ! "$LATHE_BUILD/lathe" compile "$LATHE_SHARED/data/stories260K.bin" --target arc,x86-64-v3 --device none \
+		--golden 1 --quiet --cflags -O1 -o "$out" "$@"; then
+		status=1
+		return
+	fi
+	if ! (cd "$out" && cc -std=gnu11 -O1 -Wall -Wextra -Wpedantic -Wshadow -I. "$OLDPWD/tests/exec/arc_program.c" \
+		stories_arc.c libstories.a stories_weights.o -lOpenCL -o program && ./program "$n" 7 >log 2>&1); then
+		status=1
+		echo "$name: $*"
+		cat "$out/log"
+		return
+	fi
+	grep -q ' 48 launches a token' <(sed 's/^/ /' "$out/log") || {
+		echo "$name: more than nine launches a layer"
+		status=1
+	}
+	echo "$name: $(tail -n 1 "$out/log")"
+}
+
+case_of i8g32_a8 70 --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
+case_of i4g32_a8g32 70 --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
+case_of i4_a16_f32 70 --activations 16 --kv f32 --quantize 'layers.*.*=bits:4,group:row'
+exit $status
