@@ -10,6 +10,7 @@
 #include "../artefact.h"
 
 enum {
+	ARC_CODELETS_MAX = 64,
 	ARC_LANES = 16,	      /* of a sub-group, as the lines of packed weights want it */
 	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
 };
@@ -34,6 +35,8 @@ typedef enum ArcKind {
 	ARC_PARAMETER, /* parameter `value`, a pointer moved by `offset` bytes */
 	ARC_CONSTANT,  /* constant `value` of the kernel, moved by `offset` bytes */
 	ARC_LOCAL,     /* the entry's local memory from float `value` on */
+	ARC_FLOATS,    /* a table of `value` f32, or of uint32_t that are stored as uint16_t */
+	ARC_WORDS,
 	ARC_BY_BLOCK,  /* values[i] of the first i with work-group < ends[i] */
 } ArcKind;
 
@@ -52,6 +55,7 @@ typedef struct ArcArgument {
 	float number;
 	int64_t value, offset;
 	const ArcByBlock *by_block;
+	const void *table;
 } ArcArgument;
 
 /* A call of a function of the family's template. */
@@ -99,6 +103,8 @@ typedef struct ArcProgram {
 	const Artefact *x;
 	ArcEntry *entries;
 	int n_entries, room;
+	const Codelet *codelets[ARC_CODELETS_MAX]; /* base_program()'s, by number */
+	int n_codelets;
 	ArcStage *stages; /* [layout->n_units] */
 	uint64_t arena_bytes; /* per token: the graph's and the attention's result */
 } ArcProgram;

@@ -1,5 +1,5 @@
 /* From kernels of the graph to entries: calls of template functions, launches, their sizes. */
-#include "arc.h"
+#include "call.h"
 
 #include "../emit_impl.h"
 
@@ -23,62 +23,24 @@ typedef struct Maker {
 
 /* ---- arguments ---------------------------------------------------------------------------- */
 
-static ArcArgument
-arc_int(int64_t v)
-{
-	return (ArcArgument){.kind = ARC_INT, .value = v};
-}
-
-static ArcArgument
-arc_long(uint64_t v)
-{
-	return (ArcArgument){.kind = ARC_LONG, .value = (int64_t)v};
-}
-
-static ArcArgument
-arc_float(float v)
-{
-	return (ArcArgument){.kind = ARC_FLOAT, .number = v};
-}
-
-static ArcArgument
-arc_parameter(ArcParameter p, int64_t offset)
-{
-	return (ArcArgument){.kind = ARC_PARAMETER, .value = p, .offset = offset};
-}
-
-static ArcArgument
-arc_local(int64_t floats)
-{
-	return (ArcArgument){.kind = ARC_LOCAL, .value = floats};
-}
-
-static void
-add(ArcCall *c, ArcArgument v)
-{
-	INVARIANT(c->n < ARC_ARGUMENTS_MAX);
-	c->arguments[c->n++] = v;
-}
-
 static void
 add_ints(ArcCall *c, const int *v, int n)
 {
 	for (int i = 0; i < n; i++)
-		add(c, arc_int(v[i]));
+		arc_add(c, arc_int(v[i]));
 }
 
 static void
-add_arena(const Maker *k, ArcCall *c)
+add_arena(ArcCall *c)
 {
-	(void)k;
-	add(c, arc_parameter(ARC_ARENA, 0));
-	add(c, arc_parameter(ARC_CAPACITY, 0));
+	arc_add(c, arc_parameter(ARC_ARENA, 0));
+	arc_add(c, arc_parameter(ARC_CAPACITY, 0));
 }
 
 static void
 add_job(const Maker *k, ArcCall *c)
 {
-	add(c, arc_parameter(ARC_BATCH, 4 * (int64_t)k->job));
+	arc_add(c, arc_parameter(ARC_BATCH, 4 * (int64_t)k->job));
 }
 
 /* Where a value's row lies per token. The result of attention has a place of its own: at one row
@@ -126,11 +88,11 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 	return n;
 }
 
-static ArcCall *
-call(const Maker *k, ArcEntry *n, const char *function)
+ArcCall *
+arc_call(Arena *a, ArcEntry *n, const char *function)
 {
 	if (n->n_calls == n->calls_room) {
-		ArcCall *more = ARENA_ARRAY(k->a, ArcCall, 2 * n->calls_room);
+		ArcCall *more = ARENA_ARRAY(a, ArcCall, 2 * n->calls_room);
 		memcpy(more, n->calls, sizeof *more * (size_t)n->n_calls);
 		n->calls = more;
 		n->calls_room *= 2;
@@ -138,6 +100,13 @@ call(const Maker *k, ArcEntry *n, const char *function)
 	ArcCall *c = &n->calls[n->n_calls++];
 	*c = (ArcCall){.function = function};
 	return c;
+}
+
+void
+arc_add(ArcCall *c, ArcArgument v)
+{
+	INVARIANT(c->n < ARC_ARGUMENTS_MAX);
+	c->arguments[c->n++] = v;
 }
 
 static void
@@ -187,13 +156,13 @@ slot_of(const Maker *k, ArcEntry *n, Slots *s, int value)
 	if (s->at[value] != NO_SLOT)
 		return s->at[value];
 	s->at[value] = slot_new(s, v);
-	ArcCall *c = call(k, n, "row_load");
-	add(c, arc_int(v->width));
-	add_arena(k, c);
+	ArcCall *c = arc_call(k->a, n, "row_load");
+	arc_add(c, arc_int(v->width));
+	add_arena(c);
 	add_job(k, c);
-	add(c, arc_long(place(k, v)));
-	add(c, arc_int(v->op == OP_INPUT));
-	add(c, arc_local(s->at[value]));
+	arc_add(c, arc_long(place(k, v)));
+	arc_add(c, arc_int(v->op == OP_INPUT));
+	arc_add(c, arc_local(s->at[value]));
 	return s->at[value];
 }
 
@@ -205,10 +174,10 @@ slot_changed(const Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const 
 	if (readers_in(k, kernel, from) == 1)
 		return x;
 	const int y = slot_new(s, v);
-	ArcCall *c = call(k, n, "row_copy");
-	add(c, arc_int(v->width));
-	add(c, arc_local(x));
-	add(c, arc_local(y));
+	ArcCall *c = arc_call(k->a, n, "row_copy");
+	arc_add(c, arc_int(v->width));
+	arc_add(c, arc_local(x));
+	arc_add(c, arc_local(y));
 	return y;
 }
 
@@ -220,38 +189,38 @@ make_codes(Maker *k, ArcEntry *n, Slots *s, const Value *v)
 	const int x = slot_of(k, n, s, v->operands[0]);
 	const int sums = (int)(v->sums ? v->sums : v->width);
 	if (!row.planes) {
-		ArcCall *c = call(k, n, "row_tile");
+		ArcCall *c = arc_call(k->a, n, "row_tile");
 		add_ints(c, (int[]){(int)v->width, row.n_sums ? sums : 0}, 2);
-		add_arena(k, c);
-		add(c, arc_long(at + row.x));
-		add(c, arc_long(at + row.xsum));
-		add(c, arc_local(x));
+		add_arena(c);
+		arc_add(c, arc_long(at + row.x));
+		arc_add(c, arc_long(at + row.xsum));
+		arc_add(c, arc_local(x));
 		return;
 	}
 	if (v->format.zero || v->format.clip)
 		refuse(k, v, "activations with zero points or a clip have no kernel");
-	ArcCall *c = call(k, n, "row_quantize");
+	ArcCall *c = arc_call(k->a, n, "row_quantize");
 	add_ints(c, (int[]){(int)v->width, v->format.bits, (int)v->format.group, sums}, 4);
-	add_arena(k, c);
+	add_arena(c);
 	const uint64_t parts[] = {row.hi, row.lo, row.sum_hi, row.sum_lo, row.scale};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-		add(c, arc_long(at + parts[i]));
-	add(c, arc_local(x));
+		arc_add(c, arc_long(at + parts[i]));
+	arc_add(c, arc_local(x));
 }
 
 static void
 make_embed(Maker *k, ArcEntry *n, const Value *v, int x)
 {
 	const Format f = graph_weight_format(k->e.g, v->role, k->e.f->layer);
-	ArcCall *c = call(k, n, "row_embed");
+	ArcCall *c = arc_call(k->a, n, "row_embed");
 	add_ints(c,
 		 (int[]){format_is_float(f), f.bits, format_is_float(f) ? 32 : f.scale_bits,
 			 f.minimum, (int)f.group, (int)v->width},
 		 6);
-	add(c, constant(k, v->role));
-	add(c, arc_parameter(ARC_BATCH, 4 * ARC_BATCH_TOKENS));
+	arc_add(c, constant(k, v->role));
+	arc_add(c, arc_parameter(ARC_BATCH, 4 * ARC_BATCH_TOKENS));
 	add_job(k, c);
-	add(c, arc_local(x));
+	arc_add(c, arc_local(x));
 }
 
 /* One op that makes a row; its result is the local row x. */
@@ -268,24 +237,53 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 	const int b = op_operands(v->op) > 1 ? slot_of(k, n, s, v->operands[1]) : NO_SLOT;
 	const int x = s->at[i] = slot_changed(k, n, s, kernel, v);
 	if (v->op == OP_RMSNORM) {
-		ArcCall *c = call(k, n, "row_rmsnorm");
-		add(c, arc_int(v->width));
-		add(c, arc_float(v->eps));
-		add(c, arc_float((float)(1.0 / v->width)));
-		add(c, arc_local(x));
+		ArcCall *c = arc_call(k->a, n, "row_rmsnorm");
+		arc_add(c, arc_int(v->width));
+		arc_add(c, arc_float(v->eps));
+		arc_add(c, arc_float((float)(1.0 / v->width)));
+		arc_add(c, arc_local(x));
 	} else if (v->op == OP_GAIN) {
-		ArcCall *c = call(k, n, "row_gain");
-		add(c, arc_int(v->width));
-		add(c, constant(k, v->role));
-		add(c, arc_local(x));
+		ArcCall *c = arc_call(k->a, n, "row_gain");
+		arc_add(c, arc_int(v->width));
+		arc_add(c, constant(k, v->role));
+		arc_add(c, arc_local(x));
 	} else if (v->op == OP_ADD || v->op == OP_SILU_MUL) {
-		ArcCall *c = call(k, n, v->op == OP_ADD ? "row_add" : "row_silu_mul");
-		add(c, arc_int(v->width));
-		add(c, arc_local(b));
-		add(c, arc_local(x));
+		ArcCall *c = arc_call(k->a, n, v->op == OP_ADD ? "row_add" : "row_silu_mul");
+		arc_add(c, arc_int(v->width));
+		arc_add(c, arc_local(b));
+		arc_add(c, arc_local(x));
+	} else if (v->op == OP_ROPE) {
+		const Model *m = k->e.g->model;
+		const Layout *l = k->e.x->layout;
+		ArcCall *c = arc_call(k->a, n, "row_rope");
+		add_ints(c, (int[]){(int)v->heads, (int)m->head_dim}, 2);
+		add_job(k, c);
+		arc_add(c, arc_parameter(ARC_ROPE, 0));
+		arc_add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
+		arc_add(c, arc_local(x));
+	} else if (v->op == OP_TRANSFORM) {
+		const bool works = arc_transform_works(v->transform);
+		arc_transform(k->a, k->p, n, v->transform, x, works ? slot_new(s, v) : 0);
 	} else {
 		refuse(k, v, "no template of rows does it");
 	}
+}
+
+/* Keys and values of all heads of the row go to the cache. */
+static void
+make_append(Maker *k, ArcEntry *n, Slots *s, const Value *v)
+{
+	const Model *m = k->e.g->model;
+	const int key = slot_of(k, n, s, v->operands[0]), value = slot_of(k, n, s, v->operands[1]);
+	ArcCall *c = arc_call(k->a, n, "row_append");
+	if (!format_is_float(k->e.g->kv))
+		refuse(k, v, "an integer cache has no kernel");
+	add_ints(c, (int[]){k->e.g->kv.bits, (int)m->head_dim, (int)m->n_kv_head}, 3);
+	add_job(k, c);
+	arc_add(c, arc_parameter(ARC_CACHE, 0));
+	arc_add(c, arc_parameter(ARC_CTX, 0));
+	arc_add(c, arc_local(key));
+	arc_add(c, arc_local(value));
 }
 
 static ArcLaunch
@@ -306,14 +304,18 @@ make_rows(Maker *k, const Kernel *kernel)
 			make_codes(k, n, &s, v);
 			continue;
 		}
+		if (v->op == OP_KV_APPEND) {
+			make_append(k, n, &s, v);
+			continue;
+		}
 		make_row(k, n, &s, kernel, v);
 		if (!emit_has_place(&k->e, v))
 			continue;
-		ArcCall *c = call(k, n, "row_store");
-		add(c, arc_int(v->width));
-		add(c, arc_local(s.at[emit_index(&k->e, v)]));
-		add_arena(k, c);
-		add(c, arc_long(place(k, v)));
+		ArcCall *c = arc_call(k->a, n, "row_store");
+		arc_add(c, arc_int(v->width));
+		arc_add(c, arc_local(s.at[emit_index(&k->e, v)]));
+		add_arena(c);
+		arc_add(c, arc_long(place(k, v)));
 	}
 	n->local_floats = s.used;
 	if (4 * (int64_t)s.used > ARC_LOCAL_MAX)
@@ -365,15 +367,15 @@ add_linear(const Maker *k, ArcEntry *n, ArcCall *c, const Value *v, int tile)
 	n->local_floats += 32 * tile * split;
 	n->dot = row.planes > 0;
 	add_ints(c, spec, sizeof spec / sizeof *spec);
-	add_arena(k, c);
+	add_arena(c);
 	add_job(k, c);
 	const uint64_t parts[] = {0,	      row.hi,	 row.lo, row.sum_hi,
 				  row.sum_lo, row.scale, row.x,	 row.xsum};
-	add(c, arc_long(place(k, act)));
+	arc_add(c, arc_long(place(k, act)));
 	for (size_t i = 1; i < sizeof parts / sizeof *parts; i++)
-		add(c, arc_long(parts[i]));
-	add(c, constant(k, v->role));
-	add(c, arc_local(0));
+		arc_add(c, arc_long(parts[i]));
+	arc_add(c, constant(k, v->role));
+	arc_add(c, arc_local(0));
 }
 
 /* Where the matrices of a stack put their rows: by the work-group's block. */
@@ -397,7 +399,7 @@ add_stack(const Maker *k, ArcCall *c, const Kernel *kernel)
 		}
 	}
 	for (int j = 0; j < 3; j++)
-		add(c, (ArcArgument){.kind = ARC_BY_BLOCK, .by_block = all[j]});
+		arc_add(c, (ArcArgument){.kind = ARC_BY_BLOCK, .by_block = all[j]});
 }
 
 static void
@@ -411,25 +413,25 @@ make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile)
 		const Value *a = emit_value(&k->e, sum->operands[0]);
 		const Value *b = emit_value(&k->e, sum->operands[1]);
 		const Value *residual = emit_kernel_of(&k->e, b) == kernel ? a : b;
-		c = call(k, n, "linear_add");
+		c = arc_call(k->a, n, "linear_add");
 		add_linear(k, n, c, v, tile);
-		add(c, arc_long(place(k, residual)));
-		add(c, arc_int(residual->op == OP_INPUT));
-		add(c, arc_long(place(k, sum)));
-		add(c, arc_int(row_layout(sum).padded));
+		arc_add(c, arc_long(place(k, residual)));
+		arc_add(c, arc_int(residual->op == OP_INPUT));
+		arc_add(c, arc_long(place(k, sum)));
+		arc_add(c, arc_int(row_layout(sum).padded));
 	} else if (silu) {
-		c = call(k, n, "linear_silu_mul");
+		c = arc_call(k->a, n, "linear_silu_mul");
 		add_linear(k, n, c, v, tile);
 		n->local_floats *= 2;
-		add(c, arc_long(place(k, silu)));
-		add(c, arc_int(row_layout(silu).padded));
+		arc_add(c, arc_long(place(k, silu)));
+		arc_add(c, arc_int(row_layout(silu).padded));
 	} else if (!emit_has_place(&k->e, v)) {
-		c = call(k, n, "linear_logits");
+		c = arc_call(k->a, n, "linear_logits");
 		add_linear(k, n, c, v, tile);
-		add(c, arc_parameter(ARC_LOGITS, 0));
-		add(c, arc_int(v->width));
+		arc_add(c, arc_parameter(ARC_LOGITS, 0));
+		arc_add(c, arc_int(v->width));
 	} else {
-		c = call(k, n, "linear_store");
+		c = arc_call(k->a, n, "linear_store");
 		add_linear(k, n, c, v, tile);
 		add_stack(k, c, kernel);
 	}
@@ -482,23 +484,32 @@ static void
 add_rope_and_cache(const Maker *k, ArcCall *c)
 {
 	const Layout *l = k->e.x->layout;
-	add(c, arc_parameter(ARC_ROPE, 0));
-	add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
-	add(c, arc_parameter(ARC_CACHE, 0));
-	add(c, arc_parameter(ARC_CTX, 0));
+	arc_add(c, arc_parameter(ARC_ROPE, 0));
+	arc_add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
+	arc_add(c, arc_parameter(ARC_CACHE, 0));
+	arc_add(c, arc_parameter(ARC_CTX, 0));
 }
 
 static void
 add_row(const Maker *k, ArcCall *c, const Value *v)
 {
-	add(c, arc_long(place(k, v)));
-	add(c, arc_int(row_layout(v).padded));
+	arc_add(c, arc_long(place(k, v)));
+	arc_add(c, arc_int(row_layout(v).padded));
+}
+
+/* Whether the cache's kernel works on whole rows: behind ropes of rows go transforms. */
+static bool
+kv_by_rows(const Maker *k, const Kernel *kernel)
+{
+	return value_of(k, kernel, OP_TRANSFORM) != NULL;
 }
 
 /* One row needs no launch of this: attention does it. */
 static ArcLaunch
 make_kv(Maker *k, const Kernel *kernel)
 {
+	if (kv_by_rows(k, kernel))
+		return make_rows(k, kernel);
 	const Model *m = k->e.g->model;
 	const Value *append = value_of(k, kernel, OP_KV_APPEND), *q = NULL;
 	const Value *key = emit_value(&k->e, append->operands[0]);
@@ -515,13 +526,13 @@ make_kv(Maker *k, const Kernel *kernel)
 	if (k->failed)
 		return (ArcLaunch){-1, -1, 0, 1, 1, k->kernel};
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "", 4);
-	ArcCall *c = call(k, n, "kv_append");
+	ArcCall *c = arc_call(k->a, n, "kv_append");
 	add_ints(c,
 		 (int[]){k->e.g->kv.bits, (int)m->head_dim,
 			 q ? (int)(m->n_head / m->n_kv_head) : 0,
 			 rope_in(k, kernel, key) != NULL},
 		 4);
-	add_arena(k, c);
+	add_arena(c);
 	add_job(k, c);
 	add_row(k, c, q ? unrotated(k, kernel, q) : value);
 	add_row(k, c, q ? q : value);
@@ -545,7 +556,7 @@ make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fres
 	const int d = (int)m->head_dim, D = (int)round_up(m->head_dim, ARC_LANES);
 	const int sub_groups = D / ARC_LANES > 4 ? D / ARC_LANES : 4;
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, tail, sub_groups);
-	ArcCall *c = call(k, n, "attention");
+	ArcCall *c = arc_call(k->a, n, "attention");
 	double root = 1; /* 1/sqrt(d) by Newton: the same double on every host */
 	for (int i = 0; i < 64; i++)
 		root = 0.5 * (root + d / root);
@@ -553,16 +564,16 @@ make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fres
 		 (int[]){k->e.g->kv.bits, d, (int)(v->heads / v->kv_heads), sub_groups, fresh,
 			 rope_in(k, kv, q) != NULL, rope_in(k, kv, key) != NULL},
 		 7);
-	add(c, arc_float((float)(1.0 / root)));
-	add_arena(k, c);
+	arc_add(c, arc_float((float)(1.0 / root)));
+	add_arena(c);
 	add_job(k, c);
 	add_row(k, c, from);
-	add(c, arc_int(from->op == OP_INPUT));
-	add(c, arc_long(place(k, unrotated(k, kv, key))));
-	add(c, arc_long(place(k, value)));
+	arc_add(c, arc_int(from->op == OP_INPUT));
+	arc_add(c, arc_long(place(k, unrotated(k, kv, key))));
+	arc_add(c, arc_long(place(k, value)));
 	add_row(k, c, v);
 	add_rope_and_cache(k, c);
-	add(c, arc_local(0));
+	arc_add(c, arc_local(0));
 	n->local_floats = sub_groups * (64 + 2 + D) + 3 * D;
 }
 
@@ -574,7 +585,9 @@ make_attention(Maker *k, const Kernel *kernel)
 	const int one = k->p->n_entries;
 	if (k->e.g->model->head_dim > HEAD_MAX)
 		refuse(k, v, "heads of more than 256 columns have no kernel");
-	make_attention_entry(k, kernel, "_one", true);
+	const Value *append = emit_value(&k->e, v->operands[1]);
+	make_attention_entry(k, kernel, "_one",
+			     !kv_by_rows(k, emit_kernel_of(&k->e, append)));
 	make_attention_entry(k, kernel, "_many", false);
 	return (ArcLaunch){one, one + 1, v->heads, 1, 1, k->kernel};
 }
@@ -645,6 +658,10 @@ print_argument(Text *t, const ArcArgument *v)
 		break;
 	case ARC_LOCAL:
 		text_printf(t, "local");
+		break;
+	case ARC_FLOATS:
+	case ARC_WORDS:
+		text_printf(t, "table of %lld", (long long)v->value);
 		break;
 	case ARC_BY_BLOCK:
 		for (int i = 0; i < v->by_block->n; i++)

@@ -20,7 +20,7 @@
 static const char triple[] = "spirv64v1.2-unknown-unknown";
 static const char passes[] = "default<O3>,globaldce,strip-dead-prototypes";
 
-enum { GLOBAL = 1, LOCAL = 3 };
+enum { GLOBAL = 1, CONSTANT = 2, LOCAL = 3 };
 
 typedef struct Module {
 	Arena *a;
@@ -138,6 +138,27 @@ by_block(const Module *g, Body *body, const ArcByBlock *v)
 	return r;
 }
 
+/* A table of the module. */
+static LLVMValueRef
+table(const Module *g, const ArcArgument *v)
+{
+	const bool words = v->kind == ARC_WORDS;
+	LLVMTypeRef type = words ? LLVMInt16TypeInContext(g->c) : g->f32;
+	LLVMValueRef *e = ARENA_ARRAY(g->a, LLVMValueRef, v->value);
+	for (int64_t i = 0; i < v->value; i++)
+		e[i] = words ? LLVMConstInt(type, ((const uint32_t *)v->table)[i], 0)
+			     : LLVMConstReal(type, (double)((const float *)v->table)[i]);
+	LLVMValueRef array = LLVMConstArray2(type, e, (uint64_t)v->value);
+	LLVMValueRef t =
+		LLVMAddGlobalInAddressSpace(g->m, LLVMTypeOf(array), "table", CONSTANT);
+	LLVMSetInitializer(t, array);
+	LLVMSetGlobalConstant(t, 1);
+	LLVMSetLinkage(t, LLVMInternalLinkage);
+	LLVMSetUnnamedAddress(t, LLVMGlobalUnnamedAddr);
+	LLVMSetAlignment(t, 4);
+	return t;
+}
+
 static LLVMValueRef
 argument(const Module *g, Body *body, const ArcArgument *v)
 {
@@ -155,6 +176,9 @@ argument(const Module *g, Body *body, const ArcArgument *v)
 			     v->offset);
 	case ARC_LOCAL:
 		return moved(g, body->local, 4 * v->value);
+	case ARC_FLOATS:
+	case ARC_WORDS:
+		return table(g, v);
 	case ARC_BY_BLOCK:
 		return by_block(g, body, v->by_block);
 	}
@@ -225,6 +249,61 @@ build_entry(const Module *g, const ArcEntry *n)
 	LLVMBuildRetVoid(g->b);
 }
 
+/* ---- base matrices ------------------------------------------------------------------------ */
+
+/* One program in the block at work: base_program's x, stride and scale. */
+static void
+build_codelet(const Module *g, LLVMValueRef f, const Codelet *c)
+{
+	LLVMValueRef x = LLVMGetParam(f, 1), stride = LLVMGetParam(f, 2), plus = LLVMGetParam(f, 3);
+	LLVMValueRef minus = LLVMBuildFNeg(g->b, plus, "");
+	LLVMValueRef *v = ARENA_ARRAY(g->a, LLVMValueRef, c->order + c->n_steps);
+	LLVMValueRef *at = ARENA_ARRAY(g->a, LLVMValueRef, c->order);
+	for (uint32_t i = 0; i < c->order; i++) {
+		LLVMValueRef n = LLVMBuildMul(g->b, stride, LLVMConstInt(g->i32, i, 0), "");
+		at[i] = LLVMBuildInBoundsGEP2(g->b, g->f32, x, &n, 1, "");
+		v[i] = LLVMBuildLoad2(g->b, g->f32, at[i], "");
+	}
+	for (uint32_t k = 0; k < c->n_steps; k++) {
+		const CodeletStep *s = &c->steps[k];
+		v[c->order + k] = s->minus ? LLVMBuildFSub(g->b, v[s->a], v[s->b], "")
+					   : LLVMBuildFAdd(g->b, v[s->a], v[s->b], "");
+	}
+	for (uint32_t i = 0; i < c->order; i++) {
+		const CodeletOutput *o = &c->outputs[i];
+		LLVMBuildStore(g->b,
+			       LLVMBuildFMul(g->b, v[o->value], o->negative ? minus : plus, ""),
+			       at[i]);
+	}
+}
+
+/* The body of a template's base_program: a switch over the programs, which inlining decides. */
+static void
+build_codelets(const Module *g, const ArcProgram *p)
+{
+	LLVMValueRef f = LLVMGetNamedFunction(g->m, "base_program");
+	if (!f)
+		return;
+	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(g->c, f, "entry");
+	LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(g->c, f, "end");
+	LLVMPositionBuilderAtEnd(g->b, entry);
+	LLVMValueRef choice =
+		LLVMBuildSwitch(g->b, LLVMGetParam(f, 0), end, (unsigned)p->n_codelets);
+	for (int i = 0; i < p->n_codelets; i++) {
+		LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(g->c, f, "");
+		LLVMAddCase(choice, LLVMConstInt(g->i32, (unsigned)i, 0), block);
+		LLVMPositionBuilderAtEnd(g->b, block);
+		build_codelet(g, f, p->codelets[i]);
+		LLVMBuildBr(g->b, end);
+	}
+	LLVMPositionBuilderAtEnd(g->b, end);
+	LLVMBuildRetVoid(g->b);
+	LLVMAddAttributeAtIndex(
+		f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+		LLVMCreateEnumAttribute(
+			g->c, LLVMGetEnumAttributeKindForName("alwaysinline", 12), 0));
+}
+
 /* ---- a module ----------------------------------------------------------------------------- */
 
 static void
@@ -263,6 +342,7 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 	LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
 	LLVMSetTarget(g.m, triple);
 	LLVMSetModuleDataLayout(g.m, layout);
+	build_codelets(&g, p);
 	for (int i = 0; i < p->n_entries; i++)
 		if (p->entries[i].family == family)
 			build_entry(&g, &p->entries[i]);

@@ -1,0 +1,46 @@
+/* How entries.c and transform.c write calls down. */
+#ifndef LATHE_TARGETS_ARC_CALL_H
+#define LATHE_TARGETS_ARC_CALL_H
+
+#include "arc.h"
+
+static inline ArcArgument
+arc_int(int64_t v)
+{
+	return (ArcArgument){.kind = ARC_INT, .value = v};
+}
+
+static inline ArcArgument
+arc_long(uint64_t v)
+{
+	return (ArcArgument){.kind = ARC_LONG, .value = (int64_t)v};
+}
+
+static inline ArcArgument
+arc_float(float v)
+{
+	return (ArcArgument){.kind = ARC_FLOAT, .number = v};
+}
+
+static inline ArcArgument
+arc_parameter(ArcParameter p, int64_t offset)
+{
+	return (ArcArgument){.kind = ARC_PARAMETER, .value = p, .offset = offset};
+}
+
+static inline ArcArgument
+arc_local(int64_t floats)
+{
+	return (ArcArgument){.kind = ARC_LOCAL, .value = floats};
+}
+
+/* A call at the end of an entry; valid until the next. */
+ArcCall *arc_call(Arena *a, ArcEntry *n, const char *function);
+void arc_add(ArcCall *c, ArcArgument v);
+
+/* transform.c: the transform of the local row at float x, in place, with a row of work. */
+void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work);
+/* Whether it needs the row of work. */
+bool arc_transform_works(const Transform *t);
+
+#endif
