@@ -32,6 +32,7 @@ row_base(VIEW, int which, float scale, local float *x)
 {
 	for (int t = item(); t < outer * right; t += items())
 		base_program(which, x + t / right * pitch + t % right, right, scale);
+	(void)n;
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
 
