@@ -4,6 +4,7 @@
 #include <spirv-tools/libspirv.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /*
  * The operations that a module may have (numbers of the SPIR-V specification). Not among them is
@@ -75,6 +76,7 @@ arc_check(const char *name, ArcBinary m)
 	spv_diagnostic d = NULL;
 	if (spvValidateWithOptions(c, o, &b, &d) != SPV_SUCCESS) {
 		show(c, &b, d ? d->position.index : 0);
+		if (getenv("ARC_DUMP")) { FILE *f = fopen(getenv("ARC_DUMP"), "wb"); fwrite(m.bytes, 1, m.size, f); fclose(f); }
 		BUG("arc module %s is not valid: %s", name, d ? d->error : "no reason given");
 	}
 	for (size_t at = 5; at < b.wordCount; at += b.code[at] >> 16) {

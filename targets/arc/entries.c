@@ -118,6 +118,14 @@ refuse(Maker *k, const Value *v, const char *what)
 	k->failed = true;
 }
 
+/* Packings that no template unpacks. */
+static void
+check_weights(Maker *k, const Value *v, Format w)
+{
+	if (w.zero || w.trits || w.per_tensor || w.bf16)
+		refuse(k, v, "weights of this format have no kernel");
+}
+
 /* ---- rows --------------------------------------------------------------------------------- */
 
 enum { NO_SLOT = -1 };
@@ -213,10 +221,12 @@ make_embed(Maker *k, ArcEntry *n, const Value *v, int x)
 {
 	const Format f = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	ArcCall *c = arc_call(k->a, n, "row_embed");
+	check_weights(k, v, f);
 	add_ints(c,
-		 (int[]){format_is_float(f), f.bits, format_is_float(f) ? 32 : f.scale_bits,
-			 f.minimum, (int)f.group, (int)v->width},
-		 6);
+		 (int[]){format_is_float(f), f.bits, format_offset(f),
+			 format_is_float(f) ? 32 : f.scale_bits, f.minimum, (int)f.group,
+			 (int)v->width},
+		 7);
 	arc_add(c, constant(k, v->role));
 	arc_add(c, arc_parameter(ARC_BATCH, 4 * ARC_BATCH_TOKENS));
 	add_job(k, c);
@@ -354,6 +364,7 @@ add_linear(const Maker *k, ArcEntry *n, ArcCall *c, const Value *v, int tile)
 	const int split = contract_split(columns, w, a);
 	const int spec[] = {format_is_float(w),
 			    w.bits,
+			    format_offset(w),
 			    format_is_float(w) ? 32 : w.scale_bits,
 			    w.minimum,
 			    group,
@@ -452,8 +463,7 @@ make_linear(Maker *k, const Kernel *kernel)
 	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	const bool pair = value_of(k, kernel, OP_SILU_MUL);
 	uint32_t groups = 0;
-	if (w.zero || w.trits || w.per_tensor || w.bf16)
-		refuse(k, v, "weights of this format have no kernel");
+	check_weights(k, v, w);
 	for (int i = 0; i < kernel->count; i++) {
 		const Value *one = emit_kernel_value(&k->e, kernel, i);
 		if (one->op == OP_LINEAR && !(pair && groups))
@@ -569,8 +579,8 @@ make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fres
 	add_job(k, c);
 	add_row(k, c, from);
 	arc_add(c, arc_int(from->op == OP_INPUT));
-	arc_add(c, arc_long(place(k, unrotated(k, kv, key))));
-	arc_add(c, arc_long(place(k, value)));
+	arc_add(c, arc_long(fresh ? place(k, unrotated(k, kv, key)) : 0));
+	arc_add(c, arc_long(fresh ? place(k, value) : 0));
 	add_row(k, c, v);
 	add_rope_and_cache(k, c);
 	arc_add(c, arc_local(0));

@@ -10,9 +10,10 @@
 
 int __attribute__((overloadable, const)) dot_4x8packed_us_int(uint, uint);
 
-/* As templates/act.h, plus the launch's: mt tokens a work-group. */
+/* As templates/act.h; offset: of the codes; mt: tokens a work-group. */
 typedef struct Linear {
-	int is_float, bits, scale_bits, minimum, group, k, planes, act_group, sums, split, mt;
+	int is_float, bits, offset, scale_bits, minimum, group, k, planes, act_group, sums, split;
+	int mt;
 } Linear;
 
 /* The activations: plain rows. */
@@ -39,12 +40,6 @@ linear_set_bytes(const Linear s, int width)
 {
 	const int columns = 4 * LINEAR_SLOTS(s.bits);
 	return (width + columns - 1) / columns * 128 * LINEAR_LINES(s.bits);
-}
-
-LATHE_INLINE int
-linear_offset(const Linear s)
-{
-	return s.minimum ? 0 : 1 << (s.bits - 1);
 }
 
 /* Number `lane` of half 0 or 1 of 32 scales, minima or columns of float weights. */
@@ -144,10 +139,10 @@ unit_int(const Linear s, const int width, const global uchar *scales, const glob
 		const float scale = s.act_group ? a->scale[at] : 1.0f;
 		LATHE_UNROLL_ALL
 		for (int h = 0; h < 2; h++) {
-			float t = (float)(hi[m][h] - linear_offset(s) * sum_hi);
+			float t = (float)(hi[m][h] - s.offset * sum_hi);
 			if (s.planes == 2)
 				t = s_fma(t, 256.0f,
-					  (float)(lo[m][h] - linear_offset(s) * sum_lo));
+					  (float)(lo[m][h] - s.offset * sum_lo));
 			if (s.act_group)
 				t = t * scale;
 			acc[m][h] = s_fma(t, linear_number(s.scale_bits, scales, h), acc[m][h]);
@@ -191,8 +186,8 @@ unit_float(const Linear s, const int width, const global uchar *scales, const gl
 			const uint u1 = linear_codes(s, line[1], j);
 			LATHE_UNROLL_ALL
 			for (int i = 0; i < 4; i++) {
-				const float c0 = (float)((int)(u0 >> 8 * i & 255u) - linear_offset(s));
-				const float c1 = (float)((int)(u1 >> 8 * i & 255u) - linear_offset(s));
+				const float c0 = (float)((int)(u0 >> 8 * i & 255u) - s.offset);
+				const float c1 = (float)((int)(u1 >> 8 * i & 255u) - s.offset);
 				LATHE_UNROLL_ALL
 				for (int m = 0; m < s.mt; m++) {
 					const float x = a->x[(ulong)row_of(token, m, rows) * padded +
@@ -336,13 +331,13 @@ linear_total(const Linear s, const Act *a, const local float *totals, int token,
 		       (const global float *)part_at(arena, capacity, act + scale_at),         \
 		       (const global float *)part_at(arena, capacity, act + x_at),             \
 		       (const global float *)part_at(arena, capacity, act + xsum_at)};         \
-	const Linear s = {is_float, bits,      scale_bits, minimum, group, k,                  \
+	const Linear s = {is_float, bits, offset, scale_bits, minimum, group, k,               \
 			  planes,   act_group, sums,       split,   mt};                       \
 	const Job j = job_of(job);                                                             \
 	const int token = (int)get_group_id(1) * mt, rows = j.rows
 
 #define LINEAR_PARAMETERS                                                                      \
-	int is_float, int bits, int scale_bits, int minimum, int group, int k, int planes,     \
+	int is_float, int bits, int offset, int scale_bits, int minimum, int group, int k, int planes,     \
 		int act_group, int sums, int split, int mt, global uchar *arena, int capacity, \
 		const global int *job, ulong act, ulong hi_at, ulong lo_at, ulong sum_hi_at,   \
 		ulong sum_lo_at, ulong scale_at, ulong x_at, ulong xsum_at,                    \

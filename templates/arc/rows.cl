@@ -166,7 +166,7 @@ packed_code(int bits, const global uchar *p, int in)
 
 /* The row of the job's token; tokens stand behind the batch's two jobs. */
 LATHE_OP
-row_embed(int is_float, int bits, int scale_bits, int minimum, int group, int k,
+row_embed(int is_float, int bits, int offset, int scale_bits, int minimum, int group, int k,
 	  const global uchar *packed, const global int *tokens, const global int *job,
 	  local float *x)
 {
@@ -194,7 +194,7 @@ row_embed(int is_float, int bits, int scale_bits, int minimum, int group, int k,
 			const int code = packed_code(bits, line + in / set * set_bytes, in % set);
 			const float s = packed_float(scale_bits, q, r);
 			y = minimum ? s_fma((float)code, s, packed_float(scale_bits, q + scales, r))
-				    : (float)(code - (1 << (bits - 1))) * s;
+				    : (float)(code - offset) * s;
 		}
 		x[i] = y;
 	}
