@@ -1,8 +1,13 @@
 /* The target arc: modules, their binaries and the launcher into the folder of the artefact. */
+#define _POSIX_C_SOURCE 200809L
 #include "arc.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static bool
 check(Arena *run, Diag *d, const Artefact *x)
@@ -16,14 +21,60 @@ check(Arena *run, Diag *d, const Artefact *x)
 	return arc_program(run, d, x, &p);
 }
 
-static void
-write_binary(Build *b, const char *name, ArcBinary m)
+static const char *
+module_name(Arena *run, int family)
 {
-	OutFile *f = outfile_open(b->run, artefact_staged(b, name));
+	return arena_printf(run, "arc/%s.spv", arc_families[family]);
+}
+
+/*
+ * A family's module, made and checked by a child: the backend keeps numbers of blocks from one
+ * module to the next of a process, by addresses, and an address that comes again spoils the second.
+ * Nobody else runs in this process now.
+ */
+static pid_t
+start_module(const Build *b, const ArcProgram *p, ArcFamily family)
+{
+	const char *path = artefact_staged(b, module_name(b->run, family));
+	fflush(NULL);
+	const pid_t child = fork();
+	if (child < 0)
+		fatal_environment("cannot start a process: %s", strerror(errno));
+	/* A group of its own, set by whichever comes first: an early end ends it too. */
+	setpgid(child, child);
+	if (child) {
+		cleanup_add_child(child);
+		return child;
+	}
+	const ArcBinary m = arc_module(b->run, p, family);
+	arc_check(arc_families[family], m);
+	OutFile *f = outfile_open(b->run, path);
 	uint8_t digest[32];
 	outfile_write(f, m.bytes, m.size);
 	outfile_commit(f, digest);
-	artefact_add(b, name);
+	_exit(0);
+}
+
+static void
+write_modules(Build *b, const ArcProgram *p)
+{
+	pid_t children[ARC_FAMILIES];
+	int status = 0, ended = 0, signalled = 0;
+	for (int i = 0; i < ARC_FAMILIES; i++)
+		children[i] = start_module(b, p, (ArcFamily)i);
+	for (int i = 0; i < ARC_FAMILIES; i++) {
+		while (waitpid(children[i], &status, 0) < 0 && errno == EINTR)
+			;
+		cleanup_remove_child(children[i]);
+		ended = WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : ended;
+		signalled = WIFSIGNALED(status) ? WTERMSIG(status) : signalled;
+		artefact_add(b, module_name(b->run, i));
+	}
+	/* One that ends by itself has said why, cleaned up and ended the others. */
+	if (ended)
+		exit(ended);
+	if (signalled)
+		BUG("a generator of kernels ended by signal %d", signalled);
 }
 
 /* The names in a list separated by commas; "none" is the empty list. */
@@ -75,12 +126,9 @@ write_files(Build *b)
 		BUG("arc: what was checked cannot be made");
 	artefact_step(b, "arc kernels");
 	artefact_folder(b, "arc");
-	for (int i = 0; i < ARC_FAMILIES; i++) {
-		const ArcBinary m = arc_module(run, &p, (ArcFamily)i);
-		arc_check(arc_families[i], m);
-		write_binary(b, arena_printf(run, "arc/%s.spv", arc_families[i]), m);
+	write_modules(b, &p);
+	for (int i = 0; i < ARC_FAMILIES; i++)
 		arc_print(listing, &p, (ArcFamily)i);
-	}
 	artefact_text(b, "arc/kernels.txt", listing);
 	n = write_binaries(b, &p, devices, n);
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));

@@ -15,7 +15,6 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 
 #include <string.h>
-#include <stdlib.h>
 
 /* 1.2 is what both the driver's reader and sub-group sizes agree on (1.0 has no such mode). */
 static const char triple[] = "spirv64v1.2-unknown-unknown";
@@ -349,7 +348,6 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 		if (p->entries[i].family == family)
 			build_entry(&g, &p->entries[i]);
 	optimise(&g, tm);
-	if (getenv("ARC_IR")) LLVMPrintModuleToFile(g.m, arena_printf(a, "%s.%s.ll", getenv("ARC_IR"), g.family), &error);
 	if (LLVMTargetMachineEmitToMemoryBuffer(tm, g.m, LLVMObjectFile, &error, &out))
 		fail(&g, "emit", error);
 	const size_t size = LLVMGetBufferSize(out);
