@@ -116,7 +116,7 @@ write_sources(Build *b, Diag *d)
 	artefact_text(b, named(b, "_tokenizer.c"), tokenizer);
 	for (int i = 0; i < x->n_targets; i++)
 		artefact_text(b, named(b, arena_printf(b->run, "_%s.c", x->targets[i]->suffix)),
-			 emit_level(b->run, x, x->targets[i]));
+			      emit_level(b->run, x, x->targets[i]));
 	artefact_text(b, named(b, "_weights.c"), emit_weights(b->run, x));
 	artefact_add(b, named(b, "_main.c"));
 	return true;
@@ -521,8 +521,8 @@ publish(const Build *b)
 		if (!mkdir(placed(b, b->folders[i]), 0777))
 			cleanup_add_empty(placed(b, b->folders[i]));
 		else if (errno != EEXIST)
-			fatal_environment("cannot make the folder %s: %s",
-					  placed(b, b->folders[i]), strerror(errno));
+			fatal_environment("cannot make the folder %s: %s", placed(b, b->folders[i]),
+					  strerror(errno));
 	for (int i = 0; i < b->n_files; i++) {
 		const char *from = artefact_staged(b, b->files[i].name);
 		const char *to = placed(b, b->files[i].name);
@@ -582,8 +582,8 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	if (!o->sources_only)
 		b.cc_version = compiler_version(&b);
 	artefact_step(&b, "weights");
-	if (!weights_write(run, d, layout, x.build, artefact_staged(&b, named(&b, ".weights")), o->jobs,
-			   &b.weights))
+	if (!weights_write(run, d, layout, x.build, artefact_staged(&b, named(&b, ".weights")),
+			   o->jobs, &b.weights))
 		return false;
 	artefact_add(&b, named(&b, ".weights"));
 	b.files[0].bytes = b.weights.file_bytes;

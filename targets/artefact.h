@@ -53,11 +53,11 @@ typedef struct Build {
 	int n_files;
 	const char *cc_version;	  /* first line, or null */
 	const char *const *flags; /* of the C compiler, all files */
-	const char *folders[16];	  /* below dir, null behind the last */
+	const char *folders[16];  /* below dir, null behind the last */
 } Build;
 
-/* For devices: what is at work, for people; a name's path in the staging folder; a file that is there enters the list; a text
- * becomes such a file; a folder of files. */
+/* For devices: what is at work, for people; a name's path in the staging folder; a file that is
+ * there enters the list; a text becomes such a file; a folder of files. */
 void artefact_step(const Build *b, const char *what);
 const char *artefact_staged(const Build *b, const char *name);
 void artefact_add(Build *b, const char *name);

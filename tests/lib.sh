@@ -45,6 +45,12 @@ missing_packages() {
 	have clang || echo clang
 	have_clang_format || echo clang-format-14
 	have git || echo git
+	# The arc target: its generator, its compiler of templates, its validator, ocloc, a loader of OpenCL.
+	have llvm-config-22 || echo llvm-22-dev
+	have clang-22 || echo clang-22
+	have spirv-val || echo spirv-tools
+	have ocloc || echo intel-opencl-icd
+	[ -e /usr/include/CL/cl.h ] || echo ocl-icd-opencl-dev
 }
 
 # install_packages KIND: installs what is missing with apt, as root or by sudo; else says what to type and

@@ -17,10 +17,10 @@ enum {
 
 /* Parameters that every entry has in this order; its constants follow. */
 typedef enum ArcParameter {
-	ARC_ARENA,    /* the batch's buffers, as phase.h lays them out */
-	ARC_BATCH,    /* int32: {n_past, row0, rows, 0} of the layers, of the head; then tokens */
-	ARC_ROPE,     /* cosines, then sines */
-	ARC_CACHE,    /* of the stage's layer */
+	ARC_ARENA, /* the batch's buffers, as phase.h lays them out */
+	ARC_BATCH, /* int32: {n_past, row0, rows, 0} of the layers, of the head; then tokens */
+	ARC_ROPE,  /* cosines, then sines */
+	ARC_CACHE, /* of the stage's layer */
 	ARC_LOGITS,
 	ARC_CAPACITY, /* tokens that the arena has room for */
 	ARC_CTX,      /* positions that the cache has room for, a multiple of 64 */
@@ -37,7 +37,7 @@ typedef enum ArcKind {
 	ARC_LOCAL,     /* the entry's local memory from float `value` on */
 	ARC_FLOATS,    /* a table of `value` f32, or of uint32_t that are stored as uint16_t */
 	ARC_WORDS,
-	ARC_BY_BLOCK,  /* values[i] of the first i with work-group < ends[i] */
+	ARC_BY_BLOCK, /* values[i] of the first i with work-group < ends[i] */
 } ArcKind;
 
 enum { ARC_ARGUMENTS_MAX = 40 };
@@ -105,7 +105,7 @@ typedef struct ArcProgram {
 	int n_entries, room;
 	const Codelet *codelets[ARC_CODELETS_MAX]; /* base_program()'s, by number */
 	int n_codelets;
-	ArcStage *stages; /* [layout->n_units] */
+	ArcStage *stages;     /* [layout->n_units] */
 	uint64_t arena_bytes; /* per token: the graph's and the attention's result */
 } ArcProgram;
 
@@ -130,8 +130,7 @@ void arc_check(const char *name, ArcBinary m);
 
 /* native.c: the binary of a family's module for one of ocloc's devices, read back: a line a kernel
  * goes to listing. Spills, another width and missing dp4a end the compile; false: no ocloc here. */
-bool arc_native(Build *b, const ArcProgram *p, const char *device, ArcFamily family,
-		Text *listing);
+bool arc_native(Build *b, const ArcProgram *p, const char *device, ArcFamily family, Text *listing);
 
 /* launcher.c: NAME_arc.h and NAME_arc.c, with the binaries of `devices`. */
 Text *arc_launcher_header(Arena *a, const Artefact *x);

@@ -13,25 +13,25 @@
 static const struct {
 	uint16_t first, last;
 } allowed[] = {
-	{3, 8},	    /* source, names, strings, lines */
-	{10, 17},   /* extensions, memory model, entry points, modes, capabilities; OpExtInst */
-	{19, 33},   /* types */
-	{41, 46},   /* constants */
-	{54, 57},   /* functions */
-	{59, 59},   /* variables */
-	{61, 63},   /* loads, stores, copies of memory */
-	{65, 67},   /* access chains */
-	{70, 72},   /* in bounds; decorations */
-	{79, 83},   /* vectors and composites as they stand */
-	{111, 114}, /* integers to floats, widths of integers */
-	{117, 124}, /* pointers, bit casts */
-	{126, 135}, /* negations, sums, products, integer division */
-	{137, 139}, /* of unsigned, remainders */
-	{154, 191}, /* compares, logic, selections */
-	{194, 204}, /* shifts and bits */
-	{224, 225}, /* barriers */
-	{245, 255}, /* phi, branches, labels, ends */
-	{317, 317}, /* no line */
+	{3, 8},	      /* source, names, strings, lines */
+	{10, 17},     /* extensions, memory model, entry points, modes, capabilities; OpExtInst */
+	{19, 33},     /* types */
+	{41, 46},     /* constants */
+	{54, 57},     /* functions */
+	{59, 59},     /* variables */
+	{61, 63},     /* loads, stores, copies of memory */
+	{65, 67},     /* access chains */
+	{70, 72},     /* in bounds; decorations */
+	{79, 83},     /* vectors and composites as they stand */
+	{111, 114},   /* integers to floats, widths of integers */
+	{117, 124},   /* pointers, bit casts */
+	{126, 135},   /* negations, sums, products, integer division */
+	{137, 139},   /* of unsigned, remainders */
+	{154, 191},   /* compares, logic, selections */
+	{194, 204},   /* shifts and bits */
+	{224, 225},   /* barriers */
+	{245, 255},   /* phi, branches, labels, ends */
+	{317, 317},   /* no line */
 	{4450, 4455}, /* integer dot products */
 	{5571, 5577}, /* shuffles and blocks of sub-groups */
 };
@@ -101,8 +101,8 @@ arc_check(const char *name, ArcBinary m)
 		INVARIANT(b.code[at] >> 16);
 		if (!is_allowed(b.code + at)) {
 			show(c, &b, at);
-			BUG("arc module %s: operation %u at word %zu is outside the contract",
-			    name, b.code[at] & 0xffff, at);
+			BUG("arc module %s: operation %u at word %zu is outside the contract", name,
+			    b.code[at] & 0xffff, at);
 		}
 	}
 	spvDiagnosticDestroy(d);

@@ -48,8 +48,7 @@ add_job(const Maker *k, ArcCall *c)
 static uint64_t
 place(const Maker *k, const Value *v)
 {
-	return v->op == OP_ATTENTION ? k->e.g->arena_bytes_per_token
-				     : emit_buffer_offset(&k->e, v);
+	return v->op == OP_ATTENTION ? k->e.g->arena_bytes_per_token : emit_buffer_offset(&k->e, v);
 }
 
 /* The constant of the kernel at work that role's tensor lies in. */
@@ -538,8 +537,7 @@ make_kv(Maker *k, const Kernel *kernel)
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "", 4);
 	ArcCall *c = arc_call(k->a, n, "kv_append");
 	add_ints(c,
-		 (int[]){k->e.g->kv.bits, (int)m->head_dim,
-			 q ? (int)(m->n_head / m->n_kv_head) : 0,
+		 (int[]){k->e.g->kv.bits, (int)m->head_dim, q ? (int)(m->n_head / m->n_kv_head) : 0,
 			 rope_in(k, kernel, key) != NULL},
 		 4);
 	add_arena(c);
@@ -596,8 +594,7 @@ make_attention(Maker *k, const Kernel *kernel)
 	if (k->e.g->model->head_dim > HEAD_MAX)
 		refuse(k, v, "heads of more than 256 columns have no kernel");
 	const Value *append = emit_value(&k->e, v->operands[1]);
-	make_attention_entry(k, kernel, "_one",
-			     !kv_by_rows(k, emit_kernel_of(&k->e, append)));
+	make_attention_entry(k, kernel, "_one", !kv_by_rows(k, emit_kernel_of(&k->e, append)));
 	make_attention_entry(k, kernel, "_many", false);
 	return (ArcLaunch){one, one + 1, v->heads, 1, 1, k->kernel};
 }
@@ -650,7 +647,7 @@ arc_program(Arena *a, Diag *d, const Artefact *x, ArcProgram *p)
 static void
 print_argument(Text *t, const ArcArgument *v)
 {
-	static const char *const parameters[] = {"arena", "batch",    "rope", "cache",
+	static const char *const parameters[] = {"arena",  "batch",    "rope", "cache",
 						 "logits", "capacity", "ctx"};
 	switch (v->kind) {
 	case ARC_INT:

@@ -42,9 +42,9 @@ print_modules(Text *t, const Artefact *x, const char *const *devices, int n_devi
 		print_included(t, x, arena_printf(t->arena, "arc_%s_spv", family),
 			       arena_printf(t->arena, "arc/%s.spv", family));
 		for (int k = 0; k < n_devices; k++)
-			print_included(t, x, arena_printf(t->arena, "arc_%s_%d", family, k),
-				       arena_printf(t->arena, "arc/%s/%s.zebin", devices[k],
-						    family));
+			print_included(
+				t, x, arena_printf(t->arena, "arc_%s_%d", family, k),
+				arena_printf(t->arena, "arc/%s/%s.zebin", devices[k], family));
 	}
 	text_blank(t);
 	for (int i = 0; i < ARC_FAMILIES && n_devices; i++) {
@@ -78,12 +78,12 @@ print_launches(Text *t, const ArcProgram *p, const ArcStage *s)
 	for (int i = 0; i < s->n; i++) {
 		const ArcLaunch *l = &s->launches[i];
 		const ArcEntry *many = &p->entries[l->many];
-		const int items_one =
-			ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
+		const int items_one = ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
 		text_line(t, "/* %s */", many->words);
-		text_line(t, "{%s, %s, %d, %d, %u, {%d, %d}, {%d, %d}},", quoted(t->arena, p, l->one),
-			  quoted(t->arena, p, l->many), many->family, many->n_constants, l->groups,
-			  items_one, l->tile_one, ARC_LANES * many->sub_groups, l->tile_many);
+		text_line(t, "{%s, %s, %d, %d, %u, {%d, %d}, {%d, %d}},",
+			  quoted(t->arena, p, l->one), quoted(t->arena, p, l->many), many->family,
+			  many->n_constants, l->groups, items_one, l->tile_one,
+			  ARC_LANES * many->sub_groups, l->tile_many);
 	}
 	text_line(t, "};");
 	text_blank(t);

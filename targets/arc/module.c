@@ -75,8 +75,7 @@ static void
 load(Module *g)
 {
 	size_t size;
-	const char *bitcode =
-		template_text(arena_printf(g->a, "%s.bc", g->family), &size);
+	const char *bitcode = template_text(arena_printf(g->a, "%s.bc", g->family), &size);
 	LLVMMemoryBufferRef b;
 	if (!bitcode)
 		BUG("no bitcode of the template %s", g->family);
@@ -149,8 +148,7 @@ table(const Module *g, const ArcArgument *v)
 		e[i] = words ? LLVMConstInt(type, ((const uint32_t *)v->table)[i], 0)
 			     : LLVMConstReal(type, (double)((const float *)v->table)[i]);
 	LLVMValueRef array = LLVMConstArray2(type, e, (uint64_t)v->value);
-	LLVMValueRef t =
-		LLVMAddGlobalInAddressSpace(g->m, LLVMTypeOf(array), "table", CONSTANT);
+	LLVMValueRef t = LLVMAddGlobalInAddressSpace(g->m, LLVMTypeOf(array), "table", CONSTANT);
 	LLVMSetInitializer(t, array);
 	LLVMSetGlobalConstant(t, 1);
 	LLVMSetLinkage(t, LLVMInternalLinkage);
@@ -210,8 +208,7 @@ declare(const Module *g, const ArcEntry *n)
 	INVARIANT(n->n_constants < STACK_MAX + ARC_ARGUMENTS_MAX);
 	for (int i = 0; i < count; i++)
 		types[i] = i == ARC_CAPACITY || i == ARC_CTX ? g->i32 : g->pointer;
-	LLVMTypeRef type =
-		LLVMFunctionType(LLVMVoidTypeInContext(g->c), types, (unsigned)count, 0);
+	LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(g->c), types, (unsigned)count, 0);
 	LLVMValueRef f = LLVMAddFunction(g->m, n->name, type);
 	LLVMSetFunctionCallConv(f, LLVMSPIRKERNELCallConv);
 	for (int i = 0; i < count; i++)
@@ -237,8 +234,7 @@ build_entry(const Module *g, const ArcEntry *n)
 		LLVMSetLinkage(body.local, LLVMInternalLinkage);
 		LLVMSetAlignment(body.local, 64);
 	}
-	LLVMPositionBuilderAtEnd(
-		g->b, LLVMAppendBasicBlockInContext(g->c, body.kernel, "entry"));
+	LLVMPositionBuilderAtEnd(g->b, LLVMAppendBasicBlockInContext(g->c, body.kernel, "entry"));
 	for (int i = 0; i < n->n_calls; i++) {
 		const ArcCall *c = &n->calls[i];
 		LLVMValueRef arguments[ARC_ARGUMENTS_MAX];
@@ -300,8 +296,8 @@ build_codelets(const Module *g, const ArcProgram *p)
 	LLVMBuildRetVoid(g->b);
 	LLVMAddAttributeAtIndex(
 		f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-		LLVMCreateEnumAttribute(
-			g->c, LLVMGetEnumAttributeKindForName("alwaysinline", 12), 0));
+		LLVMCreateEnumAttribute(g->c, LLVMGetEnumAttributeKindForName("alwaysinline", 12),
+					0));
 }
 
 /* ---- a module ----------------------------------------------------------------------------- */

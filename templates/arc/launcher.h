@@ -30,8 +30,8 @@ typedef struct @name@_arc @name@_arc;
 
 typedef struct @name@_arc_options {
 	const char *device; /* a part of the device's name; null: a GPU, else any */
-	int spirv; /* 1: no native binary is tried */
-	const char *build; /* options of the driver's compiler for SPIR-V; null: none */
+	int spirv;	    /* 1: no native binary is tried */
+	const char *build;  /* options of the driver's compiler for SPIR-V; null: none */
 } @name@_arc_options;
 
 /*

@@ -36,8 +36,8 @@ row_base(VIEW, int which, float scale, local float *x)
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-#define FOR_ELEMENTS                                                                     \
-	for (int t = item(), i, at; i = t / right % n,                                   \
+#define FOR_ELEMENTS                                                                        \
+	for (int t = item(), i, at; i = t / right % n,                                      \
 		 at = t / right / n * pitch + i * right + t % right, t < outer * n * right; \
 	     t += items())
 

@@ -26,31 +26,38 @@ if [ ! -f "$runtime/lib/libintelocl.so" ]; then
 fi
 export OCL_ICD_VENDORS=$runtime/lib/libintelocl.so
 
+root=$PWD
 status=0
-# case NAME POSITIONS OPTIONS...: compiles stories260K and compares.
+# case_of NAME POSITIONS LAUNCHES MODEL OPTIONS...: compiles a model and compares.
 case_of() {
-	local name=$1 n=$2 out=$work/$1/stories
-	shift 2
-	if ! "$LATHE_BUILD/lathe" compile "$LATHE_SHARED/data/stories260K.bin" --target arc,x86-64-v3 --device none \
+	local name=$1 n=$2 launches=$3 model=$4 out=$work/$1/stories
+	shift 4
+	if ! "$LATHE_BUILD/lathe" compile "$model" --target arc,x86-64-v3 --device none \
 		--golden 1 --quiet --cflags -O1 -o "$out" "$@"; then
 		status=1
 		return
 	fi
-	if ! (cd "$out" && cc -std=gnu11 -O1 -Wall -Wextra -Wpedantic -Wshadow -I. "$OLDPWD/tests/exec/arc_program.c" \
+	if ! (cd "$out" && cc -std=gnu11 -O1 -Wall -Wextra -Wpedantic -Wshadow -I. "$root/tests/exec/arc_program.c" \
 		stories_arc.c libstories.a stories_weights.o -lOpenCL -o program && ./program "$n" 7 >log 2>&1); then
 		status=1
 		echo "$name: $*"
 		cat "$out/log"
 		return
 	fi
-	grep -q ' 48 launches a token' <(sed 's/^/ /' "$out/log") || {
-		echo "$name: more than nine launches a layer"
+	grep -qx "$launches launches a token" "$out/log" || {
+		echo "$name: not $launches launches: $(grep 'launches a token' "$out/log")"
 		status=1
 	}
 	echo "$name: $(tail -n 1 "$out/log")"
 }
 
-case_of i8g32_a8 70 --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
-case_of i4g32_a8g32 70 --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
-case_of i4_a16_f32 70 --activations 16 --kv f32 --quantize 'layers.*.*=bits:4,group:row'
+# An embedding, five layers of nine launches, two of the head; transforms of q and k add one a layer.
+stories=$LATHE_SHARED/data/stories260K.bin
+case_of i8g32_a8 70 48 "$stories" --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
+case_of i4_a16_f32 70 48 "$stories" --activations 16 --kv f32 --quantize 'layers.*.*=bits:4,group:row'
+if [ -n "${LATHE_LONG:-}" ]; then
+	case_of i4g32_a8g32 512 48 "$stories" --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
+	python3 -B tests/exec/arc_plans.py "$work" || exit 1
+	case_of transforms 70 43 "$work/tiny.gguf" --plan "$work/rotated.json" --verify off
+fi
 exit $status

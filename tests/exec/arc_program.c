@@ -1,7 +1,8 @@
 /*
  * Logits of the OpenCL launcher against those of the CPU library, bit by bit: NAME.h and NAME_arc.h
- * are the artefact's. Usage: arc_program N SEED [BUILD]: N tokens, one by one, in batches, all logits and
- * the last ones, after a truncation; prints the device and the launches of one decoded token.
+ * are the artefact's. Usage: arc_program N SEED [BUILD]: N tokens, one by one, in batches, all
+ * logits and the last ones, after a truncation; prints the device and the launches of one decoded
+ * token.
  */
 #include "stories_arc.h"
 
