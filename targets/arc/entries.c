@@ -108,6 +108,12 @@ arc_add(ArcCall *c, ArcArgument v)
 	c->arguments[c->n++] = v;
 }
 
+static Format
+cache_format(const Maker *k)
+{
+	return graph_kv(k->e.g, k->e.f->layer);
+}
+
 static void
 refuse(Maker *k, const Value *v, const char *what)
 {
@@ -285,9 +291,9 @@ make_append(Maker *k, ArcEntry *n, Slots *s, const Value *v)
 	const Model *m = k->e.g->model;
 	const int key = slot_of(k, n, s, v->operands[0]), value = slot_of(k, n, s, v->operands[1]);
 	ArcCall *c = arc_call(k->a, n, "row_append");
-	if (!format_is_float(k->e.g->kv))
+	if (!format_is_float(cache_format(k)))
 		refuse(k, v, "an integer cache has no kernel");
-	add_ints(c, (int[]){k->e.g->kv.bits, (int)m->head_dim, (int)m->n_kv_head}, 3);
+	add_ints(c, (int[]){cache_format(k).bits, (int)m->head_dim, (int)m->n_kv_head}, 3);
 	add_job(k, c);
 	arc_add(c, arc_parameter(ARC_CACHE, 0));
 	arc_add(c, arc_parameter(ARC_CTX, 0));
@@ -530,15 +536,15 @@ make_kv(Maker *k, const Kernel *kernel)
 		else if (v != append && v != key)
 			refuse(k, v, "no template of the cache does it");
 	}
-	if (!format_is_float(k->e.g->kv))
+	if (!format_is_float(cache_format(k)))
 		refuse(k, append, "an integer cache has no kernel");
 	if (k->failed)
 		return (ArcLaunch){-1, -1, 0, 1, 1, k->kernel};
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "", 4);
 	ArcCall *c = arc_call(k->a, n, "kv_append");
 	add_ints(c,
-		 (int[]){k->e.g->kv.bits, (int)m->head_dim, q ? (int)(m->n_head / m->n_kv_head) : 0,
-			 rope_in(k, kernel, key) != NULL},
+		 (int[]){cache_format(k).bits, (int)m->head_dim,
+			 q ? (int)(m->n_head / m->n_kv_head) : 0, rope_in(k, kernel, key) != NULL},
 		 4);
 	add_arena(c);
 	add_job(k, c);
@@ -569,7 +575,7 @@ make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fres
 	for (int i = 0; i < 64; i++)
 		root = 0.5 * (root + d / root);
 	add_ints(c,
-		 (int[]){k->e.g->kv.bits, d, (int)(v->heads / v->kv_heads), sub_groups, fresh,
+		 (int[]){cache_format(k).bits, d, (int)(v->heads / v->kv_heads), sub_groups, fresh,
 			 rope_in(k, kv, q) != NULL, rope_in(k, kv, key) != NULL},
 		 7);
 	arc_add(c, arc_float((float)(1.0 / root)));

@@ -170,6 +170,14 @@ arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_de
 	for (int f = 0; f < g->count; f++)
 		print_places(t, p, f);
 	text_blank(t);
+	text_line(t, "/* Of a layer's cache, a position. */");
+	text_line(t, "static const uint64_t cache_bytes[] = {");
+	for (uint32_t i = 0; i < g->model->n_layer; i++)
+		text_line(t, "UINT64_C(%llu),",
+			  (unsigned long long)(emit_cache_offset(g, i + 1) -
+					       emit_cache_offset(g, i)));
+	text_line(t, "};");
+	text_blank(t);
 	text_line(t, "static const Stage stages[] = {");
 	for (int f = 0; f < g->count; f++)
 		text_line(t, "{%s_launches, places%d, %d, %d, %d}, /* %s */",

@@ -210,7 +210,6 @@ static int
 new_buffers(@name@_arc *m, const unsigned char *payload)
 {
 	const uint64_t batch = (uint64_t)m->n_batch;
-	const uint64_t cache = (uint64_t)m->n_ctx_padded * (KV_HEAD_BYTES * N_KV_HEAD);
 	int e = new_buffer(m, batch * ARC_ARENA_BYTES, NULL, &m->arena);
 	if (!e)
 		e = new_buffer(m, 4 * (BATCH_TOKENS + batch), NULL, &m->batch);
@@ -219,7 +218,7 @@ new_buffers(@name@_arc *m, const unsigned char *payload)
 	if (!e)
 		e = new_buffer(m, ROPE_BYTES, payload + ROPE_COS, &m->rope);
 	for (int i = 0; i < @name@_N_LAYER && !e; i++)
-		e = new_buffer(m, cache, NULL, &m->caches[i]);
+		e = new_buffer(m, (uint64_t)m->n_ctx_padded * cache_bytes[i], NULL, &m->caches[i]);
 	return e;
 }
 

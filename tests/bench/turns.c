@@ -45,28 +45,28 @@ huge_memory(size_t bytes)
 	return p;
 }
 
-#define OPEN(NAME)                                                                                 \
-	static int NAME##_turn(void *m, const int32_t *t, int n, float *logits, int all)           \
-	{                                                                                          \
-		return NAME##_eval((NAME *)m, t, n, logits, all);                                  \
-	}                                                                                          \
-	static int NAME##_back(void *m, int n_past)                                                \
-	{                                                                                          \
-		return NAME##_truncate((NAME *)m, n_past);                                         \
-	}                                                                                          \
-	static Library NAME##_open(const char *isa, int batch)                                     \
-	{                                                                                          \
-		size_t bytes, arena = NAME##_arena_size(CONTEXT, batch, 1);                        \
-		const void *linked = NAME##_linked_weights(&bytes);                                \
-		NAME##_options o = {.n_threads = 1, .isa = isa};                                   \
-		NAME *m;                                                                           \
-		if (!linked)                                                                       \
-			fail(#NAME ": no weights");                                                \
-		void *weights = memcpy(huge_memory(bytes), linked, bytes);                         \
-		if (NAME##_init(&m, huge_memory(arena), arena, weights, bytes, CONTEXT, batch,     \
-				&o))                                                               \
-			fail(#NAME ": init");                                                      \
-		return (Library){#NAME, m, NAME##_turn, NAME##_back};                              \
+#define OPEN(NAME)                                                                             \
+	static int NAME##_turn(void *m, const int32_t *t, int n, float *logits, int all)       \
+	{                                                                                      \
+		return NAME##_eval((NAME *)m, t, n, logits, all);                              \
+	}                                                                                      \
+	static int NAME##_back(void *m, int n_past)                                            \
+	{                                                                                      \
+		return NAME##_truncate((NAME *)m, n_past);                                     \
+	}                                                                                      \
+	static Library NAME##_open(const char *isa, int batch)                                 \
+	{                                                                                      \
+		size_t bytes, arena = NAME##_arena_size(CONTEXT, batch, 1);                    \
+		const void *linked = NAME##_linked_weights(&bytes);                            \
+		NAME##_options o = {.n_threads = 1, .isa = isa};                               \
+		NAME *m;                                                                       \
+		if (!linked)                                                                   \
+			fail(#NAME ": no weights");                                            \
+		void *weights = memcpy(huge_memory(bytes), linked, bytes);                     \
+		if (NAME##_init(&m, huge_memory(arena), arena, weights, bytes, CONTEXT, batch, \
+				&o))                                                           \
+			fail(#NAME ": init");                                                  \
+		return (Library){#NAME, m, NAME##_turn, NAME##_back};                          \
 	}
 MODELS(OPEN)
 
