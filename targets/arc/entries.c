@@ -1,91 +1,14 @@
 /* From kernels of the graph to entries: calls of template functions, launches, their sizes. */
-#include "call.h"
-
-#include "../emit_impl.h"
+#include "maker.h"
 
 #include <stdarg.h>
 #include <string.h>
 
 const char *const arc_families[ARC_FAMILIES] = {"rows", "linear", "attention"};
 
-enum { ENTRIES_MAX = 4096, CALLS_ROOM = 16 };
-
-/* A unit's program under way. */
-typedef struct Maker {
-	Emit e;
-	ArcProgram *p;
-	Diag *d;
-	Arena *a;
-	int kernel;
-	int job; /* word of the batch where this unit's job lies */
-	bool failed;
-} Maker;
+enum { ENTRIES_MAX = 4096 };
 
 /* ---- arguments ---------------------------------------------------------------------------- */
-
-static void
-add_ints(ArcCall *c, const int *v, int n)
-{
-	for (int i = 0; i < n; i++)
-		arc_add(c, arc_int(v[i]));
-}
-
-static void
-add_arena(ArcCall *c)
-{
-	arc_add(c, arc_parameter(ARC_ARENA, 0));
-	arc_add(c, arc_parameter(ARC_CAPACITY, 0));
-}
-
-static void
-add_job(const Maker *k, ArcCall *c)
-{
-	arc_add(c, arc_parameter(ARC_BATCH, 4 * (int64_t)k->job));
-}
-
-/* Where a value's row lies per token. The result of attention has a place of its own: at one row
- * it is written while q, k and v, which the graph thinks are done with, are still read. */
-static uint64_t
-place(const Maker *k, const Value *v)
-{
-	return v->op == OP_ATTENTION ? k->e.g->arena_bytes_per_token : emit_buffer_offset(&k->e, v);
-}
-
-/* The constant of the kernel at work that role's tensor lies in. */
-static ArcArgument
-constant(const Maker *k, int role)
-{
-	const Constant *c = unit_constant(k->e.u, k->kernel, role), *first = k->e.u->constants;
-	while (first->kernel != k->kernel)
-		first++;
-	return (ArcArgument){.kind = ARC_CONSTANT, .value = c - first};
-}
-
-static int
-constant_count(const Maker *k)
-{
-	int n = 0;
-	for (int i = 0; i < k->e.u->n_constants; i++)
-		n += k->e.u->constants[i].kernel == k->kernel;
-	return n;
-}
-
-static ArcEntry *
-entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int sub_groups)
-{
-	ArcProgram *p = k->p;
-	if (p->n_entries == p->room)
-		BUG("more than %d kernels for Arc", p->room);
-	ArcEntry *n = &p->entries[p->n_entries++];
-	*n = (ArcEntry){.name = arena_printf(k->a, "%s%s", emit_kernel_name(&k->e, kernel), tail),
-			.words = emit_words(&k->e, kernel),
-			.family = family,
-			.calls = ARENA_ARRAY(k->a, ArcCall, CALLS_ROOM),
-			.calls_room = CALLS_ROOM,
-			.n_constants = constant_count(k),
-			.sub_groups = sub_groups};
-	return n;
-}
 
 ArcCall *
 arc_call(Arena *a, ArcEntry *n, const char *function)
@@ -106,21 +29,6 @@ arc_add(ArcCall *c, ArcArgument v)
 {
 	INVARIANT(c->n < ARC_ARGUMENTS_MAX);
 	c->arguments[c->n++] = v;
-}
-
-static Format
-cache_format(const Maker *k)
-{
-	return graph_kv(k->e.g, k->e.f->layer);
-}
-
-static void
-refuse(Maker *k, const Value *v, const char *what)
-{
-	if (!k->failed)
-		diag_error(k->d, v->loc, E_ARC, "%s cannot run on arc: %s",
-			   v->role >= 0 ? role_names[v->role] : op_name(v->op), what);
-	k->failed = true;
 }
 
 /* Packings that no template unpacks. */
@@ -301,8 +209,8 @@ make_append(Maker *k, ArcEntry *n, Slots *s, const Value *v)
 	arc_add(c, arc_local(value));
 }
 
-static ArcLaunch
-make_rows(Maker *k, const Kernel *kernel)
+ArcLaunch
+arc_make_rows(Maker *k, const Kernel *kernel)
 {
 	uint32_t widest = 0;
 	for (int i = 0; i < kernel->count; i++)
@@ -341,15 +249,6 @@ make_rows(Maker *k, const Kernel *kernel)
 }
 
 /* ---- linears ------------------------------------------------------------------------------ */
-
-static const Value *
-value_of(const Maker *k, const Kernel *kernel, Op op)
-{
-	for (int i = 0; i < kernel->count; i++)
-		if (emit_kernel_value(&k->e, kernel, i)->op == op)
-			return emit_kernel_value(&k->e, kernel, i);
-	return NULL;
-}
 
 static uint32_t
 blocks_of(const Value *v)
@@ -480,141 +379,16 @@ make_linear(Maker *k, const Kernel *kernel)
 	return (ArcLaunch){one, one + 1, groups, 1, tile, k->kernel};
 }
 
-/* ---- cache and attention ------------------------------------------------------------------ */
-
-/* The rotation in front of a value that kernel does itself, or null. */
-static const Value *
-rope_in(const Maker *k, const Kernel *kernel, const Value *v)
-{
-	return v->op == OP_ROPE && emit_kernel_of(&k->e, v) == kernel ? v : NULL;
-}
-
-static const Value *
-unrotated(const Maker *k, const Kernel *kernel, const Value *v)
-{
-	return rope_in(k, kernel, v) ? emit_value(&k->e, v->operands[0]) : v;
-}
-
-static void
-add_rope_and_cache(const Maker *k, ArcCall *c)
-{
-	const Layout *l = k->e.x->layout;
-	arc_add(c, arc_parameter(ARC_ROPE, 0));
-	arc_add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
-	arc_add(c, arc_parameter(ARC_CACHE, 0));
-	arc_add(c, arc_parameter(ARC_CTX, 0));
-}
-
-static void
-add_row(const Maker *k, ArcCall *c, const Value *v)
-{
-	arc_add(c, arc_long(place(k, v)));
-	arc_add(c, arc_int(row_layout(v).padded));
-}
-
-/* Whether the cache's kernel works on whole rows: behind ropes of rows go transforms. */
-static bool
-kv_by_rows(const Maker *k, const Kernel *kernel)
-{
-	return value_of(k, kernel, OP_TRANSFORM) != NULL;
-}
-
-/* One row needs no launch of this: attention does it. */
-static ArcLaunch
-make_kv(Maker *k, const Kernel *kernel)
-{
-	if (kv_by_rows(k, kernel))
-		return make_rows(k, kernel);
-	const Model *m = k->e.g->model;
-	const Value *append = value_of(k, kernel, OP_KV_APPEND), *q = NULL;
-	const Value *key = emit_value(&k->e, append->operands[0]);
-	const Value *value = emit_value(&k->e, append->operands[1]);
-	for (int i = 0; i < kernel->count; i++) {
-		const Value *v = emit_kernel_value(&k->e, kernel, i);
-		if (v->op == OP_ROPE && v != key)
-			q = v;
-		else if (v != append && v != key)
-			refuse(k, v, "no template of the cache does it");
-	}
-	if (!format_is_float(cache_format(k)))
-		refuse(k, append, "an integer cache has no kernel");
-	if (k->failed)
-		return (ArcLaunch){-1, -1, 0, 1, 1, k->kernel};
-	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "", 4);
-	ArcCall *c = arc_call(k->a, n, "kv_append");
-	add_ints(c,
-		 (int[]){cache_format(k).bits, (int)m->head_dim,
-			 q ? (int)(m->n_head / m->n_kv_head) : 0, rope_in(k, kernel, key) != NULL},
-		 4);
-	add_arena(c);
-	add_job(k, c);
-	add_row(k, c, q ? unrotated(k, kernel, q) : value);
-	add_row(k, c, q ? q : value);
-	add_row(k, c, unrotated(k, kernel, key));
-	add_row(k, c, value);
-	add_rope_and_cache(k, c);
-	return (ArcLaunch){-1, k->p->n_entries - 1, m->n_kv_head, 1, 1, k->kernel};
-}
-
-static void
-make_attention_entry(Maker *k, const Kernel *kernel, const char *tail, bool fresh)
-{
-	const Model *m = k->e.g->model;
-	const Value *v = emit_kernel_value(&k->e, kernel, 0);
-	const Value *append = emit_value(&k->e, v->operands[1]);
-	const Value *key = emit_value(&k->e, append->operands[0]);
-	const Value *value = emit_value(&k->e, append->operands[1]);
-	const Kernel *kv = emit_kernel_of(&k->e, append);
-	const Value *q = emit_value(&k->e, v->operands[0]);
-	const Value *from = fresh ? unrotated(k, kv, q) : q;
-	const int d = (int)m->head_dim, D = (int)round_up(m->head_dim, ARC_LANES);
-	const int sub_groups = D / ARC_LANES > 4 ? D / ARC_LANES : 4;
-	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, tail, sub_groups);
-	ArcCall *c = arc_call(k->a, n, "attention");
-	double root = 1; /* 1/sqrt(d) by Newton: the same double on every host */
-	for (int i = 0; i < 64; i++)
-		root = 0.5 * (root + d / root);
-	add_ints(c,
-		 (int[]){cache_format(k).bits, d, (int)(v->heads / v->kv_heads), sub_groups, fresh,
-			 rope_in(k, kv, q) != NULL, rope_in(k, kv, key) != NULL},
-		 7);
-	arc_add(c, arc_float((float)(1.0 / root)));
-	add_arena(c);
-	add_job(k, c);
-	add_row(k, c, from);
-	arc_add(c, arc_int(from->op == OP_INPUT));
-	arc_add(c, arc_long(fresh ? place(k, unrotated(k, kv, key)) : 0));
-	arc_add(c, arc_long(fresh ? place(k, value) : 0));
-	add_row(k, c, v);
-	add_rope_and_cache(k, c);
-	arc_add(c, arc_local(0));
-	n->local_floats = sub_groups * (64 + 2 + D) + 3 * D;
-}
-
-static ArcLaunch
-make_attention(Maker *k, const Kernel *kernel)
-{
-	enum { HEAD_MAX = 256 };
-	const Value *v = emit_kernel_value(&k->e, kernel, 0);
-	const int one = k->p->n_entries;
-	if (k->e.g->model->head_dim > HEAD_MAX)
-		refuse(k, v, "heads of more than 256 columns have no kernel");
-	const Value *append = emit_value(&k->e, v->operands[1]);
-	make_attention_entry(k, kernel, "_one", !kv_by_rows(k, emit_kernel_of(&k->e, append)));
-	make_attention_entry(k, kernel, "_many", false);
-	return (ArcLaunch){one, one + 1, v->heads, 1, 1, k->kernel};
-}
-
 /* ---- units -------------------------------------------------------------------------------- */
 
 static bool
 make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 {
 	static ArcLaunch (*const make[])(Maker *, const Kernel *) = {
-		[KERNEL_ROWS] = make_rows,
+		[KERNEL_ROWS] = arc_make_rows,
 		[KERNEL_LINEAR] = make_linear,
-		[KERNEL_KV] = make_kv,
-		[KERNEL_ATTENTION] = make_attention,
+		[KERNEL_KV] = arc_make_kv,
+		[KERNEL_ATTENTION] = arc_make_attention,
 	};
 	const Artefact *x = p->x;
 	const Unit *u = &x->layout->units[unit];
