@@ -15,7 +15,7 @@ have() {
 
 # have_header NAME LIBRARY: the C compiler finds both.
 have_header() {
-	have cc && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <sys/types.h>\n#include <%s>\nint main(void){return 0;}\n' "$1" |
+	have cc && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <sys/types.h>\n#define CL_TARGET_OPENCL_VERSION 300\n#include <%s>\nint main(void){return 0;}\n' "$1" |
 		cc -x c - -o /dev/null "-l$2" 2>/dev/null
 }
 
@@ -50,7 +50,7 @@ missing_packages() {
 	have clang-22 || echo clang-22
 	have spirv-val || echo spirv-tools
 	have ocloc || echo intel-opencl-icd
-	[ -e /usr/include/CL/cl.h ] || echo ocl-icd-opencl-dev
+	have_header CL/cl.h OpenCL || echo ocl-icd-opencl-dev
 }
 
 # install_packages KIND: installs what is missing with apt, as root or by sudo; else says what to type and
@@ -137,6 +137,70 @@ fetch_model() {
 	rm -rf "$work"
 	say "the model is not to be had (no network, or a wrong digest)"
 	return 1
+}
+
+# Intel's OpenCL runtime for CPUs: its wheels, of which only the libraries are wanted.
+opencl_name=intel-opencl-rt-2026.2.0
+opencl_wheels='9f713083073a820d2496a6da8e8d4f3482aba6640f74521d25ea48dcebe72748  intel_cmplr_lib_rt-2026.2.0-py2.py3-none-manylinux_2_28_x86_64.whl
+6b6215a420598b4999ee01caca6d5cbe106aa4155c46c52377619c5aafce9f67  intel_opencl_rt-2026.2.0-py2.py3-none-manylinux_2_28_x86_64.whl
+7d80615b6e970f11671fa05b6eaa9483ac864fbfe525ac280271a78b37870b7c  tbb-2023.2.0-py2.py3-none-manylinux_2_28_x86_64.whl
+46c2491988bfd18c4733eeb08aca6a386706a497b92cc51d155f37ddea003c14  tcmlib-1.6.0-py2.py3-none-manylinux_2_28_x86_64.whl'
+
+# opencl_library: prints the path of the runtime's library, which may not be there. LATHE_INTEL_OPENCL names a
+# folder that holds lib/libintelocl.so.
+opencl_library() {
+	local cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/lathe
+	printf '%s\n' "${LATHE_INTEL_OPENCL:-$cache/$opencl_name}/lib/libintelocl.so"
+}
+
+# unpack_libraries FOLDER: FOLDER/opencl/lib of what the wheels in FOLDER/wheels have as lib.
+unpack_libraries() {
+	local wheel
+	for wheel in "$1"/wheels/*.whl; do
+		python3 -m zipfile -e "$wheel" "$1" && rm -f "$wheel" || return 1
+	done
+	mkdir -p "$1/opencl/lib" && mv "$1"/*.data/data/lib/* "$1/opencl/lib"
+}
+
+# fetch_opencl: prints the path of the runtime's library, from the cache or from PyPI, digests checked; returns 1
+# where it cannot be had. Wheels are unpacked, not installed: no virtual environment is needed. Whoever runs at
+# the same time sees the whole folder or none.
+fetch_opencl() {
+	local library work wheel
+	library=$(opencl_library)
+	if [ ! -f "$library" ]; then
+		[ -z "${LATHE_INTEL_OPENCL:-}" ] || { say "no $library"; return 1; }
+		local folder=${library%/lib/*}
+		mkdir -p "${folder%/*}" && work=$(mktemp -d "${folder%/*}/fetch.XXXXXX") || return 1
+		say "fetching Intel's OpenCL runtime for CPUs (276 MB, from PyPI, kept in $folder)"
+		if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work/wheels" \
+			intel-opencl-rt==2026.2.0 intel-cmplr-lib-rt==2026.2.0 tbb==2023.2.0 tcmlib==1.6.0 >&2 &&
+			(cd "$work/wheels" && sha256sum --quiet -c >&2 <<<"$opencl_wheels") && unpack_libraries "$work"; then
+			mv -T "$work/opencl" "$folder"
+		fi
+		rm -rf "$work"
+	fi
+	[ -f "$library" ] || {
+		say "Intel's OpenCL runtime is not to be had (no network, a wrong digest, or not x86-64)"
+		return 1
+	}
+	printf '%s\n' "$library"
+}
+
+# use_opencl: OpenCL programs run on the CPU from here on; ends a test as skipped where there is no loader or no
+# runtime. For scripts of tests/.
+use_opencl() {
+	local library
+	library=$(opencl_library)
+	if ! have_header CL/cl.h OpenCL; then
+		echo "skipped: no OpenCL headers and loader (ocl-icd-opencl-dev)"
+		exit 77
+	elif [ ! -f "$library" ]; then
+		echo "skipped: no $library, which tests/run fetches"
+		exit 77
+	fi
+	# The library itself: its own .icd files name another place.
+	export OCL_ICD_VENDORS=$library
 }
 
 # artefact NAME [OPTIONS OF compile...]: prints the folder of a compiled test model, built once a build of lathe and

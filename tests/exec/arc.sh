@@ -3,28 +3,12 @@
 # by memcmp. Usage: arc.sh BUILD
 set -u
 LATHE_BUILD=$1
+. tests/lib.sh
+[ -n "${LATHE_SHARED:-}" ] || { echo "skipped: no LATHE_SHARED"; exit 77; }
+[ -f "$LATHE_BUILD/arc/rows.bc" ] || { echo "skipped: lathe was built without the arc target"; exit 77; }
+use_opencl
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-skip() {
-	echo "skipped: $*"
-	exit 77
-}
-[ -n "${LATHE_SHARED:-}" ] || skip "no LATHE_SHARED"
-[ -f "$LATHE_BUILD/arc/rows.bc" ] || skip "lathe was built without the arc target"
-echo '#include <CL/cl.h>
-int main(void) { return clGetPlatformIDs(0, 0, 0) == 12345; }' >"$work/cl.c"
-cc -DCL_TARGET_OPENCL_VERSION=300 "$work/cl.c" -o "$work/cl" -lOpenCL 2>/dev/null ||
-	skip "no OpenCL headers and loader (ocl-icd-opencl-dev)"
-
-# The runtime is the tests' own, from PyPI, kept between runs.
-runtime=${LATHE_INTEL_OPENCL:-$HOME/.cache/lathe/intel-opencl-rt-2026.2.0}
-if [ ! -f "$runtime/lib/libintelocl.so" ]; then
-	python3 -m venv "$runtime.new" >/dev/null 2>&1 &&
-		"$runtime.new/bin/pip" install -q intel-opencl-rt==2026.2.0 intel-cmplr-lib-rt==2026.2.0 \
-			>"$work/pip.log" 2>&1 || { rm -rf "$runtime.new"; skip "pip has no intel-opencl-rt: $(tail -n 1 "$work/pip.log")"; }
-	mv "$runtime.new" "$runtime" 2>/dev/null || rm -rf "$runtime.new"
-fi
-export OCL_ICD_VENDORS=$runtime/lib/libintelocl.so
 
 root=$PWD
 status=0
