@@ -7,6 +7,11 @@ arc_missing(void)
 	return LATHE_ARC_MISSING;
 }
 
+void
+arc_load(void)
+{
+}
+
 ArcBinary
 arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 {

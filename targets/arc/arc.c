@@ -18,6 +18,7 @@ check(Arena *run, Diag *d, const Artefact *x)
 			   arc_missing());
 		return false;
 	}
+	arc_load();
 	return arc_program(run, d, x, &p);
 }
 

@@ -123,6 +123,9 @@ typedef struct ArcBinary {
 /* module.c: the entries of one family as validated SPIR-V 1.2; null: this lathe has no generator.
  * Anything that goes wrong is our bug and ends the program with the module's text in a file. */
 const char *arc_missing(void);
+/* Loads the libraries that arc_module needs, so that its processes share them; ends the program
+ * with EXIT_ENVIRONMENT where they are missing. */
+void arc_load(void);
 ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
 /* check.c: ends the program where the module is not valid or has operations that the contract
  * does not know. */

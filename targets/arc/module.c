@@ -4,15 +4,7 @@
  * compiler would.
  */
 #include "arc.h"
-
-#include <llvm-c/Analysis.h>
-#include <llvm-c/BitReader.h>
-#include <llvm-c/Core.h>
-#include <llvm-c/ErrorHandling.h>
-#include <llvm-c/Support.h>
-#include <llvm-c/Target.h>
-#include <llvm-c/TargetMachine.h>
-#include <llvm-c/Transforms/PassBuilder.h>
+#include "llvm.h"
 
 #include <string.h>
 
@@ -23,6 +15,7 @@ static const char passes[] = "default<O3>,globaldce,strip-dead-prototypes";
 enum { GLOBAL = 1, CONSTANT = 2, LOCAL = 3 };
 
 typedef struct Module {
+	Llvm l;
 	Arena *a;
 	const char *family;
 	LLVMContextRef c;
@@ -35,6 +28,12 @@ const char *
 arc_missing(void)
 {
 	return NULL;
+}
+
+void
+arc_load(void)
+{
+	(void)llvm_load();
 }
 
 /* LLVM ends the process behind this handler, so it has to say everything. */
@@ -60,15 +59,15 @@ machine_new(const Module *g)
 		"--spirv-ext=+SPV_INTEL_subgroups,+SPV_KHR_integer_dot_product"};
 	LLVMTargetRef target;
 	char *error = NULL;
-	LLVMParseCommandLineOptions(3, options, "");
-	LLVMInitializeSPIRVTargetInfo();
-	LLVMInitializeSPIRVTarget();
-	LLVMInitializeSPIRVTargetMC();
-	LLVMInitializeSPIRVAsmPrinter();
-	if (LLVMGetTargetFromTriple(triple, &target, &error))
+	g->l.ParseCommandLineOptions(3, options, "");
+	g->l.InitializeSPIRVTargetInfo();
+	g->l.InitializeSPIRVTarget();
+	g->l.InitializeSPIRVTargetMC();
+	g->l.InitializeSPIRVAsmPrinter();
+	if (g->l.GetTargetFromTriple(triple, &target, &error))
 		fail(g, "no target", error);
-	return LLVMCreateTargetMachine(target, triple, "", "", LLVMCodeGenLevelAggressive,
-				       LLVMRelocDefault, LLVMCodeModelDefault);
+	return g->l.CreateTargetMachine(target, triple, "", "", LLVMCodeGenLevelAggressive,
+					LLVMRelocDefault, LLVMCodeModelDefault);
 }
 
 static void
@@ -79,11 +78,11 @@ load(Module *g)
 	LLVMMemoryBufferRef b;
 	if (!bitcode)
 		BUG("no bitcode of the template %s", g->family);
-	b = LLVMCreateMemoryBufferWithMemoryRange(bitcode, size, g->family, 0);
-	if (LLVMParseBitcodeInContext2(g->c, b, &g->m))
+	b = g->l.CreateMemoryBufferWithMemoryRange(bitcode, size, g->family, 0);
+	if (g->l.ParseBitcodeInContext2(g->c, b, &g->m))
 		fail(g, "parse", NULL);
-	LLVMDisposeMemoryBuffer(b);
-	LLVMSetModuleIdentifier(g->m, g->family, strlen(g->family));
+	g->l.DisposeMemoryBuffer(b);
+	g->l.SetModuleIdentifier(g->m, g->family, strlen(g->family));
 }
 
 /* ---- an entry ----------------------------------------------------------------------------- */
@@ -96,14 +95,14 @@ typedef struct Body {
 static LLVMValueRef
 moved(const Module *g, LLVMValueRef p, int64_t bytes)
 {
-	LLVMValueRef n = LLVMConstInt(g->i64, (unsigned long long)bytes, 0);
-	return bytes ? LLVMBuildInBoundsGEP2(g->b, LLVMInt8TypeInContext(g->c), p, &n, 1, "") : p;
+	LLVMValueRef n = g->l.ConstInt(g->i64, (unsigned long long)bytes, 0);
+	return bytes ? g->l.BuildInBoundsGEP2(g->b, g->l.Int8TypeInContext(g->c), p, &n, 1, "") : p;
 }
 
 static LLVMValueRef
 function(const Module *g, const char *name)
 {
-	LLVMValueRef f = LLVMGetNamedFunction(g->m, name);
+	LLVMValueRef f = g->l.GetNamedFunction(g->m, name);
 	if (!f)
 		BUG("template %s has no function %s", g->family, name);
 	return f;
@@ -113,11 +112,11 @@ static LLVMValueRef
 build_call(const Module *g, const char *name, LLVMValueRef *arguments, unsigned n)
 {
 	LLVMValueRef f = function(g, name);
-	LLVMTypeRef type = LLVMGlobalGetValueType(f);
-	if (LLVMCountParams(f) != n)
-		BUG("%s takes %u arguments and not %u", name, LLVMCountParams(f), n);
-	LLVMValueRef c = LLVMBuildCall2(g->b, type, f, arguments, n, "");
-	LLVMSetInstructionCallConv(c, LLVMGetFunctionCallConv(f));
+	LLVMTypeRef type = g->l.GlobalGetValueType(f);
+	if (g->l.CountParams(f) != n)
+		BUG("%s takes %u arguments and not %u", name, g->l.CountParams(f), n);
+	LLVMValueRef c = g->l.BuildCall2(g->b, type, f, arguments, n, "");
+	g->l.SetInstructionCallConv(c, g->l.GetFunctionCallConv(f));
 	return c;
 }
 
@@ -125,14 +124,14 @@ static LLVMValueRef
 by_block(const Module *g, Body *body, const ArcByBlock *v)
 {
 	LLVMTypeRef type = v->wide ? g->i64 : g->i32;
-	LLVMValueRef r = LLVMConstInt(type, (unsigned long long)v->values[v->n - 1], 0);
+	LLVMValueRef r = g->l.ConstInt(type, (unsigned long long)v->values[v->n - 1], 0);
 	if (!body->block)
 		body->block = build_call(g, "linear_block", NULL, 0);
 	for (int i = v->n - 1; i-- > 0;) {
-		LLVMValueRef below = LLVMBuildICmp(g->b, LLVMIntULT, body->block,
-						   LLVMConstInt(g->i32, v->ends[i], 0), "");
-		LLVMValueRef value = LLVMConstInt(type, (unsigned long long)v->values[i], 0);
-		r = LLVMBuildSelect(g->b, below, value, r, "");
+		LLVMValueRef below = g->l.BuildICmp(g->b, LLVMIntULT, body->block,
+						    g->l.ConstInt(g->i32, v->ends[i], 0), "");
+		LLVMValueRef value = g->l.ConstInt(type, (unsigned long long)v->values[i], 0);
+		r = g->l.BuildSelect(g->b, below, value, r, "");
 	}
 	return r;
 }
@@ -142,18 +141,18 @@ static LLVMValueRef
 table(const Module *g, const ArcArgument *v)
 {
 	const bool words = v->kind == ARC_WORDS;
-	LLVMTypeRef type = words ? LLVMInt16TypeInContext(g->c) : g->f32;
+	LLVMTypeRef type = words ? g->l.Int16TypeInContext(g->c) : g->f32;
 	LLVMValueRef *e = ARENA_ARRAY(g->a, LLVMValueRef, v->value);
 	for (int64_t i = 0; i < v->value; i++)
-		e[i] = words ? LLVMConstInt(type, ((const uint32_t *)v->table)[i], 0)
-			     : LLVMConstReal(type, (double)((const float *)v->table)[i]);
-	LLVMValueRef array = LLVMConstArray2(type, e, (uint64_t)v->value);
-	LLVMValueRef t = LLVMAddGlobalInAddressSpace(g->m, LLVMTypeOf(array), "table", CONSTANT);
-	LLVMSetInitializer(t, array);
-	LLVMSetGlobalConstant(t, 1);
-	LLVMSetLinkage(t, LLVMInternalLinkage);
-	LLVMSetUnnamedAddress(t, LLVMGlobalUnnamedAddr);
-	LLVMSetAlignment(t, 4);
+		e[i] = words ? g->l.ConstInt(type, ((const uint32_t *)v->table)[i], 0)
+			     : g->l.ConstReal(type, (double)((const float *)v->table)[i]);
+	LLVMValueRef array = g->l.ConstArray2(type, e, (uint64_t)v->value);
+	LLVMValueRef t = g->l.AddGlobalInAddressSpace(g->m, g->l.TypeOf(array), "table", CONSTANT);
+	g->l.SetInitializer(t, array);
+	g->l.SetGlobalConstant(t, 1);
+	g->l.SetLinkage(t, LLVMInternalLinkage);
+	g->l.SetUnnamedAddress(t, LLVMGlobalUnnamedAddr);
+	g->l.SetAlignment(t, 4);
 	return t;
 }
 
@@ -162,15 +161,15 @@ argument(const Module *g, Body *body, const ArcArgument *v)
 {
 	switch (v->kind) {
 	case ARC_INT:
-		return LLVMConstInt(g->i32, (unsigned long long)v->value, 1);
+		return g->l.ConstInt(g->i32, (unsigned long long)v->value, 1);
 	case ARC_LONG:
-		return LLVMConstInt(g->i64, (unsigned long long)v->value, 0);
+		return g->l.ConstInt(g->i64, (unsigned long long)v->value, 0);
 	case ARC_FLOAT:
-		return LLVMConstReal(g->f32, (double)v->number);
+		return g->l.ConstReal(g->f32, (double)v->number);
 	case ARC_PARAMETER:
-		return moved(g, LLVMGetParam(body->kernel, (unsigned)v->value), v->offset);
+		return moved(g, g->l.GetParam(body->kernel, (unsigned)v->value), v->offset);
 	case ARC_CONSTANT:
-		return moved(g, LLVMGetParam(body->kernel, ARC_PARAMETERS + (unsigned)v->value),
+		return moved(g, g->l.GetParam(body->kernel, ARC_PARAMETERS + (unsigned)v->value),
 			     v->offset);
 	case ARC_LOCAL:
 		return moved(g, body->local, 4 * v->value);
@@ -188,16 +187,16 @@ set_numbers(const Module *g, LLVMValueRef f, const char *kind, const unsigned *v
 {
 	LLVMMetadataRef m[3];
 	for (size_t i = 0; i < n; i++)
-		m[i] = LLVMValueAsMetadata(LLVMConstInt(g->i32, v[i], 0));
-	LLVMGlobalSetMetadata(f, LLVMGetMDKindIDInContext(g->c, kind, (unsigned)strlen(kind)),
-			      LLVMMDNodeInContext2(g->c, m, n));
+		m[i] = g->l.ValueAsMetadata(g->l.ConstInt(g->i32, v[i], 0));
+	g->l.GlobalSetMetadata(f, g->l.GetMDKindIDInContext(g->c, kind, (unsigned)strlen(kind)),
+			       g->l.MDNodeInContext2(g->c, m, n));
 }
 
 static void
 set_attribute(const Module *g, LLVMValueRef f, unsigned parameter, const char *name, uint64_t v)
 {
-	const unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
-	LLVMAddAttributeAtIndex(f, parameter + 1, LLVMCreateEnumAttribute(g->c, kind, v));
+	const unsigned kind = g->l.GetEnumAttributeKindForName(name, strlen(name));
+	g->l.AddAttributeAtIndex(f, parameter + 1, g->l.CreateEnumAttribute(g->c, kind, v));
 }
 
 static LLVMValueRef
@@ -208,9 +207,10 @@ declare(const Module *g, const ArcEntry *n)
 	INVARIANT(n->n_constants < STACK_MAX + ARC_ARGUMENTS_MAX);
 	for (int i = 0; i < count; i++)
 		types[i] = i == ARC_CAPACITY || i == ARC_CTX ? g->i32 : g->pointer;
-	LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(g->c), types, (unsigned)count, 0);
-	LLVMValueRef f = LLVMAddFunction(g->m, n->name, type);
-	LLVMSetFunctionCallConv(f, LLVMSPIRKERNELCallConv);
+	LLVMTypeRef type =
+		g->l.FunctionType(g->l.VoidTypeInContext(g->c), types, (unsigned)count, 0);
+	LLVMValueRef f = g->l.AddFunction(g->m, n->name, type);
+	g->l.SetFunctionCallConv(f, LLVMSPIRKERNELCallConv);
 	for (int i = 0; i < count; i++)
 		if (types[i] == g->pointer) {
 			set_attribute(g, f, (unsigned)i, "noalias", 0);
@@ -227,14 +227,14 @@ build_entry(const Module *g, const ArcEntry *n)
 {
 	Body body = {.entry = n, .kernel = declare(g, n)};
 	if (n->local_floats) {
-		LLVMTypeRef type = LLVMArrayType2(g->f32, (unsigned)n->local_floats);
-		body.local = LLVMAddGlobalInAddressSpace(
+		LLVMTypeRef type = g->l.ArrayType2(g->f32, (unsigned)n->local_floats);
+		body.local = g->l.AddGlobalInAddressSpace(
 			g->m, type, arena_printf(g->a, "%s_local", n->name), LOCAL);
-		LLVMSetInitializer(body.local, LLVMGetUndef(type));
-		LLVMSetLinkage(body.local, LLVMInternalLinkage);
-		LLVMSetAlignment(body.local, 64);
+		g->l.SetInitializer(body.local, g->l.GetUndef(type));
+		g->l.SetLinkage(body.local, LLVMInternalLinkage);
+		g->l.SetAlignment(body.local, 64);
 	}
-	LLVMPositionBuilderAtEnd(g->b, LLVMAppendBasicBlockInContext(g->c, body.kernel, "entry"));
+	g->l.PositionBuilderAtEnd(g->b, g->l.AppendBasicBlockInContext(g->c, body.kernel, "entry"));
 	for (int i = 0; i < n->n_calls; i++) {
 		const ArcCall *c = &n->calls[i];
 		LLVMValueRef arguments[ARC_ARGUMENTS_MAX];
@@ -242,7 +242,7 @@ build_entry(const Module *g, const ArcEntry *n)
 			arguments[k] = argument(g, &body, &c->arguments[k]);
 		build_call(g, c->function, arguments, (unsigned)c->n);
 	}
-	LLVMBuildRetVoid(g->b);
+	g->l.BuildRetVoid(g->b);
 }
 
 /* ---- base matrices ------------------------------------------------------------------------ */
@@ -251,25 +251,26 @@ build_entry(const Module *g, const ArcEntry *n)
 static void
 build_codelet(const Module *g, LLVMValueRef f, const Codelet *c)
 {
-	LLVMValueRef x = LLVMGetParam(f, 1), stride = LLVMGetParam(f, 2), plus = LLVMGetParam(f, 3);
-	LLVMValueRef minus = LLVMBuildFNeg(g->b, plus, "");
+	LLVMValueRef x = g->l.GetParam(f, 1), stride = g->l.GetParam(f, 2),
+		     plus = g->l.GetParam(f, 3);
+	LLVMValueRef minus = g->l.BuildFNeg(g->b, plus, "");
 	LLVMValueRef *v = ARENA_ARRAY(g->a, LLVMValueRef, c->order + c->n_steps);
 	LLVMValueRef *at = ARENA_ARRAY(g->a, LLVMValueRef, c->order);
 	for (uint32_t i = 0; i < c->order; i++) {
-		LLVMValueRef n = LLVMBuildMul(g->b, stride, LLVMConstInt(g->i32, i, 0), "");
-		at[i] = LLVMBuildInBoundsGEP2(g->b, g->f32, x, &n, 1, "");
-		v[i] = LLVMBuildLoad2(g->b, g->f32, at[i], "");
+		LLVMValueRef n = g->l.BuildMul(g->b, stride, g->l.ConstInt(g->i32, i, 0), "");
+		at[i] = g->l.BuildInBoundsGEP2(g->b, g->f32, x, &n, 1, "");
+		v[i] = g->l.BuildLoad2(g->b, g->f32, at[i], "");
 	}
 	for (uint32_t k = 0; k < c->n_steps; k++) {
 		const CodeletStep *s = &c->steps[k];
-		v[c->order + k] = s->minus ? LLVMBuildFSub(g->b, v[s->a], v[s->b], "")
-					   : LLVMBuildFAdd(g->b, v[s->a], v[s->b], "");
+		v[c->order + k] = s->minus ? g->l.BuildFSub(g->b, v[s->a], v[s->b], "")
+					   : g->l.BuildFAdd(g->b, v[s->a], v[s->b], "");
 	}
 	for (uint32_t i = 0; i < c->order; i++) {
 		const CodeletOutput *o = &c->outputs[i];
-		LLVMBuildStore(g->b,
-			       LLVMBuildFMul(g->b, v[o->value], o->negative ? minus : plus, ""),
-			       at[i]);
+		g->l.BuildStore(g->b,
+				g->l.BuildFMul(g->b, v[o->value], o->negative ? minus : plus, ""),
+				at[i]);
 	}
 }
 
@@ -277,27 +278,27 @@ build_codelet(const Module *g, LLVMValueRef f, const Codelet *c)
 static void
 build_codelets(const Module *g, const ArcProgram *p)
 {
-	LLVMValueRef f = LLVMGetNamedFunction(g->m, "base_program");
+	LLVMValueRef f = g->l.GetNamedFunction(g->m, "base_program");
 	if (!f)
 		return;
-	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(g->c, f, "entry");
-	LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(g->c, f, "end");
-	LLVMPositionBuilderAtEnd(g->b, entry);
+	LLVMBasicBlockRef entry = g->l.AppendBasicBlockInContext(g->c, f, "entry");
+	LLVMBasicBlockRef end = g->l.AppendBasicBlockInContext(g->c, f, "end");
+	g->l.PositionBuilderAtEnd(g->b, entry);
 	LLVMValueRef choice =
-		LLVMBuildSwitch(g->b, LLVMGetParam(f, 0), end, (unsigned)p->n_codelets);
+		g->l.BuildSwitch(g->b, g->l.GetParam(f, 0), end, (unsigned)p->n_codelets);
 	for (int i = 0; i < p->n_codelets; i++) {
-		LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(g->c, f, "");
-		LLVMAddCase(choice, LLVMConstInt(g->i32, (unsigned)i, 0), block);
-		LLVMPositionBuilderAtEnd(g->b, block);
+		LLVMBasicBlockRef block = g->l.AppendBasicBlockInContext(g->c, f, "");
+		g->l.AddCase(choice, g->l.ConstInt(g->i32, (unsigned)i, 0), block);
+		g->l.PositionBuilderAtEnd(g->b, block);
 		build_codelet(g, f, p->codelets[i]);
-		LLVMBuildBr(g->b, end);
+		g->l.BuildBr(g->b, end);
 	}
-	LLVMPositionBuilderAtEnd(g->b, end);
-	LLVMBuildRetVoid(g->b);
-	LLVMAddAttributeAtIndex(
+	g->l.PositionBuilderAtEnd(g->b, end);
+	g->l.BuildRetVoid(g->b);
+	g->l.AddAttributeAtIndex(
 		f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-		LLVMCreateEnumAttribute(g->c, LLVMGetEnumAttributeKindForName("alwaysinline", 12),
-					0));
+		g->l.CreateEnumAttribute(g->c, g->l.GetEnumAttributeKindForName("alwaysinline", 12),
+					 0));
 }
 
 /* ---- a module ----------------------------------------------------------------------------- */
@@ -305,56 +306,57 @@ build_codelets(const Module *g, const ArcProgram *p)
 static void
 optimise(const Module *g, LLVMTargetMachineRef tm)
 {
-	LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
+	LLVMPassBuilderOptionsRef o = g->l.CreatePassBuilderOptions();
 	char *error = NULL;
-	for (LLVMValueRef f = LLVMGetFirstFunction(g->m); f; f = LLVMGetNextFunction(f))
-		if (!LLVMIsDeclaration(f) && LLVMGetFunctionCallConv(f) != LLVMSPIRKERNELCallConv)
-			LLVMSetLinkage(f, LLVMInternalLinkage);
-	if (LLVMVerifyModule(g->m, LLVMReturnStatusAction, &error))
+	for (LLVMValueRef f = g->l.GetFirstFunction(g->m); f; f = g->l.GetNextFunction(f))
+		if (!g->l.IsDeclaration(f) && g->l.GetFunctionCallConv(f) != LLVMSPIRKERNELCallConv)
+			g->l.SetLinkage(f, LLVMInternalLinkage);
+	if (g->l.VerifyModule(g->m, LLVMReturnStatusAction, &error))
 		fail(g, "verify", error);
-	LLVMDisposeMessage(error);
-	LLVMPassBuilderOptionsSetSLPVectorization(o, 0);
-	LLVMPassBuilderOptionsSetLoopVectorization(o, 0);
-	LLVMErrorRef e = LLVMRunPasses(g->m, passes, tm, o);
+	g->l.DisposeMessage(error);
+	g->l.PassBuilderOptionsSetSLPVectorization(o, 0);
+	g->l.PassBuilderOptionsSetLoopVectorization(o, 0);
+	LLVMErrorRef e = g->l.RunPasses(g->m, passes, tm, o);
 	if (e)
-		fail(g, "passes", LLVMGetErrorMessage(e));
-	LLVMDisposePassBuilderOptions(o);
+		fail(g, "passes", g->l.GetErrorMessage(e));
+	g->l.DisposePassBuilderOptions(o);
 }
 
 ArcBinary
 arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 {
-	Module g = {.a = a, .family = arc_families[family], .c = LLVMContextCreate()};
+	Module g = {.a = a, .family = arc_families[family], .l = llvm_load()};
 	LLVMMemoryBufferRef out;
 	char *error = NULL;
-	LLVMInstallFatalErrorHandler(on_fatal);
-	LLVMContextSetDiscardValueNames(g.c, 1);
+	g.c = g.l.ContextCreate();
+	g.l.InstallFatalErrorHandler(on_fatal);
+	g.l.ContextSetDiscardValueNames(g.c, 1);
 	LLVMTargetMachineRef tm = machine_new(&g);
 	load(&g);
-	g.b = LLVMCreateBuilderInContext(g.c);
-	g.i32 = LLVMInt32TypeInContext(g.c);
-	g.i64 = LLVMInt64TypeInContext(g.c);
-	g.f32 = LLVMFloatTypeInContext(g.c);
-	g.pointer = LLVMPointerTypeInContext(g.c, GLOBAL);
-	LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
-	LLVMSetTarget(g.m, triple);
-	LLVMSetModuleDataLayout(g.m, layout);
+	g.b = g.l.CreateBuilderInContext(g.c);
+	g.i32 = g.l.Int32TypeInContext(g.c);
+	g.i64 = g.l.Int64TypeInContext(g.c);
+	g.f32 = g.l.FloatTypeInContext(g.c);
+	g.pointer = g.l.PointerTypeInContext(g.c, GLOBAL);
+	LLVMTargetDataRef layout = g.l.CreateTargetDataLayout(tm);
+	g.l.SetTarget(g.m, triple);
+	g.l.SetModuleDataLayout(g.m, layout);
 	build_codelets(&g, p);
 	for (int i = 0; i < p->n_entries; i++)
 		if (p->entries[i].family == family)
 			build_entry(&g, &p->entries[i]);
 	optimise(&g, tm);
-	if (LLVMTargetMachineEmitToMemoryBuffer(tm, g.m, LLVMObjectFile, &error, &out))
+	if (g.l.TargetMachineEmitToMemoryBuffer(tm, g.m, LLVMObjectFile, &error, &out))
 		fail(&g, "emit", error);
-	const size_t size = LLVMGetBufferSize(out);
+	const size_t size = g.l.GetBufferSize(out);
 	uint8_t *bytes = ARENA_ARRAY(a, uint8_t, size);
-	memcpy(bytes, LLVMGetBufferStart(out), size);
-	LLVMDisposeMemoryBuffer(out);
-	LLVMDisposeTargetData(layout);
-	LLVMDisposeBuilder(g.b);
-	LLVMDisposeTargetMachine(tm);
-	LLVMDisposeModule(g.m);
-	LLVMContextDispose(g.c);
-	LLVMResetFatalErrorHandler();
+	memcpy(bytes, g.l.GetBufferStart(out), size);
+	g.l.DisposeMemoryBuffer(out);
+	g.l.DisposeTargetData(layout);
+	g.l.DisposeBuilder(g.b);
+	g.l.DisposeTargetMachine(tm);
+	g.l.DisposeModule(g.m);
+	g.l.ContextDispose(g.c);
+	g.l.ResetFatalErrorHandler();
 	return (ArcBinary){bytes, size};
 }

@@ -304,6 +304,21 @@ def output():
     compile_case("output-closed-streams-failure", USER, "--ctx", "17", wrap=streams)
 
 
+# ---- libraries ----------------------------------------------------------------------------------
+
+
+def cannot_arc():
+    lathe = options(__doc__).parse_args().lathe
+    if not os.path.exists(os.path.join(os.path.dirname(lathe), "arc/rows.bc")):
+        return "lathe was built without the arc target"
+
+
+def libraries():
+    # The loader takes the first of its name and finds no library in it.
+    compile_case("arc-no-llvm", ENVIRONMENT, "--target", "arc,c", files={"libLLVM.so.22.1": "no library\n"},
+                 environment={"LD_LIBRARY_PATH": "."}, skip=cannot_arc)
+
+
 # ---- the C compiler ------------------------------------------------------------------------------
 
 
@@ -556,7 +571,8 @@ def run(template, base, one):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (commands, operands, option_values, quantize, models, references, places, output, compilers, interrupts):
+    for group in (commands, operands, option_values, quantize, models, references, places, output, libraries,
+                  compilers, interrupts):
         group()
     names = [c[0] for c in cases]
     chosen = [c for c in cases if a.only in c[0]]
