@@ -38,8 +38,8 @@ case_of() {
 # An embedding, five layers of nine launches, two of the head. Linears of different formats, and transforms of q
 # and k, are launches of their own.
 stories=$LATHE_SHARED/data/stories260K.bin
-case_of i8g32_a8 70 48 "$stories" --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
-case_of i4_a16_f32 70 48 "$stories" --activations 16 --kv f32 --quantize 'layers.*.*=bits:4,group:row'
+case_of i8g32_a8 512 48 "$stories" --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
+case_of i4_a16_f32 512 48 "$stories" --activations 16 --kv f32 --quantize 'layers.*.*=bits:4,group:row'
 if [ -n "${LATHE_LONG:-}" ]; then
 	case_of i4g32_a8g32 512 48 "$stories" --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
 	python3 -B tests/exec/arc_plans.py "$work" || exit 1
