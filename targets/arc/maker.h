@@ -1,4 +1,5 @@
-/* What entries.c and cache.c share: a unit's program under way, and the arguments that calls have. */
+/* What entries.c and cache.c share: a unit's program under way, and the arguments that calls have.
+ */
 #ifndef LATHE_TARGETS_ARC_MAKER_H
 #define LATHE_TARGETS_ARC_MAKER_H
 

@@ -12,11 +12,12 @@ trap 'rm -rf "$work"' EXIT
 
 root=$PWD
 status=0
-# case_of NAME POSITIONS LAUNCHES MODEL OPTIONS...: compiles a model and compares.
+# case_of NAME POSITIONS LAUNCHES MODEL OPTIONS...: compiles a model and compares; for $device too, whose binaries
+# the CPU refuses.
 case_of() {
 	local name=$1 n=$2 launches=$3 model=$4 out=$work/$1/stories
 	shift 4
-	if ! "$LATHE_BUILD/lathe" compile "$model" --target arc,x86-64-v3 --device none \
+	if ! "$LATHE_BUILD/lathe" compile "$model" --target arc,x86-64-v3 --device "${device:-none}" \
 		--golden 1 --quiet --cflags -O1 -o "$out" "$@"; then
 		status=1
 		return
@@ -44,5 +45,14 @@ if [ -n "${LATHE_LONG:-}" ]; then
 	case_of i4g32_a8g32 512 48 "$stories" --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
 	python3 -B tests/exec/arc_plans.py "$work" || exit 1
 	case_of transforms 20 55 "$work/tiny.gguf" --plan "$work/rotated.json" --verify off
+	# Formats of weights and activations on a larger model, with binaries that must not spill.
+	smollm2=${LATHE_MODELS:-}/$model_name
+	[ -f "$smollm2" ] || { echo "no $model_name in LATHE_MODELS"; exit 1; }
+	device=none
+	have ocloc && device=dg2-g10 || echo "no ocloc: no binaries"
+	for plan in w8a8 w4a8 w4a4_rotated w2a16 ternary; do
+		case_of $plan 128 273 "$smollm2" --ctx 512 --verify off --plan "$work/$plan.json"
+		rm -rf "${work:?}/$plan"
+	done
 fi
 exit $status

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what arc.sh compiles beside stories260K: a tiny model, and plans with every site and kind of transform.
+"""Writes what arc.sh compiles beside stories260K: a tiny model, a plan with every site and kind of transform for it, and
+plans of SmolLM2.
 
     arc_plans.py WORK
 """
@@ -23,3 +24,17 @@ weights = {name: FORMATS[i % len(FORMATS)] for i, name in enumerate(names)}
 weights["embed"] = {"bits": 8, "group": 32}
 rotated = {"transforms": TRANSFORMS, "apply": APPLY, "weights": weights}
 write_plan(os.path.join(work, "rotated.json"), {**rotated, "activations": {INPUTS: {"bits": 8}}, "kv": {"bits": 16}}, TENSORS)
+
+# Weights, activations and transforms of SmolLM2.
+ROTATION = {"transforms": {"R1": {"hadamard": 576, "base": {"paley2": 17}}, "R2": {"hadamard": 64},
+                           "R3": {"hadamard": 1536, "base": {"paley1": 11}}},
+            "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3"}}
+SMOLLM2 = {
+    "w8a8": ({"bits": 8, "group": "row"}, 8, {}), "w4a8": ({"bits": 4, "group": 64}, 8, {}),
+    "w4a4_rotated": ({"bits": 4, "group": "row"}, 4, ROTATION), "w2a16": ({"bits": 2, "group": 64}, 16, {}),
+    "ternary": ({"bits": 1.58, "group": "row"}, 8, {}),
+}
+for name, (weight, bits, more) in SMOLLM2.items():
+    write_plan(os.path.join(work, name + ".json"),
+               {**more, "weights": {f"layers.*.{MATRICES}": weight, "{embed,head}": {"bits": 8, "group": 64}},
+                "activations": {INPUTS: {"bits": bits}, "head.in": {"bits": 8}}, "kv": {"bits": 16}})
