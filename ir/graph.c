@@ -118,6 +118,47 @@ linear_sums(Format weight, Format activation, uint32_t columns)
 	return weight.group ? weight.group : columns;
 }
 
+/* Groups that kernels read by: the lines of packed weights, the dwords of codes, five trits. */
+enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32, TRITS_SET = 20 };
+/* Sums of products of two bytes stay below 2^31. */
+enum { INTEGER_COLUMNS_MOST = 65000 };
+
+static bool
+group_is_odd(uint32_t group, uint32_t columns, uint32_t unit)
+{
+	return group < columns && group % unit;
+}
+
+const char *
+linear_fault(Arena *a, Format weight, Format activation, uint32_t columns)
+{
+	if (format_is_float(activation))
+		return NULL;
+	if (format_is_float(weight))
+		return "weights that are floats do not read integers";
+	if (activation.group && weight.group && weight.group % activation.group)
+		return arena_printf(a, "activation groups of %u do not divide weight groups of %u",
+				    activation.group, weight.group);
+	if (group_is_odd(weight.group, columns, INTEGER_WEIGHT_GROUP))
+		return arena_printf(a,
+				    "weight groups of %u columns meet integer activations: "
+				    "multiples of %d do",
+				    weight.group, INTEGER_WEIGHT_GROUP);
+	if (group_is_odd(activation.group, columns, INTEGER_ACTIVATION_GROUP))
+		return arena_printf(a, "activation groups of %u columns: multiples of %d do",
+				    activation.group, INTEGER_ACTIVATION_GROUP);
+	if (weight.trits && activation.group % TRITS_SET &&
+	    activation.group < (weight.group ? weight.group : columns))
+		return arena_printf(a,
+				    "activation groups of %u columns meet trits, five to a byte: "
+				    "multiples of %d do",
+				    activation.group, INTEGER_ACTIVATION_GROUP * TRITS_SET / 4);
+	if (columns > INTEGER_COLUMNS_MOST)
+		return arena_printf(a, "%u columns of integers, sums are exact up to %d", columns,
+				    INTEGER_COLUMNS_MOST);
+	return NULL;
+}
+
 /* ---- rewrites ----------------------------------------------------------------------------- */
 
 int *

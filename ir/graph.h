@@ -231,6 +231,8 @@ void graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t
  * weight group where the weights have minima, else 0.
  */
 uint32_t linear_sums(Format weight, Format activation, uint32_t columns);
+/* Why no linear of `columns` columns has these formats, in words of a; null: there is one. */
+const char *linear_fault(Arena *a, Format weight, Format activation, uint32_t columns);
 
 /*
  * Rewrites for passes; both renumber values and need kernels, order and buffers unset.

@@ -8,7 +8,6 @@
 #include <string.h>
 
 /* Sums of products of 16-bit codes stay in int32 up to here (ir/README.md). */
-enum { INTEGER_COLUMNS_MOST = 65000 };
 
 void
 check_report(Check *c, int i, const char *format, ...)
@@ -211,43 +210,14 @@ check_attributes(Check *c, int i)
 
 /* Integer activations are made and summed 16 columns at a time; a group with a scale of its own
  * holds whole sets of any weights' lines (targets/pack.h), at most 32 columns. */
-enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32, TRITS_SET = 20 };
-
-static bool
-group_is_odd(uint32_t group, uint32_t columns, uint32_t unit)
-{
-	return group < columns && group % unit;
-}
-
 /* Whether a linear of these formats exists; the contract says what it computes. */
 static void
 check_formats(Check *c, int i, Format weight, Format activation)
 {
-	uint32_t columns = c->f->values[c->f->values[i].operands[0]].width;
-	if (format_is_float(activation))
-		return;
-	if (format_is_float(weight))
-		check_report(c, i, "%s weights cannot read %s activations", format_text(c, weight),
-			     format_text(c, activation));
-	else if (activation.group && weight.group && weight.group % activation.group)
-		check_report(c, i, "activation groups of %u do not divide weight groups of %u",
-			     activation.group, weight.group);
-	else if (group_is_odd(weight.group, columns, INTEGER_WEIGHT_GROUP))
-		check_report(c, i,
-			     "groups of %u columns meet integer activations: multiples of %d do",
-			     weight.group, INTEGER_WEIGHT_GROUP);
-	else if (group_is_odd(activation.group, columns, INTEGER_ACTIVATION_GROUP))
-		check_report(c, i, "activation groups of %u columns: multiples of %d are possible",
-			     activation.group, INTEGER_ACTIVATION_GROUP);
-	else if (weight.trits && activation.group % TRITS_SET &&
-		 activation.group < (weight.group ? weight.group : columns))
-		check_report(c, i,
-			     "activation groups of %u columns meet trits, five to a byte: "
-			     "multiples of %d do",
-			     activation.group, INTEGER_ACTIVATION_GROUP * TRITS_SET / 4);
-	else if (columns > INTEGER_COLUMNS_MOST)
-		check_report(c, i, "%u columns of integers, sums are exact up to %d", columns,
-			     INTEGER_COLUMNS_MOST);
+	const uint32_t columns = c->f->values[c->f->values[i].operands[0]].width;
+	const char *fault = linear_fault(c->g->arena, weight, activation, columns);
+	if (fault)
+		check_report(c, i, "%s", fault);
 }
 
 /* What a plan brings has the orders of the row, or of the tensor's sides. */

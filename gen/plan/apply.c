@@ -53,6 +53,36 @@ apply_kv(Graph *g, const Plan *p)
 				     (CacheFormat){p->kv[l].format, p->kv[l].query_bits});
 }
 
+/*
+ * Linears that no kernel has, at the plan's line: the row's, else the matrix's. Where the plan says
+ * neither, the graph's checker names the tensor. A line's fault is said once.
+ */
+static void
+check_linears(Diag *d, Graph *g, const Plan *p)
+{
+	Loc said = {0};
+	for (int role = 0; role < ROLE_COUNT; role++)
+		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++) {
+			const int site = role_site(role);
+			const Tensor *t = model_tensor(g->model, (Role)role, l);
+			const Format w = graph_weight_format(g, role, (int)l);
+			const Loc weights = p->weights[role][l].loc;
+			if (site < 0 || !t || format_is_float(w))
+				continue;
+			const Loc row = p->activations[site][l].loc;
+			const Loc loc = plan_says(row) ? row : weights;
+			const char *fault = linear_fault(
+				g->arena, w, graph_activations(g, role, (int)l), t->columns);
+			if (!fault || !plan_says(loc) ||
+			    (loc.file == said.file && loc.offset == said.offset))
+				continue;
+			said = loc;
+			diag_error(d, loc, E_PLAN_FORMAT, "%s, in '%s'", fault, role_names[role]);
+			if (plan_says(row) && plan_says(weights))
+				diag_note(d, weights, "the weights' format is here");
+		}
+}
+
 bool
 plan_apply(Diag *d, Graph *g, const Plan *p)
 {
@@ -62,5 +92,6 @@ plan_apply(Diag *d, Graph *g, const Plan *p)
 			apply_weights(g, p, (Role)role, l);
 	apply_activations(d, g, p);
 	apply_kv(g, p);
+	check_linears(d, g, p);
 	return diag_errors(d) == before && graph_apply_plan(g, p, d);
 }

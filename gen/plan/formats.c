@@ -1,5 +1,6 @@
 /* Formats of weights, activations and cache. */
 #include "gen/plan/reader.h"
+#include "ir/plan_apply.h"
 
 #include <string.h>
 
@@ -134,22 +135,13 @@ share_tied(const Model *m, Plan *p)
 
 /* ---- activations -------------------------------------------------------------------------- */
 
-/* Which linears read the row at a site; a site without readers has no activation format. */
-static const struct {
-	uint8_t site, role;
-} readers[] = {
-	{SITE_ATTN_IN, ROLE_Q},	   {SITE_ATTN_IN, ROLE_K},    {SITE_ATTN_IN, ROLE_V},
-	{SITE_O_IN, ROLE_O},	   {SITE_MLP_IN, ROLE_UP},    {SITE_MLP_IN, ROLE_GATE},
-	{SITE_DOWN_IN, ROLE_DOWN}, {SITE_HEAD_IN, ROLE_HEAD},
-};
-enum { N_READERS = sizeof readers / sizeof *readers };
-
+/* A site whose row no linear reads has no activation format. */
 static const char *
 read_site_name(const PlanReader *r, int site)
 {
 	(void)r;
-	for (int i = 0; i < N_READERS; i++)
-		if (readers[i].site == site)
+	for (int role = 0; role < ROLE_COUNT; role++)
+		if (role_site(role) == site)
 			return site_table[site].name;
 	return NULL;
 }
@@ -195,45 +187,6 @@ set_activations(PlanReader *r, const Json *v, int site, uint32_t layer)
 	if (ok)
 		r->plan->activations[site][layer] = f;
 	return ok;
-}
-
-/* Why the groups of activations and of the weights that read them cannot meet; null: they can. */
-static const char *
-groups_fault(Format a, Format w, uint32_t columns)
-{
-	enum { TRITS_SET = 20 };
-	if (!a.group)
-		return NULL;
-	if (w.group && w.group % a.group)
-		return "do not divide the groups";
-	if (w.trits && a.group % TRITS_SET && a.group < (w.group ? w.group : columns))
-		return "are no multiples of 20, which trits are read by: the columns";
-	return NULL;
-}
-
-/* A weight group is a whole number of activation groups: their products have one scale each. */
-static void
-check_groups(PlanReader *r)
-{
-	for (int i = 0; i < N_READERS; i++) {
-		const uint32_t layers = site_table[readers[i].site].layered ? r->model->n_layer : 1;
-		for (uint32_t l = 0; l < layers; l++) {
-			const PlanFormat *a = &r->plan->activations[readers[i].site][l];
-			const PlanFormat *w = &r->plan->weights[readers[i].role][l];
-			const Tensor *t = model_tensor(r->model, (Role)readers[i].role, l);
-			const uint32_t columns = t ? t->columns : 0;
-			const char *fault = groups_fault(a->format, w->format, columns);
-			if (!fault)
-				continue;
-			diag_error(r->d, a->loc, E_PLAN_FORMAT,
-				   "activation groups of %u %s of %u of '%s', which reads them",
-				   a->format.group, fault,
-				   w->format.group ? w->format.group : columns,
-				   role_names[readers[i].role]);
-			diag_note(r->d, w->loc, "the weights' format is here");
-			break;
-		}
-	}
 }
 
 /* ---- cache -------------------------------------------------------------------------------- */
@@ -307,7 +260,6 @@ read_formats(PlanReader *r)
 	share_tied(r->model, r->plan);
 	if (activations)
 		rules_apply(r, activations, &sites, check_activations, set_activations);
-	check_groups(r);
 	if (kv)
 		read_kv(r, kv);
 }

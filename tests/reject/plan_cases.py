@@ -393,6 +393,13 @@ def formats():
     case("activation-group-of-trits", "E0415", {
         "weights": {"layers.*.down": {"bits": 1.58, "packing": "trits"}},
         "activations": {site: {"bits": 8, "granularity": "group", "group": 32}}})
+    case("activation-group-odd", "E0415", {
+        "weights": {"layers.*.down": {"bits": 4}},
+        "activations": {site: {"bits": 8, "granularity": "group", "group": 16}}})
+    case("weight-group-odd", "E0415", {
+        "weights": {"layers.*.down": {"bits": 4, "group": 8}}, "activations": {site: {"bits": 8}}})
+    proved.update(("activation-group-of-weights", "activation-group-of-trits", "activation-group-odd",
+                   "weight-group-odd"))
     case("kv-float-query", "E0415", {"kv": {"bits": 16, "query": 8}})
 
 
