@@ -381,8 +381,8 @@ const void *
 }
 
 /* Sets *payload, or returns an error. */
-static int
-weights_open(const void *weights, size_t bytes, int check, const unsigned char **payload)
+int
+@name@_weights_payload(const void *weights, size_t bytes, int check, const unsigned char **payload)
 {
 	WeightsHeader h;
 	const unsigned char *p = weights;
@@ -422,8 +422,8 @@ int
 		return @name@_ERROR_ARENA;
 	if (level < 0)
 		return @name@_ERROR_ISA;
-	const int error = weights_open(weights, weights_bytes, options ? options->check_weights : 0,
-				       &payload);
+	const int error = @name@_weights_payload(weights, weights_bytes,
+						 options ? options->check_weights : 0, &payload);
 	if (error)
 		return error;
 	@name@ *m = arena;
@@ -456,9 +456,15 @@ typedef struct StateHeader {
 /* An image is the cache of each head, [layer][head], in its parts. What lies behind n_past is zero.
  */
 size_t
+@name@_state_bytes(int n_past)
+{
+	return sizeof(StateHeader) + align_up((size_t)n_past, POSITIONS) * KV_BYTES;
+}
+
+size_t
 @name@_state_size(const @name@ *m)
 {
-	return sizeof(StateHeader) + align_up((size_t)m->n_past, POSITIONS) * KV_BYTES;
+	return @name@_state_bytes(m->n_past);
 }
 
 /* Zeros in the keys of a head's image behind position n_past: [n / 16][unit][16]. */
@@ -495,49 +501,73 @@ state_copy_head(const @name@_cache *c, unsigned char *head, size_t n, unsigned c
 	}
 }
 
-static void
-state_copy(@name@ *m, unsigned char *image, int n_past, int save)
+void
+@name@_state_layer(int layer, unsigned char *cache, int n, unsigned char *state, int n_past,
+		   int save)
 {
-	const size_t n = (size_t)m->n_ctx_padded;
-	for (int layer = 0; layer < @name@_N_LAYER; layer++) {
-		const @name@_cache *c = &caches[layer];
-		for (size_t h = 0; h < N_KV_HEAD; h++) {
-			state_copy_head(c, m->kv + (c->offset + h * c->head_bytes) * n, n, image,
-					(size_t)n_past, save);
-			image += align_up((size_t)n_past, POSITIONS) * c->head_bytes;
-		}
-	}
+	const @name@_cache *c = &caches[layer];
+	const size_t used = align_up((size_t)n_past, POSITIONS);
+	unsigned char *image = state + sizeof(StateHeader) + used * c->offset;
+	for (size_t h = 0; h < N_KV_HEAD; h++)
+		state_copy_head(c, cache + h * c->head_bytes * (size_t)n, (size_t)n,
+				image + h * c->head_bytes * used, (size_t)n_past, save);
+}
+
+static void
+state_copy(@name@ *m, unsigned char *state, int n_past, int save)
+{
+	for (int i = 0; i < @name@_N_LAYER; i++)
+		@name@_state_layer(i, m->kv + caches[i].offset * (size_t)m->n_ctx_padded,
+				   m->n_ctx_padded, state, n_past, save);
+}
+
+void
+@name@_state_begin(void *state, int n_past)
+{
+	StateHeader h;
+	memset(&h, 0, sizeof h);
+	memcpy(h.magic, "LATHEKV1", 8);
+	memcpy(h.build, build, sizeof build);
+	h.n_past = (uint32_t)n_past;
+	memcpy(state, &h, sizeof h);
 }
 
 int
 @name@_state_save(const @name@ *m, void *state, size_t bytes)
 {
-	StateHeader h;
 	if (!m || !state || bytes < @name@_state_size(m))
 		return @name@_ERROR_ARGUMENT;
-	memset(&h, 0, sizeof h);
-	memcpy(h.magic, "LATHEKV1", 8);
-	memcpy(h.build, build, sizeof build);
-	h.n_past = (uint32_t)m->n_past;
-	memcpy(state, &h, sizeof h);
+	@name@_state_begin(state, m->n_past);
 	/* The cast only shares one copy loop for both directions; saving reads the cache. */
-	state_copy((@name@ *)(uintptr_t)m, (unsigned char *)state + sizeof h, m->n_past, 1);
+	state_copy((@name@ *)(uintptr_t)m, state, m->n_past, 1);
+	return @name@_OK;
+}
+
+int
+@name@_state_check(const void *state, size_t bytes, int n_ctx, int *n_past)
+{
+	StateHeader h;
+	if (bytes < sizeof h)
+		return @name@_ERROR_ARGUMENT;
+	memcpy(&h, state, sizeof h);
+	if (bytes_differ(h.magic, "LATHEKV1", 8) || bytes_differ(h.build, build, sizeof build) ||
+	    h.n_past > (uint32_t)n_ctx || bytes != @name@_state_bytes((int)h.n_past))
+		return @name@_ERROR_STATE;
+	*n_past = (int)h.n_past;
 	return @name@_OK;
 }
 
 int
 @name@_state_load(@name@ *m, const void *state, size_t bytes)
 {
-	StateHeader h;
-	if (!m || !state || bytes < sizeof h)
+	int n_past;
+	if (!m || !state)
 		return @name@_ERROR_ARGUMENT;
-	memcpy(&h, state, sizeof h);
-	if (bytes_differ(h.magic, "LATHEKV1", 8) || bytes_differ(h.build, build, sizeof build) ||
-	    h.n_past > (uint32_t)m->n_ctx ||
-	    bytes != sizeof h + align_up(h.n_past, POSITIONS) * KV_BYTES)
-		return @name@_ERROR_STATE;
-	state_copy(m, (unsigned char *)(uintptr_t)state + sizeof h, (int)h.n_past, 0);
-	m->n_past = (int)h.n_past;
+	const int error = @name@_state_check(state, bytes, m->n_ctx, &n_past);
+	if (error)
+		return error;
+	state_copy(m, (unsigned char *)(uintptr_t)state, n_past, 0);
+	m->n_past = n_past;
 	return @name@_OK;
 }
 

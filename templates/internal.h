@@ -71,4 +71,17 @@ struct @name@ {
 	uint32_t barrier_arrived, barrier_generation, barrier_sleepers;
 };
 
+/*
+ * What a device has in common with the CPU levels: the checks of weights and of saved states, the
+ * start of a state, and the copy between the caches of a layer's heads, of n positions each, and
+ * their places in a state.
+ */
+int @name@_weights_payload(const void *weights, size_t bytes, int check,
+			   const unsigned char **payload);
+size_t @name@_state_bytes(int n_past);
+void @name@_state_begin(void *state, int n_past);
+int @name@_state_check(const void *state, size_t bytes, int n_ctx, int *n_past);
+void @name@_state_layer(int layer, unsigned char *cache, int n, unsigned char *state, int n_past,
+			int save);
+
 #endif

@@ -139,28 +139,38 @@ print_types(Text *t, const ArcProgram *p)
 	text_blank(t);
 }
 
+/* What the largest work-group wants of a device. */
+static void
+print_needs(Text *t, const ArcProgram *p)
+{
+	int items = ARC_LANES, floats = 0;
+	for (int i = 0; i < p->n_entries; i++) {
+		const ArcEntry *n = &p->entries[i];
+		items = n->sub_groups * ARC_LANES > items ? n->sub_groups * ARC_LANES : items;
+		floats = n->local_floats > floats ? n->local_floats : floats;
+	}
+	text_line(t, "enum { ARC_ITEMS = %d, ARC_LOCAL_BYTES = %d };", items, floats * 4);
+}
+
 Text *
 arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_devices)
 {
 	const Artefact *x = p->x;
 	const Graph *g = x->graph;
 	const Layout *l = x->layout;
-	Text *t = text_new(a), *build = text_new(a);
+	Text *t = text_new(a);
 	text_line(t, "/* The OpenCL launcher of %s, made by lathe compile from %s. Do not edit. */",
 		  x->name, g->model->file);
-	text_line(t, "#define CL_TARGET_OPENCL_VERSION 300");
 	text_line(t, "#include \"%s_arc.h\"", x->name);
 	text_line(t, "#include \"%s_internal.h\"", x->name);
 	text_blank(t);
-	text_line(t, "#include <CL/cl.h>");
-	text_line(t, "#include <stdio.h>");
 	text_line(t, "#include <stdlib.h>");
 	text_blank(t);
-	for (int i = 0; i < 32; i++)
-		text_printf(build, "%u%s", x->build[i], i < 31 ? ", " : "");
-	text_line(t, "static const unsigned char build_id[32] = {%s};", build->text);
+	emit_template(t, x, "opencl.h");
+	text_blank(t);
 	text_line(t, "#define ROPE_BYTES UINT64_C(%llu)",
 		  (unsigned long long)(2 * (l->rope_sin - l->rope_cos)));
+	print_needs(t, p);
 	text_line(t, "#define ARC_ARENA_BYTES UINT64_C(%llu)", (unsigned long long)p->arena_bytes);
 	text_blank(t);
 	print_modules(t, x, devices, n_devices);

@@ -1,12 +1,12 @@
 /* ---- what a program needs besides its tables ---------------------------------------------- */
 
-enum { POSITIONS = 64, BATCH_MAX = 4096, LOG_MAX = 4096, NAME_MAX_ = 256 };
+enum { POSITIONS = 64, BATCH_MAX = 4096, LOG_MAX = 4096, TEXT_MAX = 512, DEVICES_MAX = 32 };
 enum { N_MODULES = (int)(sizeof modules / sizeof *modules) };
 enum { N_STAGES = (int)(sizeof stages / sizeof *stages) };
-enum { LANES = 16, BATCH_HEAD = 4, BATCH_TOKENS = 8 };
+enum { BATCH_HEAD = 4, BATCH_TOKENS = 8 };
 enum { ARENA, BATCH, ROPE, CACHE, LOGITS, CAPACITY, CTX, CONSTANTS };
-/* cl_ext.h's; not every header has it. */
-enum { DEVICE_SUB_GROUP_SIZES = 0x4108 };
+/* Kernels address a buffer with 32 bits. */
+#define BUFFER_MOST UINT64_C(0xffffffff)
 
 /* A launch of a stage with its two kernels, arguments set. */
 typedef struct Prepared {
@@ -16,8 +16,10 @@ typedef struct Prepared {
 } Prepared;
 
 struct @name@_arc {
-	cl_context context;
+	OpenCl cl;
+	OpenClDevice facts;
 	cl_device_id device;
+	cl_context context;
 	cl_command_queue queue;
 	cl_program programs[N_MODULES];
 	cl_mem arena, batch, rope, logits, caches[@name@_N_LAYER];
@@ -26,20 +28,34 @@ struct @name@_arc {
 	int n_ctx, n_ctx_padded, n_batch, n_past;
 	int32_t *words; /* of the batch at work */
 	uint64_t launches;
-	char name[NAME_MAX_];
+	uint64_t needed, taken; /* bytes of the device's memory */
+	char name[TEXT_MAX];
 	char log[LOG_MAX];
 };
 
 /* ---- words -------------------------------------------------------------------------------- */
 
+static void
+log_memory(@name@_arc *m, const char *what, cl_int code)
+{
+	char number[32];
+	snprintf(m->log, sizeof m->log,
+		 "%s: %s; this context needs %llu bytes, %llu of them are in buffers; %s has %llu",
+		 what, opencl_error(code, number), (unsigned long long)m->needed,
+		 (unsigned long long)m->taken, m->facts.name, (unsigned long long)m->facts.memory);
+}
+
 static int
 say(@name@_arc *m, int error, const char *what, cl_int code)
 {
-	if (!m->log[0])
-		snprintf(m->log, sizeof m->log, "%s: OpenCL error %d", what, (int)code);
+	char number[32];
 	if (code == CL_OUT_OF_HOST_MEMORY || code == CL_OUT_OF_RESOURCES ||
-	    code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_INVALID_BUFFER_SIZE)
+	    code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_INVALID_BUFFER_SIZE) {
+		log_memory(m, what, code);
 		return @name@_ARC_ERROR_MEMORY;
+	}
+	if (!m->log[0])
+		snprintf(m->log, sizeof m->log, "%s: %s", what, opencl_error(code, number));
 	return error;
 }
 
@@ -77,81 +93,102 @@ const char *
 
 /* ---- device ------------------------------------------------------------------------------- */
 
-/* Why a device cannot run the kernels, or null. */
-static const char *
-device_lacks(cl_device_id d)
+/* A sentence behind the log; what has no room is left out. */
+static void
+log_add(@name@_arc *m, const char *text)
 {
-	size_t sizes[16], bytes = 0, lanes = 0;
-	char il[512] = "";
-	clGetDeviceInfo(d, CL_DEVICE_IL_VERSION, sizeof il - 1, il, NULL);
-	if (!strstr(il, "SPIR-V_1.2"))
-		return "SPIR-V 1.2";
-	if (clGetDeviceInfo(d, DEVICE_SUB_GROUP_SIZES, sizeof sizes, sizes, &bytes))
-		return "sub-groups of a required size";
-	for (size_t i = 0; i < bytes / sizeof *sizes; i++)
-		lanes |= sizes[i];
-	return lanes & LANES ? NULL : "sub-groups of 16";
+	const size_t n = strlen(m->log);
+	snprintf(m->log + n, sizeof m->log - n, "%s%s", n ? "; " : "", text);
+}
+
+/* Why none of n devices serves: those whose name has `want` and what they lack, or all names. */
+static int
+log_devices(@name@_arc *m, const OpenClDevice *all, int n, const char *want)
+{
+	char list[TEXT_MAX], line[2 * TEXT_MAX];
+	int matching = 0;
+	for (int i = 0; i < n; i++) {
+		if (want && !strstr(all[i].name, want))
+			continue;
+		matching++;
+		opencl_lacks(&all[i], ARC_ITEMS, ARC_LOCAL_BYTES, list, sizeof list);
+		snprintf(line, sizeof line, "%s lacks %s", all[i].name, list);
+		log_add(m, line);
+	}
+	if (matching)
+		return @name@_ARC_ERROR_DEVICE;
+	snprintf(m->log, sizeof m->log, "no device's name has '%.200s'", want ? want : "");
+	for (int i = 0; i < n; i++) {
+		snprintf(line, sizeof line, "%s%s", i ? "" : "there are: ", all[i].name);
+		log_add(m, line);
+	}
+	return @name@_ARC_ERROR_DEVICE;
 }
 
 /* The first GPU, else the first device, whose name has `want` and that lacks nothing. */
 static int
 find_device(@name@_arc *m, const char *want)
 {
-	enum { MOST = 16 };
-	cl_platform_id platforms[MOST];
-	cl_uint n = 0, seen = 0;
-	cl_device_type best = 0;
-	if (clGetPlatformIDs(MOST, platforms, &n) || !n) {
-		snprintf(m->log, sizeof m->log, "no OpenCL platform");
+	char list[TEXT_MAX];
+	int platforms = 0, best = -1;
+	if (opencl_open(&m->cl, m->log, sizeof m->log))
 		return @name@_ARC_ERROR_PLATFORM;
+	OpenClDevice *all = calloc(DEVICES_MAX, sizeof *all);
+	if (!all)
+		return @name@_ARC_ERROR_MEMORY;
+	const int n = opencl_devices(&m->cl, all, DEVICES_MAX, &platforms);
+	for (int i = 0; i < n; i++)
+		if ((!want || strstr(all[i].name, want)) &&
+		    !opencl_lacks(&all[i], ARC_ITEMS, ARC_LOCAL_BYTES, list, sizeof list) &&
+		    (best < 0 ||
+		     (!(all[best].type & CL_DEVICE_TYPE_GPU) && all[i].type & CL_DEVICE_TYPE_GPU)))
+			best = i;
+	int e = 0;
+	if (best >= 0) {
+		m->facts = all[best];
+		m->device = all[best].id;
+		snprintf(m->name, sizeof m->name, "%s, driver %s", m->facts.name, m->facts.driver);
+	} else if (n) {
+		e = log_devices(m, all, n, want);
+	} else {
+		snprintf(m->log, sizeof m->log,
+			 platforms ? "%d OpenCL platforms have no device: " OPENCL_INSTALL
+				   : "%d OpenCL platforms: " OPENCL_INSTALL,
+			 platforms);
+		e = @name@_ARC_ERROR_PLATFORM;
 	}
-	for (cl_uint p = 0; p < n && p < MOST; p++) {
-		cl_device_id devices[MOST];
-		cl_uint count = 0;
-		if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST, devices, &count))
-			continue;
-		for (cl_uint i = 0; i < count && i < MOST; i++, seen++) {
-			char name[NAME_MAX_ / 2] = "", driver[NAME_MAX_ / 4] = "";
-			cl_device_type type = 0;
-			const char *lacks = device_lacks(devices[i]);
-			clGetDeviceInfo(devices[i], CL_DEVICE_NAME, sizeof name - 1, name, NULL);
-			clGetDeviceInfo(devices[i], CL_DRIVER_VERSION, sizeof driver - 1, driver,
-					NULL);
-			clGetDeviceInfo(devices[i], CL_DEVICE_TYPE, sizeof type, &type, NULL);
-			if (want && !strstr(name, want))
-				continue;
-			if (lacks)
-				snprintf(m->log, sizeof m->log, "%s has no %s", name, lacks);
-			if (lacks || (best && !(type & CL_DEVICE_TYPE_GPU)) ||
-			    (best & CL_DEVICE_TYPE_GPU))
-				continue;
-			best = type;
-			m->device = devices[i];
-			snprintf(m->name, sizeof m->name, "%s, driver %s", name, driver);
-		}
-	}
-	if (m->device) {
-		m->log[0] = 0;
-		return 0;
-	}
-	if (!m->log[0])
-		snprintf(m->log, sizeof m->log, "%u devices, none%s%s", (unsigned)seen,
-			 want ? " called " : "", want ? want : "");
-	return seen ? @name@_ARC_ERROR_DEVICE : @name@_ARC_ERROR_PLATFORM;
+	free(all);
+	return e;
 }
 
 /* ---- programs ----------------------------------------------------------------------------- */
+
+/* The driver's words, as many as there is room for. */
+static void
+log_build(@name@_arc *m, cl_program p)
+{
+	size_t bytes = 0;
+	m->log[0] = 0;
+	m->cl.GetProgramBuildInfo(p, m->device, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes);
+	char *text = bytes ? calloc(bytes + 1, 1) : NULL;
+	if (text &&
+	    !m->cl.GetProgramBuildInfo(p, m->device, CL_PROGRAM_BUILD_LOG, bytes, text, NULL))
+		snprintf(m->log, sizeof m->log, "%s", text);
+	free(text);
+	for (size_t n = strlen(m->log); n && (m->log[n - 1] == '\n' || m->log[n - 1] == ' '); n--)
+		m->log[n - 1] = 0;
+}
 
 static cl_program
 build(@name@_arc *m, cl_program p, const char *options, cl_int *code)
 {
 	if (*code || !p)
 		return NULL;
-	*code = clBuildProgram(p, 1, &m->device, options, NULL, NULL);
+	*code = m->cl.BuildProgram(p, 1, &m->device, options, NULL, NULL);
 	if (!*code)
 		return p;
-	clGetProgramBuildInfo(p, m->device, CL_PROGRAM_BUILD_LOG, sizeof m->log - 1, m->log, NULL);
-	clReleaseProgram(p);
+	log_build(m, p);
+	m->cl.ReleaseProgram(p);
 	return NULL;
 }
 
@@ -165,44 +202,112 @@ load_module(@name@_arc *m, int i, const @name@_arc_options *o)
 		const size_t bytes = (size_t)(from->binaries[k].end - from->binaries[k].start);
 		const unsigned char *start = from->binaries[k].start;
 		cl_int status = 0;
-		cl_program p = clCreateProgramWithBinary(m->context, 1, &m->device, &bytes, &start,
-							 &status, &code);
+		cl_program p = m->cl.CreateProgramWithBinary(m->context, 1, &m->device, &bytes,
+							     &start, &status, &code);
 		m->programs[i] = build(m, p, "", &code);
 	}
 	if (m->programs[i])
 		return 0;
 	m->log[0] = 0;
 	code = 0;
-	cl_program p = clCreateProgramWithIL(m->context, from->spirv.start,
-					     (size_t)(from->spirv.end - from->spirv.start), &code);
+	cl_program p =
+		m->cl.CreateProgramWithIL(m->context, from->spirv.start,
+					  (size_t)(from->spirv.end - from->spirv.start), &code);
 	m->programs[i] = build(m, p, o && o->build ? o->build : "", &code);
 	return m->programs[i] ? 0 : say(m, @name@_ARC_ERROR_BUILD, from->name, code);
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
+/* Checks a buffer before anything is taken, and counts it. what: for people; layer -1: none. */
+static int
+count_buffer(@name@_arc *m, uint64_t bytes, const char *what, int layer)
+{
+	char where[32] = "";
+	const uint64_t most =
+		m->facts.most && m->facts.most < BUFFER_MOST ? m->facts.most : BUFFER_MOST;
+	m->needed += bytes;
+	if (bytes <= most && bytes <= SIZE_MAX)
+		return 0;
+	if (layer >= 0)
+		snprintf(where, sizeof where, " of layer %d", layer);
+	snprintf(m->log, sizeof m->log, "%s%s want a buffer of %llu bytes; %s takes %llu at most",
+		 what, where, (unsigned long long)bytes, m->facts.name, (unsigned long long)most);
+	return @name@_ARC_ERROR_MEMORY;
+}
+
+static uint64_t
+cache_size(const @name@_arc *m, int layer)
+{
+	return (uint64_t)m->n_ctx_padded * cache_bytes[layer];
+}
+
+static int
+stage_constants(const Stage *s)
+{
+	int n = 0;
+	for (int i = 0; i < s->n; i++)
+		n += s->launches[i].n_constants;
+	return n;
+}
+
+/* Whether a stage before `stage`, or a launch of it before `place`, has that constant too. */
+static int
+constant_counted(int stage, int place, uint64_t offset)
+{
+	for (int i = 0; i <= stage; i++) {
+		const int n = i < stage ? stage_constants(&stages[i]) : place;
+		for (int k = 0; k < n; k++)
+			if (stages[i].places[k].offset == offset)
+				return 1;
+	}
+	return 0;
+}
+
+/* All that init will take: refused here where the device cannot have it. */
+static int
+count_buffers(@name@_arc *m)
+{
+	const uint64_t batch = (uint64_t)m->n_batch;
+	int e = count_buffer(m, batch * ARC_ARENA_BYTES, "activations", -1);
+	if (!e)
+		e = count_buffer(m, batch * 4 * @name@_N_VOCAB, "logits", -1);
+	m->needed += 4 * (BATCH_TOKENS + batch) + ROPE_BYTES;
+	for (int i = 0; i < @name@_N_LAYER && !e; i++)
+		e = count_buffer(m, cache_size(m, i), "keys and values", i);
+	for (int i = 0; i < N_STAGES && !e; i++) {
+		const int n = stage_constants(&stages[i]);
+		for (int k = 0; k < n && !e; k++)
+			if (!constant_counted(i, k, stages[i].places[k].offset))
+				e = count_buffer(m, stages[i].places[k].bytes, "weights",
+						 stages[i].layer);
+	}
+	if (!e && m->facts.memory && m->needed > m->facts.memory) {
+		snprintf(m->log, sizeof m->log, "this context needs %llu bytes and %s has %llu",
+			 (unsigned long long)m->needed, m->facts.name,
+			 (unsigned long long)m->facts.memory);
+		e = @name@_ARC_ERROR_MEMORY;
+	}
+	return e;
+}
+
 /* A buffer of the device, filled from `from` or left as it is. */
 static int
 new_buffer(@name@_arc *m, uint64_t bytes, const void *from, cl_mem *out)
 {
+	char what[64];
 	cl_int code;
-	if (bytes > SIZE_MAX) {
-		snprintf(m->log, sizeof m->log, "a buffer of %llu bytes",
-			 (unsigned long long)bytes);
-		return @name@_ARC_ERROR_MEMORY;
-	}
-	*out = clCreateBuffer(m->context, CL_MEM_READ_WRITE, (size_t)(bytes ? bytes : 64), NULL,
-			      &code);
+	*out = m->cl.CreateBuffer(m->context, CL_MEM_READ_WRITE, (size_t)(bytes ? bytes : 64), NULL,
+				  &code);
 	if (!code && from && bytes)
-		code = clEnqueueWriteBuffer(m->queue, *out, CL_TRUE, 0, (size_t)bytes, from, 0,
-					    NULL, NULL);
-	if (!code)
+		code = m->cl.EnqueueWriteBuffer(m->queue, *out, CL_TRUE, 0, (size_t)bytes, from, 0,
+						NULL, NULL);
+	if (!code) {
+		m->taken += bytes;
 		return 0;
-	cl_ulong all = 0;
-	clGetDeviceInfo(m->device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof all, &all, NULL);
-	snprintf(m->log, sizeof m->log,
-		 "a buffer of %llu bytes on a device of %llu: OpenCL error %d",
-		 (unsigned long long)bytes, (unsigned long long)all, (int)code);
+	}
+	snprintf(what, sizeof what, "a buffer of %llu bytes", (unsigned long long)bytes);
+	log_memory(m, what, code);
 	return @name@_ARC_ERROR_MEMORY;
 }
 
@@ -218,7 +323,7 @@ new_buffers(@name@_arc *m, const unsigned char *payload)
 	if (!e)
 		e = new_buffer(m, ROPE_BYTES, payload + ROPE_COS, &m->rope);
 	for (int i = 0; i < @name@_N_LAYER && !e; i++)
-		e = new_buffer(m, (uint64_t)m->n_ctx_padded * cache_bytes[i], NULL, &m->caches[i]);
+		e = new_buffer(m, cache_size(m, i), NULL, &m->caches[i]);
 	return e;
 }
 
@@ -232,18 +337,18 @@ new_kernel(@name@_arc *m, const Stage *s, const Launch *l, const Prepared *p, co
 	cl_int code = 0;
 	if (!name)
 		return 0;
-	*out = clCreateKernel(m->programs[l->module], name, &code);
+	*out = m->cl.CreateKernel(m->programs[l->module], name, &code);
 	const cl_mem buffers[] = {m->arena, m->batch, m->rope,
 				  m->caches[s->layer < 0 ? 0 : s->layer], m->logits};
 	for (cl_uint i = 0; i < CAPACITY && !code; i++)
-		code = clSetKernelArg(*out, i, sizeof *buffers, &buffers[i]);
+		code = m->cl.SetKernelArg(*out, i, sizeof *buffers, &buffers[i]);
 	if (!code)
-		code = clSetKernelArg(*out, CAPACITY, sizeof capacity, &capacity);
+		code = m->cl.SetKernelArg(*out, CAPACITY, sizeof capacity, &capacity);
 	if (!code)
-		code = clSetKernelArg(*out, CTX, sizeof ctx, &ctx);
+		code = m->cl.SetKernelArg(*out, CTX, sizeof ctx, &ctx);
 	for (int i = 0; i < l->n_constants && !code; i++)
-		code = clSetKernelArg(*out, (cl_uint)(CONSTANTS + i), sizeof(cl_mem),
-				      &p->constants[i]);
+		code = m->cl.SetKernelArg(*out, (cl_uint)(CONSTANTS + i), sizeof(cl_mem),
+					  &p->constants[i]);
 	return code ? say(m, @name@_ARC_ERROR_OPENCL, name, code) : 0;
 }
 
@@ -266,7 +371,7 @@ new_constants(@name@_arc *m, const unsigned char *payload, const Place *places, 
 		p->offsets[i] = places[i].offset;
 		p->constants[i] = find_constant(m, places[i].offset);
 		if (p->constants[i]) {
-			clRetainMemObject(p->constants[i]);
+			m->cl.RetainMemObject(p->constants[i]);
 			continue;
 		}
 		const int e = new_buffer(m, places[i].bytes, payload + places[i].offset,
@@ -306,41 +411,19 @@ prepare(@name@_arc *m, const unsigned char *payload)
 /* ---- the context -------------------------------------------------------------------------- */
 
 static int
-check_weights(const void **weights, size_t *bytes)
-{
-	/* Start of a weights file; the payload follows at byte 64. */
-	struct {
-		char magic[8];
-		uint32_t version, header_bytes;
-		uint64_t payload_bytes;
-		unsigned char build[32];
-	} h;
-	if (!*weights)
-		*weights = @name@_linked_weights(bytes);
-	if (!*weights)
-		return @name@_ERROR_NO_WEIGHTS;
-	if (*bytes != 64 + WEIGHTS_BYTES)
-		return @name@_ERROR_WEIGHTS;
-	memcpy(&h, *weights, sizeof h);
-	if (memcmp(h.magic, "LATHEWTS", 8) || h.version != 1 || h.header_bytes != 64 ||
-	    h.payload_bytes != WEIGHTS_BYTES || memcmp(h.build, build_id, sizeof build_id))
-		return @name@_ERROR_WEIGHTS;
-	return 0;
-}
-
-static int
 open_device(@name@_arc *m, const @name@_arc_options *o)
 {
 	cl_int code = 0;
 	int e = find_device(m, o ? o->device : NULL);
 	if (e)
 		return e;
-	m->context = clCreateContext(NULL, 1, &m->device, NULL, NULL, &code);
+	m->context = m->cl.CreateContext(NULL, 1, &m->device, NULL, NULL, &code);
 	if (code)
 		return say(m, @name@_ARC_ERROR_OPENCL, "clCreateContext", code);
-	m->queue = clCreateCommandQueueWithProperties(m->context, m->device, NULL, &code);
+	m->queue = m->cl.CreateCommandQueueWithProperties(m->context, m->device, NULL, &code);
 	if (code)
 		return say(m, @name@_ARC_ERROR_OPENCL, "clCreateCommandQueue", code);
+	e = count_buffers(m);
 	for (int i = 0; i < N_MODULES && !e; i++)
 		e = load_module(m, i, o);
 	return e;
@@ -352,10 +435,12 @@ int
 {
 	if (!out || n_ctx < 1 || n_batch < 1 || n_batch > BATCH_MAX)
 		return @name@_ERROR_ARGUMENT;
+	const unsigned char *payload;
 	*out = NULL;
 	if (n_ctx > @name@_N_CTX)
 		return @name@_ERROR_CONTEXT;
-	int e = check_weights(&weights, &weights_bytes);
+	int e = @name@_weights_payload(weights, weights_bytes, options && options->check_weights,
+				       &payload);
 	if (e)
 		return e;
 	@name@_arc *m = calloc(1, sizeof *m);
@@ -370,9 +455,9 @@ int
 		return @name@_ARC_ERROR_MEMORY;
 	e = open_device(m, options);
 	if (!e)
-		e = new_buffers(m, (const unsigned char *)weights + 64);
+		e = new_buffers(m, payload);
 	if (!e)
-		e = prepare(m, (const unsigned char *)weights + 64);
+		e = prepare(m, payload);
 	return e;
 }
 
@@ -384,27 +469,27 @@ void
 	for (int i = 0; i < m->n_prepared; i++) {
 		const Prepared *p = &m->prepared[i];
 		if (p->one)
-			clReleaseKernel(p->one);
+			m->cl.ReleaseKernel(p->one);
 		if (p->many)
-			clReleaseKernel(p->many);
+			m->cl.ReleaseKernel(p->many);
 		for (int k = 0; k < CONSTANTS_MAX; k++)
 			if (p->constants[k])
-				clReleaseMemObject(p->constants[k]);
+				m->cl.ReleaseMemObject(p->constants[k]);
 	}
 	const cl_mem buffers[] = {m->arena, m->batch, m->rope, m->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		if (buffers[i])
-			clReleaseMemObject(buffers[i]);
+			m->cl.ReleaseMemObject(buffers[i]);
 	for (int i = 0; i < @name@_N_LAYER; i++)
 		if (m->caches[i])
-			clReleaseMemObject(m->caches[i]);
+			m->cl.ReleaseMemObject(m->caches[i]);
 	for (int i = 0; i < N_MODULES; i++)
 		if (m->programs[i])
-			clReleaseProgram(m->programs[i]);
+			m->cl.ReleaseProgram(m->programs[i]);
 	if (m->queue)
-		clReleaseCommandQueue(m->queue);
+		m->cl.ReleaseCommandQueue(m->queue);
 	if (m->context)
-		clReleaseContext(m->context);
+		m->cl.ReleaseContext(m->context);
 	free(m->prepared);
 	free(m->words);
 	free(m);
@@ -423,7 +508,7 @@ enqueue(@name@_arc *m, const Launch *l, const Prepared *p, int rows)
 	if (!kernel)
 		return 0;
 	m->launches++;
-	return clEnqueueNDRangeKernel(m->queue, kernel, 2, NULL, global, local, 0, NULL, NULL);
+	return m->cl.EnqueueNDRangeKernel(m->queue, kernel, 2, NULL, global, local, 0, NULL, NULL);
 }
 
 /* n tokens at n_past; logits of the rows from head_row0 on, null: none. */
@@ -435,20 +520,20 @@ evaluate_batch(@name@_arc *m, const int32_t *tokens, int n, int head_row0, float
 	const Prepared *p = m->prepared;
 	memcpy(m->words, jobs, sizeof jobs);
 	memcpy(m->words + BATCH_TOKENS, tokens, sizeof *tokens * (size_t)n);
-	cl_int code = clEnqueueWriteBuffer(m->queue, m->batch, CL_TRUE, 0,
-					   sizeof *m->words * (size_t)(BATCH_TOKENS + n), m->words,
-					   0, NULL, NULL);
+	cl_int code = m->cl.EnqueueWriteBuffer(m->queue, m->batch, CL_TRUE, 0,
+					       sizeof *m->words * (size_t)(BATCH_TOKENS + n),
+					       m->words, 0, NULL, NULL);
 	for (int i = 0; i < N_STAGES && !code; i++)
 		for (int k = 0; k < stages[i].n && !code; k++, p++)
 			if (!stages[i].head || logits)
 				code = enqueue(m, &stages[i].launches[k], p,
 					       stages[i].head ? head_rows : n);
 	if (!code && logits)
-		code = clEnqueueReadBuffer(m->queue, m->logits, CL_TRUE, 0,
-					   sizeof *logits * @name@_N_VOCAB * (size_t)head_rows,
-					   logits, 0, NULL, NULL);
+		code = m->cl.EnqueueReadBuffer(m->queue, m->logits, CL_TRUE, 0,
+					       sizeof *logits * @name@_N_VOCAB * (size_t)head_rows,
+					       logits, 0, NULL, NULL);
 	if (!code && !logits)
-		code = clFinish(m->queue);
+		code = m->cl.Finish(m->queue);
 	return code ? say(m, @name@_ARC_ERROR_OPENCL, "a batch", code) : 0;
 }
 
@@ -463,6 +548,7 @@ int
 		if (tokens[i] < 0 || tokens[i] >= @name@_N_VOCAB)
 			return @name@_ERROR_TOKEN;
 	const int before = m->n_past;
+	m->log[0] = 0;
 	for (int i = 0, batch; i < n; i += batch) {
 		const int last = n - i <= m->n_batch;
 		float *to = NULL;
@@ -494,4 +580,60 @@ int
 @name@_arc_n_past(const @name@_arc *m)
 {
 	return m->n_past;
+}
+
+/* ---- saved states: those of @NAME@.h ------------------------------------------------------- */
+
+size_t
+@name@_arc_state_size(const @name@_arc *m)
+{
+	return @name@_state_bytes(m->n_past);
+}
+
+/* The caches of all layers out of a state, or into it. */
+static int
+state_copy(@name@_arc *m, unsigned char *state, int n_past, int save)
+{
+	cl_int code = 0;
+	for (int i = 0; i < @name@_N_LAYER && !code && n_past; i++) {
+		const size_t bytes = (size_t)cache_size(m, i);
+		unsigned char *layer = calloc(bytes ? bytes : 1, 1);
+		if (!layer)
+			return say(m, @name@_ARC_ERROR_MEMORY, "a state", CL_OUT_OF_HOST_MEMORY);
+		if (save)
+			code = m->cl.EnqueueReadBuffer(m->queue, m->caches[i], CL_TRUE, 0, bytes,
+						       layer, 0, NULL, NULL);
+		@name@_state_layer(i, layer, m->n_ctx_padded, state, n_past, save);
+		if (!save)
+			code = m->cl.EnqueueWriteBuffer(m->queue, m->caches[i], CL_TRUE, 0, bytes,
+							layer, 0, NULL, NULL);
+		free(layer);
+	}
+	return code ? say(m, @name@_ARC_ERROR_OPENCL, "a state", code) : 0;
+}
+
+int
+@name@_arc_state_save(@name@_arc *m, void *state, size_t bytes)
+{
+	if (!m || !m->prepared || !state || bytes < @name@_arc_state_size(m))
+		return @name@_ERROR_ARGUMENT;
+	m->log[0] = 0;
+	@name@_state_begin(state, m->n_past);
+	return state_copy(m, state, m->n_past, 1);
+}
+
+int
+@name@_arc_state_load(@name@_arc *m, const void *state, size_t bytes)
+{
+	int n_past;
+	if (!m || !m->prepared || !state)
+		return @name@_ERROR_ARGUMENT;
+	m->log[0] = 0;
+	int e = @name@_state_check(state, bytes, m->n_ctx, &n_past);
+	if (e)
+		return e;
+	/* The cast only shares one copy loop for both directions; loading reads the state. */
+	e = state_copy(m, (unsigned char *)(uintptr_t)state, n_past, 0);
+	m->n_past = e ? 0 : n_past;
+	return e;
 }

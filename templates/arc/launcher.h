@@ -1,6 +1,7 @@
 /*
  * @NAME@ on an OpenCL device: the interface of @NAME@.h with the same bits. Plain C over OpenCL
- * 2.1; the kernels are linked in, as native binaries where the compile made some and as SPIR-V.
+ * 2.1, whose loader libOpenCL.so.1 is looked for at init; the kernels are linked in, as native
+ * binaries where the compile made some and as SPIR-V.
  *
  *   @name@_arc *m;
  *   int e = @name@_arc_init(&m, NULL, 0, @name@_N_CTX, 32, NULL);
@@ -32,6 +33,7 @@ typedef struct @name@_arc_options {
 	const char *device; /* a part of the device's name; null: a GPU, else any */
 	int spirv;	    /* 1: no native binary is tried */
 	const char *build;  /* options of the driver's compiler for SPIR-V; null: none */
+	int check_weights;  /* 1: verify the checksum of the weights (reads them all once) */
 } @name@_arc_options;
 
 /*
@@ -45,6 +47,12 @@ void @name@_arc_free(@name@_arc *m);
 int @name@_arc_eval(@name@_arc *m, const int32_t *tokens, int n, float *logits, int all);
 int @name@_arc_truncate(@name@_arc *m, int n_past);
 int @name@_arc_n_past(const @name@_arc *m);
+
+/* As of @NAME@.h, and the same bytes: a state may go from a device to a CPU and back. An error of
+ * the device in a load leaves a context of no tokens. */
+size_t @name@_arc_state_size(const @name@_arc *m);
+int @name@_arc_state_save(@name@_arc *m, void *state, size_t bytes);
+int @name@_arc_state_load(@name@_arc *m, const void *state, size_t bytes);
 
 /* The device's name and the driver's version; what went wrong, in a sentence or the build log. */
 const char *@name@_arc_device(const @name@_arc *m);

@@ -1,8 +1,8 @@
 /*
  * Logits of the OpenCL launcher against those of the CPU library, bit by bit: NAME.h and NAME_arc.h
  * are the artefact's. Usage: arc_program N SEED [BUILD]: N tokens, one by one, in batches, all
- * logits and the last ones, after a truncation; prints the device and the launches of one decoded
- * token.
+ * logits and the last ones, after a truncation, and saved states; prints the device and the
+ * launches of one decoded token.
  */
 #include "stories_arc.h"
 
@@ -35,6 +35,39 @@ must(const char *what, int error, const stories_arc *m)
 		return;
 	printf("%s: %s (%s)\n", what, stories_arc_strerror(error), m ? stories_arc_log(m) : "");
 	exit(1);
+}
+
+/* The same bytes as of the CPU's context of the same tokens, and back. */
+static void
+check_state(stories *cpu, stories_arc *m, const int32_t *tokens, int n, const float *expected,
+	    float *got)
+{
+	const size_t bytes = stories_state_size(cpu);
+	unsigned char *of_cpu = malloc(bytes), *of_device = malloc(bytes);
+	if (!of_cpu || !of_device || stories_state_save(cpu, of_cpu, bytes))
+		exit(2);
+	if (stories_arc_state_size(m) != bytes) {
+		failures++;
+		printf("a state of %zu bytes and not %zu\n", stories_arc_state_size(m), bytes);
+		return;
+	}
+	must("save", stories_arc_state_save(m, of_device, bytes), m);
+	if (memcmp(of_cpu, of_device, bytes)) {
+		failures++;
+		printf("the states differ\n");
+	}
+	must("truncate", stories_arc_truncate(m, 0), m);
+	must("load", stories_arc_state_load(m, of_cpu, bytes), m);
+	must("truncate", stories_arc_truncate(m, n / 3), m);
+	must("after a load", stories_arc_eval(m, tokens + n / 3, n - n / 3, got, 0), m);
+	check("after a load", n - 1, expected + (size_t)(n - 1) * N_VOCAB, got, N_VOCAB);
+	of_cpu[0] ^= 1;
+	if (stories_arc_state_load(m, of_cpu, bytes) != stories_ERROR_STATE) {
+		failures++;
+		printf("a state of another build is taken\n");
+	}
+	free(of_cpu);
+	free(of_device);
 }
 
 int
@@ -79,6 +112,7 @@ main(int argc, char **argv)
 	must("truncate", stories_arc_truncate(m, n / 2), m);
 	must("last of a batch", stories_arc_eval(m, tokens + n / 2, n - n / 2, got, 0), m);
 	check("last of a batch", n - 1, expected + (size_t)(n - 1) * N_VOCAB, got, N_VOCAB);
+	check_state(cpu, m, tokens, n, expected, got);
 	stories_arc_free(m);
 	printf("%d failures in %d positions\n", failures, n);
 	return failures != 0;
