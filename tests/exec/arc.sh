@@ -23,7 +23,7 @@ case_of() {
 		return
 	fi
 	if ! (cd "$out" && cc -std=gnu11 -O1 -Wall -Wextra -Wpedantic -Wshadow -I. "$root/tests/exec/arc_program.c" \
-		stories_arc.c libstories.a stories_weights.o -lOpenCL -o program && ./program "$n" 7 >log 2>&1); then
+		stories_arc.c libstories.a stories_weights.o -o program && ./program "$n" 7 >log 2>&1); then
 		status=1
 		echo "$name: $*"
 		cat "$out/log"
