@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGETS_MAX = 16 };
+enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
@@ -23,7 +23,7 @@ typedef struct CompileOptions {
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
-	int jobs, ctx, golden;
+	int jobs, ctx, golden, ocloc_seconds;
 	bool quiet;
 } CompileOptions;
 
@@ -42,7 +42,10 @@ static const Option compile_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
 	{"--device", "LIST", OPTION_STRING, FIELD(devices),
-	 "arc: devices of ocloc to make binaries for (default: dg2-g10), or none"},
+	 "arc: devices of ocloc to make binaries for, all, or none (default: "
+	 "dg2-g10,dg2-g11,dg2-g12)"},
+	{"--ocloc-timeout", "N", OPTION_INT, FIELD(ocloc_seconds),
+	 "arc: seconds that ocloc may take for a file (default: 300)"},
 	{"--emit", "KIND", OPTION_STRING, FIELD(emit), "c: stop before the C compiler"},
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
 	{"--cflags", "FLAGS", OPTION_STRING, FIELD(cflags), "more flags for it"},
@@ -132,6 +135,26 @@ parse_targets(Arena *run, Diag *d, const char *list, const Target **targets)
 		if (wanted[i])
 			targets[n++] = &target_table[i];
 	return n;
+}
+
+/* The devices that --device means, in o; false after diagnostics. */
+static bool
+choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targets, int n)
+{
+	const Device *device = NULL;
+	for (int i = 0; i < n; i++)
+		device = targets[i]->device ? targets[i]->device : device;
+	if (!device && (o->devices || o->ocloc_seconds)) {
+		diag_error(d, (Loc){0}, E_USAGE, "%s is given, but no target has devices",
+			   o->devices ? "--device" : "--ocloc-timeout");
+		diag_hint(d, "--target arc,x86-64-v4");
+		return false;
+	}
+	if (!o->ocloc_seconds)
+		o->ocloc_seconds = OCLOC_SECONDS;
+	if (device)
+		o->devices = device->devices(run, d, o->devices, o->ocloc_seconds);
+	return !device || o->devices;
 }
 
 static bool
@@ -313,7 +336,8 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .cflags = o->cflags,
 					  .ar = o->ar ? o->ar : "ar",
 					  .sources_only = o->emit != NULL,
-					  .devices = o->devices ? o->devices : "dg2-g10",
+					  .devices = o->devices,
+					  .device_seconds = o->ocloc_seconds,
 					  .jobs = o->jobs,
 					  .n_golden = o->golden,
 					  .inputs = inputs,
@@ -337,7 +361,7 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	clock_gettime(CLOCK_MONOTONIC, &progress.start);
 	const int n_targets =
 		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
-	if (!n_targets)
+	if (!n_targets || !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
 	show_progress(&progress, "read the model");
 	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
@@ -402,9 +426,14 @@ targets_main(int argc, char **argv)
 	Arena *run = arena_new();
 	if (!parse_nothing(&command, diag_new(run, stderr), argc, argv))
 		return EXIT_USER;
-	for (int i = 0; i < target_count; i++)
-		printf("%-10s %s\n           %s\n", target_table[i].name, target_table[i].what,
-		       target_table[i].flags[0] ? target_table[i].flags : "(no flags)");
+	for (int i = 0; i < target_count; i++) {
+		const Target *one = &target_table[i];
+		Text *devices = text_new(run);
+		if (one->device)
+			one->device->list(devices, OCLOC_SECONDS);
+		printf("%-10s %s\n           %s\n%s", one->name, one->what,
+		       one->flags[0] ? one->flags : "(no flags)", devices->text);
+	}
 	arena_free(run);
 	return 0;
 }

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 64, ARGUMENTS_MAX = 96, SOURCES_MAX = 16, LOG_MAX = 4000 };
+enum { FILES_MAX = 256, ARGUMENTS_MAX = 96, SOURCES_MAX = 16, LOG_MAX = 4000 };
 
 bool
 artefact_name_ok(const char *name)

@@ -14,6 +14,7 @@ typedef struct ArtefactOptions {
 	const char *ar;		 /* "ar" */
 	bool sources_only;	 /* --emit=c */
 	const char *devices;	 /* that native binaries are made for, separated by commas */
+	int device_seconds;	 /* that a device's compiler may take for a module; 0: any time */
 	int jobs;
 	int n_golden;		   /* tokens of the golden vector, cut to the model's context; 0:
 				      chosen by the model's size */
@@ -53,7 +54,10 @@ typedef struct Build {
 	int n_files;
 	const char *cc_version;	  /* first line, or null */
 	const char *const *flags; /* of the C compiler, all files */
-	const char *folders[16];  /* below dir, null behind the last */
+	const char *folders[64];  /* below dir, null behind the last */
+	/* What devices say of their files: members of the manifest, each with a comma behind it,
+	 * and the end of the report; null: nothing. */
+	const Text *device_manifest, *device_report;
 } Build;
 
 /* For devices: what is at work, for people; a name's path in the staging folder; a file that is
@@ -78,5 +82,17 @@ void manifest_write(Build *b);
  * signal N, or 127 with *error when it cannot be started.
  */
 int process_run(const char *dir, const char *const *argv, const char *log, const char **error);
+
+/* How a child ended. */
+typedef struct ProcessEnd {
+	int error;  /* errno where it could not be started, else 0 */
+	int status; /* of its exit */
+	int signal; /* that ended it, else 0 */
+	bool late;  /* it was ended here, after `seconds` */
+} ProcessEnd;
+
+/* The same with an end after some seconds; 0: it may take as long as it likes. */
+ProcessEnd process_run_within(const char *dir, const char *const *argv, const char *log,
+			      int seconds);
 
 #endif

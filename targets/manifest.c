@@ -164,6 +164,8 @@ manifest_text(const Build *b)
 	manifest_compiler(t, b);
 	manifest_kernels(t, b);
 	manifest_constants(t, b);
+	if (b->device_manifest)
+		text_printf(t, "%s", b->device_manifest->text);
 	text_line(t, "\"files\": [");
 	t->indent++;
 	for (int i = 0; i < b->n_files; i++)
@@ -258,6 +260,8 @@ report_text(const Build *b)
 		text_blank(t);
 		graph_print_func(t, g, f);
 	}
+	if (b->device_report)
+		text_printf(t, "\n%s", b->device_report->text);
 	return t;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { NOT_STARTED = 127 };
@@ -35,10 +36,36 @@ child(const char *dir, const char *program, const char *const *argv, const char 
 	_exit(NOT_STARTED);
 }
 
-int
-process_run(const char *dir, const char *const *argv, const char *log, const char **error)
+/* Waits for the child; after `seconds` its group is ended. Looks again after pauses that grow. */
+static void
+wait_within(pid_t pid, int seconds, int *status, bool *late)
 {
-	int pipe_ends[2], failed = 0, status = 0;
+	enum { PAUSE_FIRST = 500 * 1000, PAUSE_MAX = 20 * 1000 * 1000 };
+	struct timespec start, now, pause = {.tv_nsec = PAUSE_FIRST};
+	pid_t ended;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while ((ended = waitpid(pid, status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		const double passed = (double)(now.tv_sec - start.tv_sec) +
+				      1e-9 * (double)(now.tv_nsec - start.tv_nsec);
+		if (passed >= seconds) {
+			*late = true;
+			kill(-pid, SIGKILL);
+			while (waitpid(pid, status, 0) < 0 && errno == EINTR)
+				;
+			return;
+		}
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < PAUSE_MAX)
+			pause.tv_nsec *= 2;
+	}
+}
+
+ProcessEnd
+process_run_within(const char *dir, const char *const *argv, const char *log, int seconds)
+{
+	ProcessEnd end = {.status = NOT_STARTED};
+	int pipe_ends[2], status = 0;
 	/* A path is the user's, not relative to dir. */
 	char *path = strchr(argv[0], '/') ? realpath(argv[0], NULL) : NULL;
 	if (pipe2(pipe_ends, O_CLOEXEC))
@@ -53,15 +80,27 @@ process_run(const char *dir, const char *const *argv, const char *log, const cha
 	cleanup_add_child(pid);
 	free(path);
 	close(pipe_ends[1]);
-	if (read(pipe_ends[0], &failed, sizeof failed) != sizeof failed)
-		failed = 0;
+	if (read(pipe_ends[0], &end.error, sizeof end.error) != sizeof end.error)
+		end.error = 0;
 	close(pipe_ends[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
+	if (seconds)
+		wait_within(pid, seconds, &status, &end.late);
+	else
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
 	cleanup_remove_child(pid);
-	if (failed) {
-		*error = strerror(failed);
-		return NOT_STARTED;
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	if (end.error)
+		return end;
+	end.status = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+	end.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	return end;
+}
+
+int
+process_run(const char *dir, const char *const *argv, const char *log, const char **error)
+{
+	const ProcessEnd end = process_run_within(dir, argv, log, 0);
+	if (end.error)
+		*error = strerror(end.error);
+	return end.signal ? 128 + end.signal : end.status;
 }

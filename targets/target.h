@@ -11,6 +11,11 @@ struct Build;
 typedef struct Device {
 	/* Whether the artefact can be made for it; false after diagnostics. */
 	bool (*check)(Arena *run, Diag *d, const struct Artefact *x);
+	/* Before any work: the devices of a list that native binaries are made for (null: the usual
+	 * ones), separated by commas; null after diagnostics. Its compiler may take `seconds`. */
+	const char *(*devices)(Arena *run, Diag *d, const char *list, int seconds);
+	/* What binaries can be made here, for `lathe targets`. */
+	void (*list)(Text *t, int seconds);
 	/* Adds its files to the folder; everything else of the artefact is known. */
 	void (*write)(struct Build *b);
 } Device;

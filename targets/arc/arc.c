@@ -1,6 +1,7 @@
 /* The target arc: modules, their binaries and the launcher into the folder of the artefact. */
 #define _POSIX_C_SOURCE 200809L
 #include "arc.h"
+#include "ocloc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -78,42 +79,6 @@ write_modules(Build *b, const ArcProgram *p)
 		BUG("a generator of kernels ended by signal %d", signalled);
 }
 
-/* The names in a list separated by commas; "none" is the empty list. */
-static const char **
-split(Arena *run, const char *list, int *n)
-{
-	const char **names = ARENA_ARRAY(run, const char *, strlen(list) + 1);
-	*n = 0;
-	for (const char *s = list; strcmp(list, "none") && *s;) {
-		const size_t length = strcspn(s, ",");
-		if (length)
-			names[(*n)++] = arena_strndup(run, s, length);
-		s += length + (s[length] != 0);
-	}
-	return names;
-}
-
-/* Binaries for the devices that the options name; how many of them there are in the end. */
-static int
-write_binaries(Build *b, const ArcProgram *p, const char **devices, int n)
-{
-	Text *listing = text_new(b->run);
-	for (int i = 0; i < n; i++) {
-		if (!artefact_name_ok(devices[i]))
-			fatal_environment("'%s' is no device of ocloc", devices[i]);
-		artefact_folder(b, arena_printf(b->run, "arc/%s", devices[i]));
-		text_printf(listing, "%s\n", devices[i]);
-		for (int k = 0; k < ARC_FAMILIES; k++)
-			if (!arc_native(b, p, devices[i], (ArcFamily)k, listing)) {
-				artefact_step(b, "no ocloc here: SPIR-V only");
-				return 0;
-			}
-	}
-	if (n)
-		artefact_text(b, "arc/binaries.txt", listing);
-	return n;
-}
-
 static void
 write_files(Build *b)
 {
@@ -122,7 +87,8 @@ write_files(Build *b)
 	ArcProgram p;
 	Text *listing = text_new(run);
 	int n;
-	const char **devices = split(run, b->o->devices, &n);
+	const char **devices = ocloc_split(run, b->o->devices, &n);
+	Text *json = text_new(run);
 	if (!arc_program(run, diag_new(run, stderr), x, &p))
 		BUG("arc: what was checked cannot be made");
 	artefact_step(b, "arc kernels");
@@ -131,9 +97,18 @@ write_files(Build *b)
 	for (int i = 0; i < ARC_FAMILIES; i++)
 		arc_print(listing, &p, (ArcFamily)i);
 	artefact_text(b, "arc/kernels.txt", listing);
-	n = write_binaries(b, &p, devices, n);
+	json->indent = 1;
+	if (n)
+		artefact_step(b, "arc binaries");
+	arc_native(b, &p, devices, n, json);
+	b->device_manifest = json;
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_arc.c", x->name), arc_launcher(run, &p, devices, n));
 }
 
-const Device arc_device = {check, write_files};
+const Device arc_device = {
+	.check = check,
+	.devices = ocloc_devices,
+	.list = ocloc_list,
+	.write = write_files,
+};

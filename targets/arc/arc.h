@@ -131,9 +131,13 @@ ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
  * does not know. */
 void arc_check(const char *name, ArcBinary m);
 
-/* native.c: the binary of a family's module for one of ocloc's devices, read back: a line a kernel
- * goes to listing. Spills, another width and missing dp4a end the compile; false: no ocloc here. */
-bool arc_native(Build *b, const ArcProgram *p, const char *device, ArcFamily family, Text *listing);
+/*
+ * native.c: binaries of all modules for some of ocloc's devices, read back, and arc/binaries.txt;
+ * json: what it says as a member of the manifest. A failure of ocloc, spills, arrays in memory,
+ * another width and fewer dp4a than products of codes end the compile.
+ */
+void arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devices,
+		Text *json);
 
 /* launcher.c: NAME_arc.h and NAME_arc.c, with the binaries of `devices`. */
 Text *arc_launcher_header(Arena *a, const Artefact *x);

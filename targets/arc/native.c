@@ -1,230 +1,227 @@
 /*
- * Native binaries: ocloc in a child process (it may crash, or end with 0 after an error in its
- * words), then its zebin read back. Instructions of Xe are 16 bytes, 8 where bit 29 is set; the low
- * 7 bits are the operation.
+ * Native binaries: ocloc in child processes (it may crash, hang, or end with 0 after an error in
+ * its words), then its zebins read back and compared with what the entries want.
  */
 #include "arc.h"
+#include "ocloc.h"
+#include "zebin.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { OP_ILLEGAL = 0x00, OP_SEND = 0x31, OP_SENDC = 0x32, OP_DP4A = 0x58, OP_DPAS = 0x59 };
-enum { OP_NOP = 0x60, OP_COUNT_ = 128, SECTION_BYTES = 64, WORD_MAX = 128 };
+/* A module for a device, made by a thread. */
+typedef struct Job {
+	Arena *a; /* its own */
+	const Build *b;
+	const ArcProgram *p;
+	const char *device, *name; /* "arc/dg2-g10/rows.zebin" */
+	ArcFamily family;
+	const int *dots; /* of each entry: dp4a at least */
+	Zebin zebin;
+} Job;
 
-typedef struct Zebin {
-	const uint8_t *data;
-	size_t size;
-	const char *file, *device;
-} Zebin;
+/* ---- SPIR-V ------------------------------------------------------------------------------- */
 
-static void LATHE_NORETURN
-damaged(const Zebin *z)
+static int
+entry_named(const ArcProgram *p, ArcFamily family, const char *name, size_t size)
 {
-	fatal_environment("ocloc made a file for %s that cannot be read: %s", z->device, z->file);
+	for (int i = 0; i < p->n_entries; i++)
+		if (p->entries[i].family == family && !strncmp(p->entries[i].name, name, size))
+			return i;
+	return -1;
 }
 
-static uint64_t
-number(const Zebin *z, uint64_t at, int bytes)
-{
-	uint64_t v = 0;
-	if (at > z->size || z->size - at < (uint64_t)bytes)
-		damaged(z);
-	for (int i = bytes; i-- > 0;)
-		v = v << 8 | z->data[at + (uint64_t)i];
-	return v;
-}
-
-typedef struct Section {
-	const char *name;
-	const uint8_t *data;
-	uint64_t size;
-} Section;
-
-static Section
-section(const Zebin *z, uint64_t i)
-{
-	const uint64_t table = number(z, 0x28, 8), names = number(z, 0x3e, 2);
-	const uint64_t at = table + i * SECTION_BYTES, strings = table + names * SECTION_BYTES;
-	const uint64_t name = number(z, strings + 0x18, 8) + number(z, at, 4);
-	const uint64_t offset = number(z, at + 0x18, 8), size = number(z, at + 0x20, 8);
-	if (name >= z->size || !memchr(z->data + name, 0, z->size - name) || offset > z->size ||
-	    size > z->size - offset)
-		damaged(z);
-	return (Section){(const char *)z->data + name, z->data + offset, size};
-}
-
-/* The section of a name, or one of size 0. */
-static Section
-section_find(const Zebin *z, const char *name)
-{
-	const uint64_t n = number(z, 0x3c, 2);
-	for (uint64_t i = 0; i < n; i++) {
-		const Section s = section(z, i);
-		if (!strcmp(s.name, name))
-			return s;
-	}
-	return (Section){name, z->data, 0};
-}
-
+/*
+ * Products of codes (OpSDot to OpSUDotAccSat) in each kernel of a family's module. The binary has
+ * as many dp4a, or more where loops are unrolled.
+ */
 static void
-count_operations(Section s, int *count)
+count_dots(Arena *a, const uint32_t *words, size_t n, const ArcProgram *p, ArcFamily family,
+	   int *dots)
 {
-	memset(count, 0, sizeof *count * OP_COUNT_);
-	for (uint64_t i = 0; i + 8 <= s.size;) {
-		count[s.data[i] & 127]++;
-		i += s.data[i + 3] & 32 ? 8 : 16;
-	}
-}
-
-/* What .ze_info says of one kernel. */
-typedef struct Facts {
-	bool found;
-	long simd, registers, scratch, private_bytes;
-} Facts;
-
-static bool
-line_value(const char *line, const char *key, char *value)
-{
-	const char *s = line + strspn(line, " -");
-	const size_t n = strlen(key);
-	if (strncmp(s, key, n) || s[n] != ':')
-		return false;
-	s += n + 1 + strspn(s + n + 1, " ");
-	const size_t length = strcspn(s, " \r");
-	memcpy(value, s, length < WORD_MAX - 1 ? length : WORD_MAX - 1);
-	value[length < WORD_MAX - 1 ? length : WORD_MAX - 1] = 0;
-	return true;
-}
-
-/* Newer compilers say spill_size; older ones have a buffer of scratch, or of private space. */
-static Facts
-read_facts(Arena *a, Section info, const char *kernel)
-{
-	Facts f = {0};
-	char value[WORD_MAX], usage[WORD_MAX] = "", type[WORD_MAX] = "";
-	char *s = arena_strndup(a, (const char *)info.data, info.size);
-	bool mine = false;
-	for (char *line = s; *line;) {
-		char *end = line + strcspn(line, "\n");
-		const bool last = !*end;
-		*end = 0;
-		if (!strncmp(line, "  - ", 4)) {
-			mine = line_value(line, "name", value) && !strcmp(value, kernel);
-			f.found |= mine;
-		} else if (mine && line_value(line, "simd_size", value)) {
-			f.simd = atol(value);
-		} else if (mine && line_value(line, "grf_count", value)) {
-			f.registers = atol(value);
-		} else if (mine && line_value(line, "spill_size", value)) {
-			f.scratch += atol(value);
-		} else if (mine && line_value(line, "private_size", value)) {
-			f.private_bytes += atol(value);
-		} else if (mine && line_value(line, "type", type)) {
-			usage[0] = 0;
-		} else if (mine && line_value(line, "usage", usage)) {
-			;
-		} else if (mine && line_value(line, "size", value) && usage[0]) {
-			f.scratch += strcmp(type, "scratch") ? 0 : atol(value);
-			f.private_bytes += strcmp(usage, "private_space") ? 0 : atol(value);
+	enum { HEADER = 5, ENTRY_POINT = 15, FUNCTION = 54, DOT_FIRST = 4450, DOT_LAST = 4455 };
+	uint32_t *function = ARENA_ARRAY(a, uint32_t, (size_t)p->n_entries + 1);
+	int now = -1;
+	for (size_t at = HEADER, length; at < n; at += length) {
+		const uint32_t op = words[at] & 0xffff;
+		length = words[at] >> 16;
+		INVARIANT(length && length <= n - at);
+		if (op == ENTRY_POINT && length > 3) {
+			now = entry_named(p, family, (const char *)&words[at + 3],
+					  4 * (length - 3));
+			INVARIANT(now >= 0);
+			function[now] = words[at + 2];
+			now = -1;
+		} else if (op == FUNCTION && length > 2) {
+			now = -1;
+			for (int i = 0; i < p->n_entries; i++)
+				now = function[i] == words[at + 2] ? i : now;
+		} else if (now >= 0 && op >= DOT_FIRST && op <= DOT_LAST) {
+			dots[now]++;
 		}
-		line = last ? end : end + 1;
 	}
-	return f;
 }
 
-/* One kernel of a binary: as asked for, or the compile ends. */
-static void
-check_kernel(Arena *a, Text *t, const Zebin *z, const ArcEntry *n)
+static const int *
+dots_of(const Build *b, const ArcProgram *p)
 {
-	int count[OP_COUNT_], all = 0;
-	const Section code = section_find(z, arena_printf(a, ".text.%s", n->name));
-	const Facts f = read_facts(a, section_find(z, ".ze_info"), n->name);
+	int *dots = ARENA_ARRAY(b->run, int, (size_t)p->n_entries + 1);
+	for (int i = 0; i < ARC_FAMILIES; i++) {
+		const char *name = arena_printf(b->run, "arc/%s.spv", arc_families[i]);
+		const char *error;
+		Mapped m;
+		if (!file_map(artefact_staged(b, name), &m, &error))
+			fatal_environment("cannot read %s: %s", name, error);
+		count_dots(b->run, (const uint32_t *)(const void *)m.data, m.size / 4, p,
+			   (ArcFamily)i, dots);
+		file_unmap(&m);
+	}
+	return dots;
+}
+
+/* ---- one binary --------------------------------------------------------------------------- */
+
+/* As asked for, or the compile ends. */
+static void
+check_kernel(const Job *j, int entry)
+{
+	const ArcEntry *n = &j->p->entries[entry];
+	const ZebinKernel *k = zebin_kernel(&j->zebin, n->name);
 	const char *wrong = NULL;
-	count_operations(code, count);
-	for (int i = OP_ILLEGAL + 1; i < OP_COUNT_; i++)
-		all += i == OP_NOP ? 0 : count[i];
-	if (!f.found || !code.size)
+	if (!k)
 		wrong = "is missing";
-	else if (f.scratch)
-		wrong = arena_printf(a, "spills: %ld bytes of scratch", f.scratch);
-	else if (f.private_bytes)
-		wrong = arena_printf(a, "keeps %ld bytes in memory", f.private_bytes);
-	else if (f.simd != ARC_LANES)
-		wrong = arena_printf(a, "is SIMD%ld", f.simd);
-	else if (n->dot && !count[OP_DP4A])
-		wrong = "has no dp4a";
+	else if (k->scratch)
+		wrong = arena_printf(j->a, "spills: %ld bytes of scratch", k->scratch);
+	else if (k->private_bytes)
+		wrong = arena_printf(j->a, "keeps %ld bytes in memory", k->private_bytes);
+	else if (k->simd != ARC_LANES)
+		wrong = arena_printf(j->a, "is SIMD%ld, not SIMD%d", k->simd, ARC_LANES);
+	else if (k->dp4a < j->dots[entry] || (n->dot && !k->dp4a))
+		wrong = arena_printf(j->a, "has %d dp4a, not %d", k->dp4a,
+				     j->dots[entry] > n->dot ? j->dots[entry] : n->dot);
 	if (wrong)
-		fatal_environment("the binary of %s for %s %s", n->name, z->device, wrong);
-	text_printf(t, "%-48s SIMD%ld, %ld registers: %5d instructions, %4d send, %4d dp4a\n",
-		    n->name, f.simd, f.registers, all, count[OP_SEND] + count[OP_SENDC],
-		    count[OP_DP4A]);
-}
-
-/* What ocloc says, as text; empty where it says nothing. */
-static const char *
-log_text(Arena *a, const char *path)
-{
-	Mapped m;
-	const char *error, *s = "";
-	if (!file_map(path, &m, &error))
-		return s;
-	s = arena_strndup(a, (const char *)m.data, m.size);
-	file_unmap(&m);
-	return s;
+		fatal_environment("the binary of %s for %s %s", n->name, j->device, wrong);
 }
 
 static void
-check_binary(Build *b, const ArcProgram *p, const char *device, ArcFamily family, const char *name,
-	     Text *listing)
+read_back(Job *j)
 {
 	Mapped m;
 	const char *error = NULL;
-	if (!file_map(artefact_staged(b, name), &m, &error))
-		fatal_environment("ocloc left no %s: %s", name, error);
-	const Zebin z = {m.data, m.size, name, device};
-	if (number(&z, 0, 4) != 0x464c457f || number(&z, 0x3a, 2) != SECTION_BYTES)
-		damaged(&z);
-	for (int i = 0; i < p->n_entries; i++)
-		if (p->entries[i].family == family)
-			check_kernel(b->run, listing, &z, &p->entries[i]);
+	if (!file_map(artefact_staged(j->b, j->name), &m, &error))
+		fatal_environment("ocloc left no %s: %s", j->name, error);
+	error = zebin_read(j->a, m.data, m.size, &j->zebin);
 	file_unmap(&m);
+	if (error)
+		fatal_environment("ocloc made a file for %s that cannot be read: %s: %s", j->device,
+				  j->name, error);
+	for (int i = 0; i < j->p->n_entries; i++)
+		if (j->p->entries[i].family == j->family)
+			check_kernel(j, i);
 }
 
-bool
-arc_native(Build *b, const ArcProgram *p, const char *device, ArcFamily family, Text *listing)
+static void
+run_job(void *arg, int i)
 {
-	Arena *run = b->run;
-	const char *family_name = arc_families[family], *error = NULL;
-	const char *name = arena_printf(run, "arc/%s/%s.zebin", device, family_name);
-	const char *log = artefact_staged(b, "ocloc.log");
+	Job *j = (Job *)arg + i;
+	const char *family = arc_families[j->family];
+	const char *log = arena_printf(j->a, "%s/%s.log", j->b->dir, j->name);
 	const char *const argv[] = {"ocloc",
 				    "compile",
 				    "-file",
-				    arena_printf(run, "arc/%s.spv", family_name),
+				    arena_printf(j->a, "arc/%s.spv", family),
 				    "-spirv_input",
 				    "-device",
-				    device,
+				    j->device,
 				    "--format",
 				    "zebin",
 				    "-exclude_ir",
 				    "-output",
-				    name,
+				    j->name,
 				    "-output_no_suffix",
 				    NULL};
-	const int status = process_run(b->dir, argv, log, &error);
-	if (error) {
-		remove_tree(log);
-		return false;
-	}
-	const char *words = log_text(run, log);
-	if (status)
-		fatal_environment("ocloc failed with status %d on the %s kernels for '%s': %.1000s",
-				  status, family_name, device, words);
+	const int seconds = j->b->o->device_seconds;
+	const ProcessEnd end = process_run_within(j->b->dir, argv, log, seconds);
+	const char *failure = ocloc_failure(j->a, end, seconds);
+	const char *words = ocloc_words(j->a, log);
+	if (failure)
+		fatal_environment("ocloc %s on the %s kernels for %s%s%s", failure, family,
+				  j->device, *words ? ": " : "", words);
 	if (strstr(words, "spilled") || strstr(words, "INVALID opcode"))
-		fatal_environment("ocloc says of the %s kernels for %s: %.1000s", family_name,
-				  device, words);
-	check_binary(b, p, device, family, name, listing);
+		fatal_environment("ocloc says of the %s kernels for %s: %s", family, j->device,
+				  words);
+	read_back(j);
 	remove_tree(log);
-	artefact_add(b, name);
-	return true;
+}
+
+/* ---- what is told ------------------------------------------------------------------------- */
+
+static void
+print_kernel(Text *listing, Text *json, const Job *j, int entry, bool first)
+{
+	const char *name = j->p->entries[entry].name;
+	const ZebinKernel *k = zebin_kernel(&j->zebin, name);
+	text_printf(listing, "%-40s %4ld %9ld %12d %5d %5d %8d %5d\n", name, k->simd, k->registers,
+		    k->instructions, k->sends, k->dp4a, j->dots[entry], k->dpas);
+	text_printf(json,
+		    "%s\t\t{\"device\": \"%s\", \"kernel\": \"%s\", \"simd\": %ld, "
+		    "\"registers\": %ld, \"instructions\": %d, \"sends\": %d, \"dp4a\": %d, "
+		    "\"dp4a_expected\": %d, \"dpas\": %d}",
+		    first ? "" : ",\n", j->device, name, k->simd, k->registers, k->instructions,
+		    k->sends, k->dp4a, j->dots[entry], k->dpas);
+}
+
+static void
+print_jobs(Text *listing, Text *json, const Job *jobs, int n)
+{
+	bool first = true;
+	text_line(json, "\"arc_binaries\": [");
+	for (int i = 0; i < n; i++) {
+		const Job *j = &jobs[i];
+		if (j->family == 0) {
+			text_printf(listing, "%s%s\n", i ? "\n" : "", j->device);
+			text_printf(listing, "%-40s %4s %9s %12s %5s %5s %8s %5s\n", "kernel",
+				    "SIMD", "registers", "instructions", "sends", "dp4a",
+				    "expected", "dpas");
+		}
+		for (int e = 0; e < j->p->n_entries; e++) {
+			if (j->p->entries[e].family != j->family)
+				continue;
+			print_kernel(listing, json, j, e, first);
+			first = false;
+		}
+	}
+	text_printf(json, "\n");
+	text_line(json, "],");
+}
+
+void
+arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devices, Text *json)
+{
+	const int n = n_devices * ARC_FAMILIES;
+	Job *jobs = ARENA_ARRAY(b->run, Job, (size_t)n + 1);
+	Text *listing = text_new(b->run);
+	if (!n)
+		return;
+	const int *dots = dots_of(b, p);
+	for (int i = 0; i < n; i++) {
+		const char *device = devices[i / ARC_FAMILIES];
+		const ArcFamily family = (ArcFamily)(i % ARC_FAMILIES);
+		jobs[i] = (Job){.a = arena_new(),
+				.b = b,
+				.p = p,
+				.device = device,
+				.name = arena_printf(b->run, "arc/%s/%s.zebin", device,
+						     arc_families[family]),
+				.family = family,
+				.dots = dots};
+		if (!family)
+			artefact_folder(b, arena_printf(b->run, "arc/%s", device));
+	}
+	parallel_for(b->o->jobs, n, run_job, jobs);
+	print_jobs(listing, json, jobs, n);
+	for (int i = 0; i < n; i++) {
+		artefact_add(b, jobs[i].name);
+		arena_free(jobs[i].a);
+	}
+	artefact_text(b, "arc/binaries.txt", listing);
 }
