@@ -166,8 +166,7 @@ earlier_offset(const Layout *l, int f, int i)
 	return UINT64_MAX;
 }
 
-/* Bytes of a constant that decoding one token reads. */
-static uint64_t
+uint64_t
 constant_bytes_read(const Func *f, const Constant *c)
 {
 	const Value *v = kernel_value(f, &f->kernels[c->kernel], 0);

@@ -52,6 +52,8 @@ Layout *layout_new(Arena *a, const Graph *g);
 const Unit *layout_unit(const Layout *l, int func);
 /* The constant of a unit that kernel k reads for value v's role; never null. */
 const Constant *unit_constant(const Unit *u, int kernel, int role);
+/* Bytes of a constant of f that one row reads. */
+uint64_t constant_bytes_read(const Func *f, const Constant *c);
 /* The value of f that names role; never null. */
 const Value *constant_value(const Func *f, int role);
 /* Index of role's blocks: block b of matrix i starts at (first + b * step) * pack_block_bytes. */

@@ -88,7 +88,7 @@ write_files(Build *b)
 	Text *listing = text_new(run);
 	int n;
 	const char **devices = ocloc_split(run, b->o->devices, &n);
-	Text *json = text_new(run);
+	Text *json = text_new(run), *roofline = text_new(run);
 	if (!arc_program(run, diag_new(run, stderr), x, &p))
 		BUG("arc: what was checked cannot be made");
 	artefact_step(b, "arc kernels");
@@ -101,6 +101,8 @@ write_files(Build *b)
 	if (n)
 		artefact_step(b, "arc binaries");
 	arc_native(b, &p, devices, n, json);
+	arc_roofline(roofline, json, &p);
+	artefact_text(b, "arc/roofline.txt", roofline);
 	b->device_manifest = json;
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_arc.c", x->name), arc_launcher(run, &p, devices, n));

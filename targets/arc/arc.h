@@ -139,6 +139,10 @@ void arc_check(const char *name, ArcBinary m);
 void arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devices,
 		Text *json);
 
+/* roofline.c: what bounds each kernel of an A770, an estimate: for people, and as a member of the
+ * manifest. */
+void arc_roofline(Text *t, Text *json, const ArcProgram *p);
+
 /* launcher.c: NAME_arc.h and NAME_arc.c, with the binaries of `devices`. */
 Text *arc_launcher_header(Arena *a, const Artefact *x);
 Text *arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_devices);
