@@ -19,7 +19,7 @@ enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
-	const char *diagnostics, *verify, *devices;
+	const char *diagnostics, *verify, *devices, *math;
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
@@ -46,7 +46,10 @@ static const Option compile_options[] = {
 	 "dg2-g10,dg2-g11,dg2-g12)"},
 	{"--ocloc-timeout", "N", OPTION_INT, FIELD(ocloc_seconds),
 	 "arc: seconds that ocloc may take for a file (default: 300)"},
-	{"--emit", "KIND", OPTION_STRING, FIELD(emit), "c: stop before the C compiler"},
+	{"--math", "NAME", OPTION_STRING, FIELD(math),
+	 "arc: exp, 1/x and 1/sqrt(x) of contract (default), or libclc, outside the contract"},
+	{"--emit", "LIST", OPTION_STRING, FIELD(emit),
+	 "c: stop before the C compiler; spvasm: the kernels of arc as text too"},
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
 	{"--cflags", "FLAGS", OPTION_STRING, FIELD(cflags), "more flags for it"},
 	{"--ar", "COMMAND", OPTION_STRING, FIELD(ar), "archiver (default: ar)"},
@@ -157,6 +160,37 @@ choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targ
 	return !device || o->devices;
 }
 
+/* Whether the list of --emit has the kind. */
+static bool
+emits(const char *list, const char *kind)
+{
+	const size_t length = strlen(kind);
+	for (const char *s = list; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL)
+		if (strcspn(s, ",") == length && !strncmp(s, kind, length))
+			return true;
+	return false;
+}
+
+static bool
+emit_known(const char *list)
+{
+	size_t known = 0, n = 1;
+	for (const char *s = list; *s; s++)
+		n += *s == ',';
+	known = (size_t)emits(list, "c") + emits(list, "spvasm");
+	return known == n;
+}
+
+/* MATHS: no such name. */
+static Math
+math_of(const char *name)
+{
+	int m = 0;
+	while (m < MATHS && strcmp(math_names[m], name))
+		m++;
+	return (Math)m;
+}
+
 static bool
 check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands)
 {
@@ -196,12 +230,32 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 		diag_hint(d, "on or off");
 		return false;
 	}
-	if (o->emit && strcmp(o->emit, "c")) {
+	if (o->emit && !emit_known(o->emit)) {
 		diag_error(d, (Loc){0}, E_USAGE, "--emit '%s' is not known", o->emit);
-		diag_hint(d, "c");
+		diag_hint(d, "c, spvasm or both");
+		return false;
+	}
+	if (o->math && math_of(o->math) == MATHS) {
+		diag_error(d, (Loc){0}, E_USAGE, "--math '%s' is not known", o->math);
+		diag_hint(d, "contract or libclc");
 		return false;
 	}
 	return true;
+}
+
+/* Options that ask something of a device; false after a diagnostic. */
+static bool
+check_device_options(Diag *d, const CompileOptions *o, const Target *const *targets, int n)
+{
+	bool device = false;
+	for (int i = 0; i < n; i++)
+		device |= targets[i]->device != NULL;
+	const bool text = o->emit && emits(o->emit, "spvasm"), math = o->math != NULL;
+	if (device || (!text && !math))
+		return true;
+	diag_error(d, (Loc){0}, E_USAGE, "--%s %s is about the target arc, which is not asked for",
+		   text ? "emit" : "math", text ? o->emit : o->math);
+	return false;
 }
 
 /* The model's digest, made beside other work. */
@@ -335,7 +389,9 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .cc = o->cc ? o->cc : "cc",
 					  .cflags = o->cflags,
 					  .ar = o->ar ? o->ar : "ar",
-					  .sources_only = o->emit != NULL,
+					  .sources_only = o->emit && emits(o->emit, "c"),
+					  .disassembly = o->emit && emits(o->emit, "spvasm"),
+					  .math = o->math ? math_of(o->math) : MATH_CONTRACT,
 					  .devices = o->devices,
 					  .device_seconds = o->ocloc_seconds,
 					  .jobs = o->jobs,
@@ -361,7 +417,8 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	clock_gettime(CLOCK_MONOTONIC, &progress.start);
 	const int n_targets =
 		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
-	if (!n_targets || !choose_devices(run, d, o, targets, n_targets))
+	if (!n_targets || !check_device_options(d, o, targets, n_targets) ||
+	    !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
 	show_progress(&progress, "read the model");
 	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};

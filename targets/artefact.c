@@ -24,6 +24,8 @@ artefact_name_ok(const char *name)
 	return true;
 }
 
+const char *const math_names[MATHS] = {"contract", "libclc"};
+
 void
 artefact_step(const Build *b, const char *what)
 {
@@ -559,7 +561,8 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		      .layout = layout,
 		      .name = name,
 		      .ident = symbol_prefix(o, run, name),
-		      .targets = levels};
+		      .targets = levels,
+		      .math = o->math};
 	int n_devices = 0;
 	for (int i = 0; i < n_targets; i++)
 		if (targets[i]->device)

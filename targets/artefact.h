@@ -15,6 +15,8 @@ typedef struct ArtefactOptions {
 	bool sources_only;	 /* --emit=c */
 	const char *devices;	 /* that native binaries are made for, separated by commas */
 	int device_seconds;	 /* that a device's compiler may take for a module; 0: any time */
+	Math math;
+	bool disassembly; /* --emit=spvasm */
 	int jobs;
 	int n_golden;		   /* tokens of the golden vector, cut to the model's context; 0:
 				      chosen by the model's size */

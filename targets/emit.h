@@ -9,6 +9,11 @@
 #include "target.h"
 
 /* What the emitters know of the artefact. */
+/* Where the kernels of devices have exp, 1/x and 1/sqrt(x) from: the contract of ir/README.md,
+ * whose bits are every machine's, or libclc, outside it. CPUs have the contract's. */
+typedef enum Math { MATH_CONTRACT, MATH_LIBCLC, MATHS } Math;
+extern const char *const math_names[MATHS];
+
 typedef struct Artefact {
 	const Graph *graph;
 	const Layout *layout;
@@ -18,6 +23,7 @@ typedef struct Artefact {
 	int n_targets;
 	uint8_t build[32]; /* identity of model, formats and layout */
 	uint64_t weights_checksum;
+	Math math;
 } Artefact;
 
 /* name with every byte that a C identifier may not hold replaced; a leading digit gets `m` in

@@ -7,6 +7,12 @@ arc_missing(void)
 	return LATHE_ARC_MISSING;
 }
 
+bool
+arc_libclc(void)
+{
+	return false;
+}
+
 void
 arc_load(void)
 {
@@ -20,8 +26,15 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 }
 
 void
-arc_check(const char *name, ArcBinary m)
+arc_check(Arena *a, const char *name, ArcBinary m, Math math)
 {
-	(void)m;
+	(void)a, (void)m, (void)math;
 	BUG("no validator for the module %s", name);
+}
+
+Text *
+arc_disassembly(Arena *a, ArcBinary m)
+{
+	(void)a, (void)m;
+	BUG("no disassembler");
 }

@@ -19,6 +19,11 @@ check(Arena *run, Diag *d, const Artefact *x)
 			   arc_missing());
 		return false;
 	}
+	if (x->math == MATH_LIBCLC && !arc_libclc()) {
+		diag_error(d, (Loc){0}, E_ARC, "this lathe was built without libclc: %s",
+			   "libclc-15 and llvm-spirv-15 were not found");
+		return false;
+	}
 	arc_load();
 	return arc_program(run, d, x, &p);
 }
@@ -27,6 +32,12 @@ static const char *
 module_name(Arena *run, int family)
 {
 	return arena_printf(run, "arc/%s.spv", arc_families[family]);
+}
+
+static const char *
+text_name(Arena *run, int family)
+{
+	return arena_printf(run, "arc/%s.spvasm", arc_families[family]);
 }
 
 /*
@@ -49,11 +60,14 @@ start_module(const Build *b, const ArcProgram *p, ArcFamily family)
 		return child;
 	}
 	const ArcBinary m = arc_module(b->run, p, family);
-	arc_check(arc_families[family], m);
+	arc_check(b->run, arc_families[family], m, b->x->math);
 	OutFile *f = outfile_open(b->run, path);
 	uint8_t digest[32];
 	outfile_write(f, m.bytes, m.size);
 	outfile_commit(f, digest);
+	if (b->o->disassembly)
+		outfile_text(b->run, artefact_staged(b, text_name(b->run, family)),
+			     arc_disassembly(b->run, m));
 	_exit(0);
 }
 
@@ -70,13 +84,17 @@ write_modules(Build *b, const ArcProgram *p)
 		cleanup_remove_child(children[i]);
 		ended = WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : ended;
 		signalled = WIFSIGNALED(status) ? WTERMSIG(status) : signalled;
-		artefact_add(b, module_name(b->run, i));
 	}
 	/* One that ends by itself has said why, cleaned up and ended the others. */
 	if (ended)
 		exit(ended);
 	if (signalled)
 		BUG("a generator of kernels ended by signal %d", signalled);
+	for (int i = 0; i < ARC_FAMILIES; i++) {
+		artefact_add(b, module_name(b->run, i));
+		if (b->o->disassembly)
+			artefact_add(b, text_name(b->run, i));
+	}
 }
 
 static void

@@ -123,13 +123,19 @@ typedef struct ArcBinary {
 /* module.c: the entries of one family as validated SPIR-V 1.2; null: this lathe has no generator.
  * Anything that goes wrong is our bug and ends the program with the module's text in a file. */
 const char *arc_missing(void);
+/* Whether libclc was found when lathe was built. */
+bool arc_libclc(void);
 /* Loads the libraries that arc_module needs, so that its processes share them; ends the program
  * with EXIT_ENVIRONMENT where they are missing. */
 void arc_load(void);
 ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
-/* check.c: ends the program where the module is not valid or has operations that the contract
- * does not know. */
-void arc_check(const char *name, ArcBinary m);
+/* check.c: why a module may not be used, or null: it is not valid for OpenCL 2.2, or word *word is
+ * an operation outside `math` (operations.def). */
+const char *arc_refusal(Arena *a, ArcBinary m, Math math, size_t *word);
+/* The same as our bug, with the disassembly around the word: ends the program. */
+void arc_check(Arena *a, const char *name, ArcBinary m, Math math);
+/* The module as SPIRV-Tools' text. */
+Text *arc_disassembly(Arena *a, ArcBinary m);
 
 /*
  * native.c: binaries of all modules for some of ocloc's devices, read back, and arc/binaries.txt;

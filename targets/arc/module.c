@@ -30,6 +30,12 @@ arc_missing(void)
 	return NULL;
 }
 
+bool
+arc_libclc(void)
+{
+	return template_text("clc.bc", NULL) != NULL;
+}
+
 void
 arc_load(void)
 {

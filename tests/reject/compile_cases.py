@@ -136,6 +136,10 @@ def option_values():
         bad_usage(f"target-{value or 'empty'}", "--target", value)
     bad_usage("emit-near", "--emit", "C")
     bad_usage("emit-empty", "--emit=")
+    bad_usage("emit-twice", "--emit=c,c")
+    bad_usage("emit-no-device", "--emit=c,spvasm")
+    bad_usage("math-unknown", "--math", "fast")
+    bad_usage("math-no-device", "--math", "libclc")
     bad_usage("cc-empty", "--cc", "")
     bad_usage("ar-blank", "--ar", "  ")
     for option in ("--stop-after", "--disable-pass", "--dump-after"):
