@@ -75,14 +75,49 @@ named(const Build *b, const char *tail)
 
 /* ---- sources ------------------------------------------------------------------------------ */
 
-/* The runner is one file: its templates in this order, the golden vectors behind the second. */
-static const char *const runner_parts[] = {
-	"runner.h",	     "runner_golden.h",	    NULL,
-	"runner_io.c",	     "runner_json.c",	    "runner_threads.c",
-	"runner_sample.c",   "runner_options.c",    "runner_model.c",
-	"runner_generate.c", "runner_perplexity.c", "runner_read.c",
-	"runner_bench.c",    "runner_selftest.c",   "runner_commands.c",
-	"runner_main.c",
+static void
+print_goldens(Text *t, Arena *own, const Build *b)
+{
+	golden_emit(t, own, b->x->graph, b->o->n_golden, b->o->jobs);
+}
+
+/* The runner's part of each device, and the table of them. */
+static void
+print_devices(Text *t, Arena *own, const Build *b)
+{
+	(void)own;
+	for (int i = 0; i < b->n_devices; i++) {
+		emit_template(t, b->x, b->devices[i]->runner);
+		text_blank(t);
+	}
+	text_line(t, "static const Device *const devices[] = {");
+	for (int i = 0; i < b->n_devices; i++)
+		text_line(t, "&device_%s,", b->devices[i]->name);
+	text_line(t, "NULL,");
+	text_line(t, "};");
+}
+
+/* The runner is one file of templates in this order; behind some something is printed. */
+static const struct {
+	const char *template;
+	void (*print)(Text *t, Arena *own, const Build *b);
+} runner_parts[] = {
+	{"runner.h", NULL},
+	{"runner_golden.h", print_goldens},
+	{"runner_io.c", NULL},
+	{"runner_json.c", NULL},
+	{"runner_threads.c", NULL},
+	{"runner_sample.c", NULL},
+	{"runner_options.c", NULL},
+	{"runner_device.c", print_devices},
+	{"runner_model.c", NULL},
+	{"runner_generate.c", NULL},
+	{"runner_perplexity.c", NULL},
+	{"runner_read.c", NULL},
+	{"runner_bench.c", NULL},
+	{"runner_selftest.c", NULL},
+	{"runner_commands.c", NULL},
+	{"runner_main.c", NULL},
 };
 enum { N_RUNNER_PARTS = sizeof runner_parts / sizeof *runner_parts };
 
@@ -93,10 +128,11 @@ write_runner(const Build *b, const char *path)
 	Arena *own = arena_new();
 	Text *t = text_new(own);
 	for (int i = 0; i < N_RUNNER_PARTS; i++) {
-		if (runner_parts[i])
-			emit_template(t, b->x, runner_parts[i]);
-		else
-			golden_emit(t, own, b->x->graph, b->o->n_golden, b->o->jobs);
+		emit_template(t, b->x, runner_parts[i].template);
+		text_blank(t);
+		if (!runner_parts[i].print)
+			continue;
+		runner_parts[i].print(t, own, b);
 		text_blank(t);
 	}
 	outfile_text(own, path, t);
@@ -188,7 +224,7 @@ ident_free(const char *ident)
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		used |= template_has_word(others[i], ident);
 	for (int i = 0; i < N_RUNNER_PARTS; i++)
-		used |= runner_parts[i] && template_has_word(runner_parts[i], ident);
+		used |= template_has_word(runner_parts[i].template, ident);
 	for (int i = 0; i < target_count; i++)
 		for (const char *const *s = target_table[i].templates; *s; s++)
 			used |= template_has_word(*s, ident);
@@ -356,6 +392,8 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
+	for (int i = 0; i < b->n_devices; i++)
+		argument(&a, arena_printf(b->run, "-l%s", b->devices[i]->library));
 	run_tool(b, &a, b->x->name, artefact_staged(b, "link.log"), no_compiler);
 	artefact_add(b, b->x->name);
 }
@@ -372,6 +410,8 @@ compile_all(Build *b)
 	j.sources[j.n - 1].is_runner = true;
 	add_source(&j, named(b, "_tokenizer"), "", true);
 	add_source(&j, x->name, "", true);
+	for (int i = 0; i < b->n_devices; i++)
+		add_source(&j, named(b, b->devices[i]->source), "", true);
 	add_source(&j, named(b, "_weights"), "", false);
 	artefact_step(b, b->o->sources_only ? "golden vectors" : "golden vectors, C compiler");
 	parallel_for(b->o->jobs, j.n, compile_one, &j);
@@ -572,7 +612,12 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	for (int i = 0; i < n_devices; i++)
 		if (!devices[i]->check(run, d, &x))
 			return false;
-	Build b = {.run = run, .x = &x, .o = o, .flags = flags};
+	Build b = {.run = run,
+		   .x = &x,
+		   .o = o,
+		   .flags = flags,
+		   .devices = devices,
+		   .n_devices = n_devices};
 	b.files = ARENA_ARRAY(run, MadeFile, FILES_MAX);
 	make_parents(run, o->out);
 	check_place(&b);

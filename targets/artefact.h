@@ -50,6 +50,8 @@ typedef struct Build {
 	Arena *run;
 	const Artefact *x;
 	const ArtefactOptions *o;
+	const Device *const *devices; /* beside the levels */
+	int n_devices;
 	const char *dir; /* the staging folder */
 	WeightsResult weights;
 	MadeFile *files;

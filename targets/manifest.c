@@ -309,7 +309,10 @@ pkgconfig_text(const Build *b)
 	text_line(t, "Description: a language model compiled by Lathe");
 	text_line(t, "Version: 1");
 	text_line(t, "Cflags: -I${prefix}");
-	text_line(t, "Libs: ${prefix}/%s_weights.o -L${prefix} -l%s", b->x->name, b->x->name);
+	text_printf(t, "Libs: ${prefix}/%s_weights.o -L${prefix} -l%s", b->x->name, b->x->name);
+	for (int i = 0; i < b->n_devices; i++)
+		text_printf(t, " -l%s", b->devices[i]->library);
+	text_printf(t, "\n");
 	return t;
 }
 
@@ -323,6 +326,8 @@ cmake_text(const Build *b)
 	text_line(t, "\tadd_library(%s::%s STATIC IMPORTED)", n, n);
 	text_line(t, "\tset_target_properties(%s::%s PROPERTIES", n, n);
 	text_line(t, "\t\tIMPORTED_LOCATION \"${CMAKE_CURRENT_LIST_DIR}/lib%s.a\"", n);
+	for (int i = 0; i < b->n_devices; i++)
+		text_line(t, "\t\tINTERFACE_LINK_LIBRARIES %s", b->devices[i]->library);
 	text_line(t, "\t\tINTERFACE_INCLUDE_DIRECTORIES \"${CMAKE_CURRENT_LIST_DIR}\")");
 	text_line(t, "\tadd_library(%s::weights OBJECT IMPORTED)", n);
 	text_line(t, "\tset_target_properties(%s::weights PROPERTIES", n);

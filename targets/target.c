@@ -46,7 +46,8 @@ const Target target_table[] = {
 		.what = "Intel Arc (DG2) through OpenCL, beside a CPU level",
 		.flags = "",
 		.detect = "0",
-		.templates = (const char *const[]){"launcher.h", "opencl.h", "launcher.c", NULL},
+		.templates = (const char *const[]){"launcher.h", "opencl.h", "launcher.c",
+						   "runner_arc.c", NULL},
 		.device = &arc_device,
 	},
 };

@@ -18,6 +18,10 @@ typedef struct Device {
 	void (*list)(Text *t, int seconds);
 	/* Adds its files to the folder; everything else of the artefact is known. */
 	void (*write)(struct Build *b);
+	/* Of what it writes: the name behind the artefact's of the C file that goes into the
+	 * library, the system's library that this file needs, and the template of the runner that
+	 * defines `device_NAME`. */
+	const char *source, *library, *runner, *name;
 } Device;
 
 typedef struct Target {

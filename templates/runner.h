@@ -2,11 +2,13 @@
  * The program @NAME@: a front end of the library @NAME@.h with no other dependency than POSIX and
  * libm. This file is the concatenation of the runner templates, in the order
  *   runner.h runner_golden.h (tables of golden vectors) runner_io.c runner_json.c runner_threads.c
- *   runner_sample.c runner_options.c runner_model.c runner_generate.c runner_perplexity.c
- *   runner_read.c runner_bench.c runner_selftest.c runner_commands.c runner_main.c
+ *   runner_sample.c runner_options.c runner_device.c (a file a device, table devices[])
+ *   runner_model.c runner_generate.c runner_perplexity.c runner_read.c runner_bench.c
+ *   runner_selftest.c runner_commands.c runner_main.c
  *
  * Exit codes: 0 success; 1 the arguments or the files' contents are wrong; 2 the machine is (a file
- * cannot be read or written, no memory, no such CPU feature); 70 a bug of ours; 130 interrupted.
+ * cannot be read or written, no memory, no such CPU feature or device); 70 a bug of ours; 130
+ * interrupted.
  */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE

@@ -39,6 +39,13 @@ summarise(const double *x, int n)
 	return s;
 }
 
+/* Of the memory that the weights are in; unknown beside the CPU. */
+static double
+bench_reading(const Model *m, Reading *reading)
+{
+	return m->device == &device_cpu ? reading_measure(reading, m->pool) : NAN;
+}
+
 static void
 bench_round(Bench *b, Model *m, Reading *reading, int round)
 {
@@ -51,7 +58,7 @@ bench_round(Bench *b, Model *m, Reading *reading, int round)
 		model_eval(m, b->ids, b->prefill, b->logits, 0);
 		b->prefill_tok_s[round] = b->prefill / (now() - start);
 	}
-	before = reading_measure(reading, m->pool);
+	before = bench_reading(m, reading);
 	if (b->decode) {
 		model_truncate(m, 0);
 		if (b->depth)
@@ -61,7 +68,7 @@ bench_round(Bench *b, Model *m, Reading *reading, int round)
 			model_eval(m, b->ids + b->depth + i, 1, b->logits, 0);
 		b->decode_tok_s[round] = b->decode / (now() - start);
 	}
-	after = reading_measure(reading, m->pool);
+	after = bench_reading(m, reading);
 	b->read_gb_s[round] = 0.5 * (before + after);
 	b->share[round] = b->decode_tok_s[round] * bytes * 1e-9 / b->read_gb_s[round];
 }
@@ -115,9 +122,8 @@ bench_text(const Bench *b, const Model *m)
 	Summary s;
 	Text t = {0};
 
-	text_printf(&t, "%s, %s, %d thread%s, %d round%s: median (min to max)\n", PROGRAM,
-		    @name@_isa(m->m), m->threads, m->threads == 1 ? "" : "s", b->reps,
-		    b->reps == 1 ? "" : "s");
+	text_printf(&t, "%s, %s, %d thread%s, %d round%s: median (min to max)\n", PROGRAM, m->what,
+		    m->threads, m->threads == 1 ? "" : "s", b->reps, b->reps == 1 ? "" : "s");
 	if (b->prefill) {
 		s = summarise(b->prefill_tok_s, b->reps);
 		text_printf(&t, "prefill %5d tokens  %9.1f tok/s (%.1f to %.1f)\n", b->prefill,
@@ -131,9 +137,10 @@ bench_text(const Bench *b, const Model *m)
 			    s.median * bytes * 1e-9);
 	}
 	s = summarise(b->read_gb_s, b->reps);
-	text_printf(&t, "read bandwidth        %9.2f GB/s  (%.2f to %.2f)\n", s.median, s.min,
-		    s.max);
-	if (b->decode) {
+	if (s.median > 0)
+		text_printf(&t, "read bandwidth        %9.2f GB/s  (%.2f to %.2f)\n", s.median,
+			    s.min, s.max);
+	if (b->decode && s.median > 0) {
 		s = summarise(b->share, b->reps);
 		text_printf(&t, "decode / bandwidth    %9.1f %%     (%.1f to %.1f)\n",
 			    100 * s.median, 100 * s.min, 100 * s.max);
@@ -157,6 +164,7 @@ bench_warm(Bench *b, Model *m)
 static int
 run_bench(Settings *s)
 {
+	Place place = place_of(s);
 	size_t reps = (size_t)s->reps;
 	Reading *reading = memory(1, sizeof *reading);
 	uint64_t state = 1;
@@ -179,7 +187,7 @@ run_bench(Settings *s)
 		ctx_check(positions, "--depth and --decode");
 	n_ctx = b.prefill > positions ? b.prefill : (int)positions;
 	weights_open(&w, s);
-	model_open(&m, &w, n_ctx, s->batch ? s->batch : 512, threads_of(s), s->isa, 1);
+	model_open(&m, &w, n_ctx, s->batch ? s->batch : 512, &place);
 	reading_new(reading, m.pool);
 	b.ids = memory((size_t)n_ctx, sizeof *b.ids);
 	for (i = 0; i < n_ctx; i++)

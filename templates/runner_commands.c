@@ -14,6 +14,7 @@ ids_given(const Settings *s, Ids *ids, const char *command)
 static int
 run_logits(Settings *s)
 {
+	Place place = place_of(s);
 	Ids ids = {0};
 	Weights w;
 	Model m;
@@ -32,7 +33,7 @@ run_logits(Settings *s)
 	chunk = s->chunk ? (size_t)s->chunk : ids.n;
 	chunk = chunk < ids.n ? chunk : ids.n;
 	weights_open(&w, s);
-	model_open(&m, &w, (int)ids.n, s->batch ? s->batch : 512, threads_of(s), s->isa, 1);
+	model_open(&m, &w, (int)ids.n, s->batch ? s->batch : 512, &place);
 	logits = memory((s->all ? chunk : 1) * N_VOCAB, sizeof *logits);
 	out_open(&out, s->out);
 	for (at = 0; at < ids.n; at += n) {
@@ -175,6 +176,11 @@ info_json(int n_ctx, size_t arena)
 		json_put_number(&t, "usable", @name@_isa_usable(i) != 0);
 		text_add(&t, "}", 1);
 	}
+	text_add(&t, "]", 1);
+	json_key(&t, "devices");
+	text_add(&t, "[", 1);
+	for (i = 0; devices[i]; i++)
+		text_printf(&t, "%s\"%s\"", i ? ", " : "", devices[i]->name);
 	text_printf(&t, "]}\n");
 	output_text(&t);
 	free(t.text);
@@ -184,7 +190,7 @@ static int
 run_info(Settings *s)
 {
 	int n_ctx = s->ctx ? s->ctx : N_CTX < 1024 ? N_CTX : 1024;
-	int batch = n_ctx < 512 ? n_ctx : 512;
+	int batch = n_ctx < 512 ? n_ctx : 512, i;
 	size_t arena;
 	Text t = {0};
 
@@ -200,6 +206,8 @@ run_info(Settings *s)
 		    @name@_N_LAYER, @name@_HIDDEN);
 	text_printf(&t, "isa levels: ");
 	isa_list(&t);
+	for (i = 0; devices[i]; i++)
+		text_printf(&t, "%s%s", i ? ", " : "\ndevices: ", devices[i]->name);
 	text_printf(&t, "\nweights and constants read per decoded token: %llu bytes\n",
 		    (unsigned long long)@name@_bytes_per_token());
 	text_printf(&t, "memory for %d positions, batch %d, %d threads: %zu bytes\n", n_ctx, batch,

@@ -231,7 +231,9 @@ json_model(Text *t, const Model *m)
 {
 	text_add(t, "{", 1);
 	json_put_string(t, "model", PROGRAM);
-	json_put_string(t, "isa", @name@_isa(m->m));
+	json_put_string(t, "isa", m->isa);
+	if (m->what != m->isa)
+		json_put_string(t, "device", m->what);
 	json_put_number(t, "threads", m->threads);
 }
 
@@ -240,7 +242,7 @@ generation_report(Generation *g, const Model *m)
 {
 	size_t n = g->ids.n - g->n_prompt;
 	/* The last token shown is never evaluated. */
-	int evaluated = @name@_n_past(m->m) - (int)g->n_prompt;
+	int evaluated = model_n_past(m) - (int)g->n_prompt;
 	double prefill = rate(process.interrupted ? 0 : (double)g->n_prompt, g->prefill_s);
 	double decode = rate(evaluated, g->decode_s), bytes = (double)@name@_bytes_per_token();
 	Text t = {0};
@@ -268,7 +270,7 @@ generation_report(Generation *g, const Model *m)
 		if (decode > 0)
 			text_printf(&t, " at %.1f tok/s, %.2f MB a token, %.2f GB/s", decode,
 				    bytes * 1e-6, decode * bytes * 1e-9);
-		text_printf(&t, " (%s, %d thread%s, end: %s)\n", @name@_isa(m->m), m->threads,
+		text_printf(&t, " (%s, %d thread%s, end: %s)\n", m->what, m->threads,
 			    m->threads == 1 ? "" : "s", g->reason);
 		fputs(t.text, stderr);
 	}
@@ -278,6 +280,7 @@ generation_report(Generation *g, const Model *m)
 static int
 run_generate(Settings *s)
 {
+	Place place = place_of(s);
 	double start = now();
 	Generation g;
 	Sampler sampler;
@@ -295,7 +298,7 @@ run_generate(Settings *s)
 	batch = s->batch ? s->batch : 512;
 	batch = (size_t)batch < g.n_prompt ? batch : (int)g.n_prompt;
 	weights_open(&w, s);
-	model_open(&m, &w, n_ctx, batch, threads_of(s), s->isa, 1);
+	model_open(&m, &w, n_ctx, batch, &place);
 	logits = memory(N_VOCAB, sizeof *logits);
 	g.piece = memory((size_t)@name@_decode_max() + 1, 1);
 	sampler.temperature = s->temperature;

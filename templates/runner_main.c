@@ -23,9 +23,9 @@ static const Command commands[] = {
 	{"selftest", IN_SELFTEST, NULL, "Compare logits with golden vectors, bit by bit",
 	 "\nEvery usable ISA level x 1, 2 and 5 threads (2 and 5 also without barriers) x chunks "
 	 "of 1, 7,\n"
-	 "64 and all tokens, each also truncated and replayed and from a saved state. A difference "
-	 "is our\n"
-	 "bug: status 70.\n",
+	 "64 and all tokens, each also truncated and replayed and from a saved state; with "
+	 "--device the\n"
+	 "same chunks there. A difference is our bug: status 70.\n",
 	 run_selftest},
 	{"logits", IN_LOGITS, NULL, "Write the logits of given tokens as f32", NULL, run_logits},
 	{"encode", IN_ENCODE, "FILE",
@@ -50,8 +50,8 @@ usage_print(void)
 	text_printf(&t,
 		    "\n%s COMMAND --help lists a command's options; --version tells the build.\n",
 		    PROGRAM);
-	text_printf(&t, "Status: 0 success, 1 wrong arguments or contents, 2 files, memory or CPU, "
-			"70 our bug.\n");
+	text_printf(&t, "Status: 0 success, 1 wrong arguments or contents, 2 files, memory, CPU "
+			"or device, 70 our bug.\n");
 	output_text(&t);
 	free(t.text);
 }

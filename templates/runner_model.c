@@ -9,9 +9,20 @@ typedef struct Weights {
 	int huge;  /* whether to copy them to huge pages at the next init */
 } Weights;
 
-/* A context of the library with its memory and workers. */
+/* Where a context runs. */
+typedef struct Place {
+	const char *device; /* NAME[:PART] of --device; null: the CPU */
+	const char *isa;    /* null: the best */
+	int threads;	    /* of the CPU, also beside a device */
+	int park;	    /* 0 leaves park and wake out: each phase is one call of run */
+} Place;
+
+/* A context of the library with its workers; on the CPU also with its memory. */
 typedef struct Model {
-	@name@ *m;
+	const Device *device;
+	void *m;
+	const char *isa;  /* a level's name, or the device's */
+	const char *what; /* the level's name, or the machine in words */
 	void *arena;
 	size_t arena_bytes;
 	Pool *pool;
@@ -214,29 +225,74 @@ model_init_fail(int e, const Weights *w)
 	fail(STATUS_BUG, NULL, "init: %s", @name@_strerror(e));
 }
 
-/*
- * Opens a context. threads > 0; isa null means the best; park 0 leaves park and wake out, so that
- * each phase is one call of run. n_batch is cut to n_ctx.
- */
+/* An error of a device or of the library ends the program. what: the call. */
+static void model_fail(const Model *m, const char *what, int e) RUNNER_NORETURN;
+
 static void
-model_open(Model *m, Weights *w, int n_ctx, int n_batch, int threads, const char *isa, int park)
+model_fail(const Model *m, const char *what, int e)
+{
+	const char *log = m->device->log(m->m);
+	const int status = m->device->environment(e) ? STATUS_ENVIRONMENT : STATUS_BUG;
+
+	fail(status, NULL, "%s: %s%s%s%s%s", m->isa, what, what[0] ? ": " : "",
+	     m->device->strerror(e), log[0] ? ": " : "", log);
+}
+
+/* The device of --device and the part of a name behind its colon; null: none asked for. */
+static const Device *
+device_find(const char *text, const char **part)
+{
+	char message[300];
+	Text names = {0};
+	size_t n;
+	int i;
+
+	*part = NULL;
+	if (!text)
+		return &device_cpu;
+	n = strcspn(text, ":");
+	if (text[n] && text[n + 1])
+		*part = text + n + 1;
+	for (i = 0; devices[i]; i++) {
+		if (strlen(devices[i]->name) == n && !memcmp(devices[i]->name, text, n))
+			return devices[i];
+		text_printf(&names, "%s%s", i ? ", " : "", devices[i]->name);
+	}
+	snprintf(message, sizeof message, "--device: no device '%.*s' in this library",
+		 (int)(n < 200 ? n : 200), text);
+	if (names.text)
+		fail_hint(STATUS_USER, message, "it has %s", names.text);
+	fail(STATUS_USER, "lathe compile --target arc,... puts one in", "%s", message);
+}
+
+static void
+model_open_device(Model *m, Weights *w, const char *part)
+{
+	int e = m->device->open(&m->m, part, w->data, w->bytes, w->check, m->n_ctx, m->n_batch);
+
+	m->isa = m->device->name;
+	if (e && !m->device->environment(e))
+		model_init_fail(e, w);
+	if (e)
+		model_fail(m, "", e);
+	m->what = m->device->describe ? m->device->describe(m->m) : m->isa;
+}
+
+static void
+model_open_cpu(Model *m, Weights *w, const Place *place)
 {
 	@name@_options o;
-	size_t linked;
+	@name@ *context;
 	int e;
 
-	memset(m, 0, sizeof *m);
 	memset(&o, 0, sizeof o);
-	if (isa)
-		isa_find(isa);
-	m->n_ctx = n_ctx;
-	m->n_batch = n_batch < n_ctx ? n_batch : n_ctx;
-	m->threads = threads;
-	m->arena_bytes = @name@_arena_size(m->n_ctx, m->n_batch, threads);
+	if (place->isa)
+		isa_find(place->isa);
+	m->arena_bytes = @name@_arena_size(m->n_ctx, m->n_batch, m->threads);
 	if (!m->arena_bytes)
 		fail(STATUS_USER, NULL,
 		     "the library takes no context of %d, batch of %d, %d threads", m->n_ctx,
-		     m->n_batch, threads);
+		     m->n_batch, m->threads);
 	m->arena = mmap(NULL, m->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
 	if (m->arena == MAP_FAILED)
@@ -245,53 +301,82 @@ model_open(Model *m, Weights *w, int n_ctx, int n_batch, int threads, const char
 #ifdef MADV_HUGEPAGE
 	madvise(m->arena, m->arena_bytes, MADV_HUGEPAGE);
 #endif
-	m->pool = pool_new(threads);
-	o.n_threads = threads;
-	o.isa = isa;
+	o.n_threads = m->threads;
+	o.isa = place->isa;
 	o.user = m->pool;
 	o.check_weights = w->check;
-	if (threads > 1) {
+	if (m->threads > 1) {
 		o.run = pool_run;
-		o.park = park ? word_park : NULL;
-		o.wake = park ? word_wake : NULL;
+		o.park = place->park ? word_park : NULL;
+		o.wake = place->park ? word_wake : NULL;
 	}
-	if (!w->data && !@name@_linked_weights(&linked))
-		weights_find(w);
 	if (w->huge)
-		weights_copy(w, m->pool, threads);
-	e = @name@_init(&m->m, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx, m->n_batch,
+		weights_copy(w, m->pool, m->threads);
+	e = @name@_init(&context, m->arena, m->arena_bytes, w->data, w->bytes, m->n_ctx, m->n_batch,
 			&o);
 	if (e)
 		model_init_fail(e, w);
+	m->m = context;
+	m->isa = m->what = @name@_isa(context);
+}
+
+/* Opens a context; n_batch is cut to n_ctx. */
+static void
+model_open(Model *m, Weights *w, int n_ctx, int n_batch, const Place *place)
+{
+	const char *part;
+	size_t linked;
+
+	memset(m, 0, sizeof *m);
+	m->device = device_find(place->device, &part);
+	if (place->device && place->isa)
+		fail(STATUS_USER, NULL, "--isa is of the CPU: it does not go with --device");
+	m->n_ctx = n_ctx;
+	m->n_batch = n_batch < n_ctx ? n_batch : n_ctx;
+	m->threads = place->threads;
+	m->pool = pool_new(m->threads);
+	if (!w->data && !@name@_linked_weights(&linked))
+		weights_find(w);
+	if (place->device)
+		model_open_device(m, w, part);
+	else
+		model_open_cpu(m, w, place);
 	w->check = 0;
 }
 
 static void
 model_close(Model *m)
 {
+	if (m->device->close)
+		m->device->close(m->m);
 	pool_free(m->pool);
-	munmap(m->arena, m->arena_bytes);
+	if (m->arena)
+		munmap(m->arena, m->arena_bytes);
 }
 
-/* Sizes and ids were checked before, so an error here is a bug. */
+/* Sizes and ids were checked before, so an error here is the machine's or a bug. */
 static void
 model_eval(Model *m, const int32_t *ids, int n, float *logits, int all)
 {
-	int e = @name@_eval(m->m, ids, n, logits, all);
+	int e = m->device->eval(m->m, ids, n, logits, all);
 
 	if (e)
-		fail(STATUS_BUG, NULL, "eval of %d tokens after %d: %s", n, @name@_n_past(m->m),
-		     @name@_strerror(e));
+		model_fail(m, "eval", e);
+}
+
+static int
+model_n_past(const Model *m)
+{
+	return m->device->n_past(m->m);
 }
 
 static void
 model_truncate(Model *m, int n_past)
 {
-	int e = @name@_truncate(m->m, n_past);
+	int e = m->device->truncate(m->m, n_past);
 
 	if (e)
-		fail(STATUS_BUG, NULL, "truncate to %d of %d: %s", n_past, @name@_n_past(m->m),
-		     @name@_strerror(e));
+		model_fail(m, "truncate", e);
 }
 
 /* ---- ids ---- */
@@ -416,8 +501,14 @@ ids_encode(Ids *t, const char *text, size_t n, int special)
 	free(scratch);
 }
 
-static int
-threads_of(const Settings *s)
+static Place
+place_of(const Settings *s)
 {
-	return s->threads ? s->threads : cores_usable();
+	Place p;
+
+	p.device = s->device;
+	p.isa = s->isa;
+	p.threads = s->threads ? s->threads : cores_usable();
+	p.park = 1;
+	return p;
 }

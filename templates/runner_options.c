@@ -3,7 +3,7 @@
 typedef struct Settings {
 	const char *positional; /* PROMPT or FILE; null: not given */
 	const char *prompt, *prompt_file, *ids, *ids_file;
-	const char *isa, *weights, *check_weights, *huge_pages, *out, *logits;
+	const char *device, *isa, *weights, *check_weights, *huge_pages, *out, *logits;
 	const char *stop[MAX_STOPS];
 	int n_stop;
 	int n, top_k, window, threads, ctx, batch, chunks, chunk, positions;
@@ -106,6 +106,8 @@ static const Option options[] = {
 	 "tokens evaluated at once (512, perplexity 128)"},
 	{"threads", 't', OPTION_INT, AT(threads), 1, MAX_THREADS, IN_EVALUATING, "T",
 	 "workers (one a usable core; selftest: 1, 2 and 5)"},
+	{"device", 0, OPTION_TEXT, AT(device), 0, 0, IN_EVALUATING, "NAME[:PART]",
+	 "run on a device (arc), PART of its name, not on the CPU"},
 	{"isa", 0, OPTION_TEXT, AT(isa), 0, 0, IN_EVALUATING, "NAME",
 	 "instruction set level (the best of this CPU; selftest: all)"},
 	{"weights", 'w', OPTION_TEXT, AT(weights), 0, 0, IN_EVALUATING, "FILE",

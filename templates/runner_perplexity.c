@@ -176,6 +176,7 @@ perplexity_report(const Perplexity *p, const Model *m, double seconds)
 static int
 run_perplexity(Settings *s)
 {
+	Place place = place_of(s);
 	Perplexity p;
 	Weights w;
 	Model m;
@@ -186,7 +187,7 @@ run_perplexity(Settings *s)
 	p.s = s;
 	perplexity_read(&p);
 	weights_open(&w, s);
-	model_open(&m, &w, p.ctx, s->batch ? s->batch : 128, threads_of(s), s->isa, 1);
+	model_open(&m, &w, p.ctx, s->batch ? s->batch : 128, &place);
 	p.logits = memory((size_t)m.n_batch * N_VOCAB, sizeof *p.logits);
 	p.nll = memory((size_t)p.ctx, sizeof *p.nll);
 	p.running = memory((size_t)p.chunks, sizeof *p.running);

@@ -2,11 +2,9 @@
 
 /* One way of computing the golden logits: they may not depend on it. */
 typedef struct Way {
-	const char *isa;
-	int threads;
+	Place place;
 	int chunk; /* tokens a call of eval; 0: all */
 	int batch; /* n_batch of the context; less than a chunk is split by the library */
-	int park;
 } Way;
 
 typedef struct Selftest {
@@ -35,6 +33,12 @@ logits_digest(const float *x, int n)
 	return h;
 }
 
+static const char *
+place_name(const Place *p)
+{
+	return p->device ? p->device : p->isa;
+}
+
 static void
 selftest_mismatch(Selftest *t, const GoldenPosition *g, uint64_t digest, const float *logits)
 {
@@ -43,8 +47,9 @@ selftest_mismatch(Selftest *t, const GoldenPosition *g, uint64_t digest, const f
 
 	if (++t->failures > 10)
 		return;
-	fprintf(stderr, "%s: mismatch: isa %s, %d thread%s%s, ", PROGRAM, w->isa, w->threads,
-		w->threads == 1 ? "" : "s", w->park ? "" : " without park");
+	fprintf(stderr, "%s: mismatch: isa %s, %d thread%s%s, ", PROGRAM, place_name(&w->place),
+		w->place.threads, w->place.threads == 1 ? "" : "s",
+		w->place.park ? "" : " without park");
 	if (w->chunk)
 		fprintf(stderr, "chunk %d, ", w->chunk);
 	else
@@ -101,32 +106,39 @@ selftest_pass(Selftest *t, Model *m, int from, int chunk, int all, float *logits
 
 /* A way: from an empty context, then truncated and replayed, then from a saved state. */
 static void
-selftest_way(Selftest *t, Weights *w, float *logits)
+selftest_steps(Selftest *t, Model *m, float *logits)
 {
-	const Way *way = &t->way;
 	size_t bytes;
 	void *state;
-	Model m;
 	int cut = t->golden->n * 3 / 5, e;
 
-	model_open(&m, w, t->golden->n, way->batch, way->threads, way->isa, way->park);
+	model_truncate(m, 0);
 	t->step = "first pass";
-	selftest_pass(t, &m, 0, way->chunk, 1, logits);
-	model_truncate(&m, cut);
-	bytes = @name@_state_size(m.m);
+	selftest_pass(t, m, 0, t->way.chunk, 1, logits);
+	model_truncate(m, cut);
+	bytes = m->device->state_size(m->m);
 	state = memory(bytes, 1);
-	e = @name@_state_save(m.m, state, bytes);
+	e = m->device->state_save(m->m, state, bytes);
 	if (e)
-		fail(STATUS_BUG, NULL, "state_save: %s", @name@_strerror(e));
+		model_fail(m, "state_save", e);
 	t->step = "truncated and replayed";
-	selftest_pass(t, &m, cut, way->chunk, 0, logits);
-	model_truncate(&m, 0);
-	e = @name@_state_load(m.m, state, bytes);
+	selftest_pass(t, m, cut, t->way.chunk, 0, logits);
+	model_truncate(m, 0);
+	e = m->device->state_load(m->m, state, bytes);
 	if (e)
-		fail(STATUS_BUG, NULL, "state_load: %s", @name@_strerror(e));
+		model_fail(m, "state_load", e);
 	t->step = "from a saved state";
-	selftest_pass(t, &m, cut, 0, 0, logits);
+	selftest_pass(t, m, cut, 0, 0, logits);
 	free(state);
+}
+
+static void
+selftest_way(Selftest *t, Weights *w, float *logits)
+{
+	Model m;
+
+	model_open(&m, w, t->golden->n, t->way.batch, &t->way.place);
+	selftest_steps(t, &m, logits);
 	model_close(&m);
 }
 
@@ -139,51 +151,93 @@ selftest_isa(Selftest *t, Weights *w, const Settings *s, float *logits)
 	for (i = 0; i < 3; i++) {
 		if (s->threads && i)
 			break;
-		t->way.threads = s->threads ? s->threads : threads[i];
-		t->way.park = 1;
+		t->way.place.threads = s->threads ? s->threads : threads[i];
+		t->way.place.park = 1;
 		for (j = 0; j < 4; j++) {
 			t->way.chunk = chunks[j];
 			t->way.batch = chunks[j] == 64 ? 24 : chunks[j] ? chunks[j] : n;
 			selftest_way(t, w, logits);
 		}
-		if (t->way.threads == 1)
+		if (t->way.place.threads == 1)
 			continue;
-		t->way.park = 0;
+		t->way.place.park = 0;
 		t->way.chunk = 7;
 		t->way.batch = 7;
 		selftest_way(t, w, logits);
 	}
 }
 
-static int
-run_selftest(Settings *s)
+/* The chunks one after another in one context: a driver may take seconds to make kernels. */
+static void
+selftest_device(Selftest *t, Weights *w, const Settings *s, float *logits)
+{
+	static const int chunks[] = {1, 7, 64, 0};
+	Model m;
+	int i;
+
+	(void)s;
+	t->way.batch = 24;
+	model_open(&m, w, t->golden->n, t->way.batch, &t->way.place);
+	for (i = 0; i < 4; i++) {
+		t->way.chunk = chunks[i];
+		selftest_steps(t, &m, logits);
+	}
+	model_close(&m);
+}
+
+/* All vectors in the way's place. */
+static void
+selftest_place(Selftest *t, Weights *w, const Settings *s,
+	       void (*run)(Selftest *t, Weights *w, const Settings *s, float *logits))
+{
+	float *logits;
+	int g;
+
+	for (g = 0; g < golden_count; g++) {
+		if (isatty(STDERR_FILENO))
+			fprintf(stderr, "\r%s, vector %d of %d ", place_name(&t->way.place), g + 1,
+				golden_count);
+		t->golden = &goldens[g];
+		t->index = g;
+		logits = memory((size_t)goldens[g].n * N_VOCAB, sizeof *logits);
+		run(t, w, s, logits);
+		free(logits);
+	}
+}
+
+/* All levels that are asked for and that this CPU has; their names. */
+static void
+selftest_levels(Selftest *t, Weights *w, const Settings *s, Text *names)
 {
 	int only = s->isa && strcmp(s->isa, "all") != 0 ? isa_find(s->isa) : -1;
-	int i, g, levels = 0, tty = isatty(STDERR_FILENO);
-	Text names = {0}, json = {0};
-	Selftest t;
-	Weights w;
-	float *logits;
+	int i, levels = 0;
 
-	memset(&t, 0, sizeof t);
-	weights_open(&w, s);
 	for (i = 0; @name@_isa_name(i); i++) {
 		if (only >= 0 ? i != only : !@name@_isa_usable(i))
 			continue;
-		t.way.isa = @name@_isa_name(i);
-		text_printf(&names, "%s%s", levels++ ? ", " : "", t.way.isa);
-		for (g = 0; g < golden_count; g++) {
-			if (tty)
-				fprintf(stderr, "\r%s, vector %d of %d ", t.way.isa, g + 1,
-					golden_count);
-			t.golden = &goldens[g];
-			t.index = g;
-			logits = memory((size_t)goldens[g].n * N_VOCAB, sizeof *logits);
-			selftest_isa(&t, &w, s, logits);
-			free(logits);
-		}
+		t->way.place.isa = @name@_isa_name(i);
+		text_printf(names, "%s%s", levels++ ? ", " : "", t->way.place.isa);
+		selftest_place(t, w, s, selftest_isa);
 	}
-	if (tty)
+}
+
+static int
+run_selftest(Settings *s)
+{
+	Text names = {0}, json = {0};
+	Selftest t;
+	Weights w;
+
+	memset(&t, 0, sizeof t);
+	weights_open(&w, s);
+	if (s->device) {
+		t.way.place = place_of(s);
+		text_printf(&names, "%s", s->device);
+		selftest_place(&t, &w, s, selftest_device);
+	} else {
+		selftest_levels(&t, &w, s, &names);
+	}
+	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%60s\r", "");
 	if (!t.checks)
 		fail(STATUS_BUG, NULL, "selftest: no golden vectors are compiled in");

@@ -131,4 +131,8 @@ const Device arc_device = {
 	.devices = ocloc_devices,
 	.list = ocloc_list,
 	.write = write_files,
+	.source = "_arc",
+	.library = "dl",
+	.runner = "runner_arc.c",
+	.name = "arc",
 };

@@ -151,10 +151,7 @@ find_device(@name@_arc *m, const char *want)
 	} else if (n) {
 		e = log_devices(m, all, n, want);
 	} else {
-		snprintf(m->log, sizeof m->log,
-			 platforms ? "%d OpenCL platforms have no device: " OPENCL_INSTALL
-				   : "%d OpenCL platforms: " OPENCL_INSTALL,
-			 platforms);
+		snprintf(m->log, sizeof m->log, "%d platforms: " OPENCL_INSTALL, platforms);
 		e = @name@_ARC_ERROR_PLATFORM;
 	}
 	free(all);
