@@ -187,22 +187,6 @@ fetch_opencl() {
 	printf '%s\n' "$library"
 }
 
-# use_opencl: OpenCL programs run on the CPU from here on; ends a test as skipped where there is no loader or no
-# runtime. For scripts of tests/.
-use_opencl() {
-	local library
-	library=$(opencl_library)
-	if ! have_header CL/cl.h OpenCL; then
-		echo "skipped: no OpenCL headers and loader (ocl-icd-opencl-dev)"
-		exit 77
-	elif [ ! -f "$library" ]; then
-		echo "skipped: no $library, which tests/run fetches"
-		exit 77
-	fi
-	# The library itself: its own .icd files name another place.
-	export OCL_ICD_VENDORS=$library
-}
-
 # artefact NAME [OPTIONS OF compile...]: prints the folder of a compiled test model, built once a build of lathe and
 # shared between tests; NAME is smollm2 or stories. Ends the test as skipped where the model is missing, as failed
 # where it does not compile. For scripts of tests/, with LATHE_BUILD set.

@@ -70,6 +70,40 @@ check_state(stories *cpu, stories_arc *m, const int32_t *tokens, int n, const fl
 	free(of_device);
 }
 
+/* Weights that are cut short, of another build, or no weights at all are refused in front of all
+ * else. */
+static void
+check_weights(void)
+{
+	enum { BUILD = 32 };
+	FILE *f = fopen("stories.weights", "rb");
+	if (!f || fseek(f, 0, SEEK_END))
+		exit(2);
+	const size_t n = (size_t)ftell(f);
+	unsigned char *w = malloc(n);
+	rewind(f);
+	if (!w || fread(w, 1, n, f) != n)
+		exit(2);
+	fclose(f);
+	const struct {
+		const char *what;
+		size_t at, bytes;
+	} faults[] = {
+		{"of another build", BUILD, n}, {"without magic", 0, n}, {"cut short", 0, n - 1}};
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+		stories_arc *m = NULL;
+		w[faults[i].at] ^= faults[i].bytes == n;
+		const int e = stories_arc_init(&m, w, faults[i].bytes, 1, 1, NULL);
+		if (e != stories_ERROR_WEIGHTS) {
+			failures++;
+			printf("weights %s: %s\n", faults[i].what, stories_arc_strerror(e));
+		}
+		w[faults[i].at] ^= faults[i].bytes == n;
+		stories_arc_free(m);
+	}
+	free(w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -81,7 +115,7 @@ main(int argc, char **argv)
 	const size_t bytes = stories_arena_size(n, BATCH, 1);
 	void *arena = aligned_alloc(64, bytes);
 	stories *cpu;
-	stories_arc *m;
+	stories_arc *m = NULL;
 	stories_arc_options options;
 	if (!tokens || !expected || !got || !arena)
 		return 2;
@@ -94,7 +128,9 @@ main(int argc, char **argv)
 		return 2;
 	memset(&options, 0, sizeof options);
 	options.build = argc > 3 ? argv[3] : NULL;
-	must("init", stories_arc_init(&m, NULL, 0, n, BATCH, &options), m);
+	check_weights();
+	const int error = stories_arc_init(&m, NULL, 0, n, BATCH, &options);
+	must("init", error, m);
 	printf("%s\n", stories_arc_device(m));
 	for (int i = 0; i < n; i++) {
 		must("one token", stories_arc_eval(m, tokens + i, 1, got, 0), m);
