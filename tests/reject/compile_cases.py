@@ -374,11 +374,18 @@ def alive(pid):
 
 
 def children_gone(folder):
-    """The C compilers and what they started, by the ids that they left in `pids`."""
+    """
+    The C compilers and what they started, by the ids that they left in `pids`. One that was started as the signal came
+    was sent SIGKILL, but nobody waited for its end: that takes a busy machine a moment, and all would sleep for longer.
+    """
     with open(f"{folder}/pids", encoding="ascii") as f:
         pids = f.read().split()
     os.unlink(f"{folder}/pids")
-    left = [p for p in pids if alive(p)]
+    end = time.monotonic() + 10
+    while left := [p for p in pids if alive(p)]:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
     return f"children are left: {left}" if left or not pids else None
 
 
