@@ -5,10 +5,12 @@ typedef struct Generation {
 	Ids ids; /* the prompt, then what was generated */
 	size_t n_prompt;
 	@name@_decoder decoder;
-	char *piece; /* [@name@_decode_max()] */
-	Text held;   /* decoded, not yet shown: may be the start of a stop text */
-	Text shown;  /* all that was shown, for --json */
-	int stopped; /* a stop text was found */
+	char *piece;   /* [@name@_decode_max()] */
+	Text held;     /* decoded, not yet shown: may be the start of a stop text */
+	Text shown;    /* all that was shown, for --json */
+	int stopped;   /* a stop text was found */
+	int best_only; /* the device looks for the likeliest token itself */
+	int32_t best;
 	const char *reason;
 	double prefill_s, decode_s, first_s;
 } Generation;
@@ -167,6 +169,25 @@ generation_ctx(const Settings *s, size_t n_prompt)
 	return !s->n || need > N_CTX ? N_CTX : (int)need;
 }
 
+/* Evaluates tokens for the next one: logits, or the likeliest token alone. */
+static void
+generation_eval(Generation *g, Model *m, const int32_t *ids, int n, float *logits)
+{
+	float logit;
+	int e;
+
+	if (!g->best_only) {
+		model_eval(m, ids, n, logits, 0);
+		return;
+	}
+	e = m->device->eval_best(m->m, ids, n, &g->best, &logit);
+	if (e)
+		model_fail(m, "eval", e);
+	if (!(fabsf(logit) < INFINITY))
+		fail(STATUS_BUG, NULL, "the model gave no finite largest logit after %d tokens",
+		     model_n_past(m));
+}
+
 /* Evaluates the prompt, a batch at a time so that Ctrl-C ends it soon. */
 static void
 generation_prefill(Generation *g, Model *m, float *logits)
@@ -176,7 +197,10 @@ generation_prefill(Generation *g, Model *m, float *logits)
 
 	for (at = 0; at < g->n_prompt && !process.interrupted; at += n) {
 		n = g->n_prompt - at < (size_t)m->n_batch ? g->n_prompt - at : (size_t)m->n_batch;
-		model_eval(m, g->ids.ids + at, (int)n, at + n == g->n_prompt ? logits : NULL, 0);
+		if (at + n == g->n_prompt)
+			generation_eval(g, m, g->ids.ids + at, (int)n, logits);
+		else
+			model_eval(m, g->ids.ids + at, (int)n, NULL, 0);
 	}
 	g->prefill_s = now() - start;
 }
@@ -194,7 +218,8 @@ generation_run(Generation *g, Model *m, Sampler *sampler, float *logits)
 			g->reason = "interrupt";
 			break;
 		}
-		id = sampler_next(sampler, logits, g->ids.ids, (int)g->ids.n);
+		id = g->best_only ? g->best
+				  : sampler_next(sampler, logits, g->ids.ids, (int)g->ids.n);
 		if (id == @name@_eos() && !g->s->ignore_eos) {
 			g->reason = "eos";
 			break;
@@ -209,7 +234,7 @@ generation_run(Generation *g, Model *m, Sampler *sampler, float *logits)
 			break;
 		}
 		if (i + 1 < limit)
-			model_eval(m, &id, 1, logits, 0);
+			generation_eval(g, m, &id, 1, logits);
 	}
 	g->decode_s = now() - start;
 	if (@name@_has_tokenizer() && !g->stopped) {
@@ -309,6 +334,7 @@ run_generate(Settings *s)
 	sampler.window = s->window;
 	sampler.state = s->seed;
 	sampler_new(&sampler);
+	g.best_only = m.device->eval_best && sampler_greedy(&sampler);
 	process.polled = 1;
 	generation_prompt(&g);
 	generation_prefill(&g, &m, logits);

@@ -189,6 +189,13 @@ sampler_cut(Sampler *s, double max)
 	return i;
 }
 
+/* Whether the next token is the one of the largest logit, as the model gave it. */
+static int
+sampler_greedy(const Sampler *s)
+{
+	return s->penalty == 1 && (s->temperature <= 0 || s->top_k == 1);
+}
+
 /* The next token after ids[n], whose last one gave these logits. */
 static int32_t
 sampler_next(Sampler *s, const float *logits, const int32_t *ids, int n)

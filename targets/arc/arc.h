@@ -11,14 +11,16 @@
 
 enum {
 	ARC_CODELETS_MAX = 64,
-	ARC_LANES = 16,	      /* of a sub-group, as the lines of packed weights want it */
+	ARC_LANES = 16, /* of a sub-group, as the lines of packed weights want it */
+	ARC_TOP_LAUNCHES = 2,
 	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
 };
 
 /* Parameters that every entry has in this order; its constants follow. */
 typedef enum ArcParameter {
 	ARC_ARENA, /* the batch's buffers, as phase.h lays them out */
-	ARC_BATCH, /* int32: {n_past, row0, rows, 0} of the layers, of the head; then tokens */
+	ARC_BATCH, /* int32: {n_past, row0, rows, 0} of the layers, of the head; its
+			0 may be k of the likeliest tokens; then tokens */
 	ARC_ROPE,  /* cosines, then sines */
 	ARC_CACHE, /* of the stage's layer */
 	ARC_LOGITS,
@@ -26,7 +28,7 @@ typedef enum ArcParameter {
 	ARC_CTX,      /* positions that the cache has room for, a multiple of 64 */
 	ARC_PARAMETERS,
 } ArcParameter;
-enum { ARC_BATCH_HEAD = 4, ARC_BATCH_TOKENS = 8 };
+enum { ARC_BATCH_HEAD = 4, ARC_BATCH_TOP = 7, ARC_BATCH_TOKENS = 8 };
 
 typedef enum ArcKind {
 	ARC_INT,
@@ -105,12 +107,15 @@ typedef struct ArcProgram {
 	int n_entries, room;
 	const Codelet *codelets[ARC_CODELETS_MAX]; /* base_program()'s, by number */
 	int n_codelets;
-	ArcStage *stages;     /* [layout->n_units] */
-	uint64_t arena_bytes; /* per token: the graph's and the attention's result */
+	ArcStage *stages;		 /* [layout->n_units] */
+	ArcLaunch top[ARC_TOP_LAUNCHES]; /* of the likeliest tokens, on demand */
+	uint64_t arena_bytes;		 /* per token: the graph's and the attention's result */
 } ArcProgram;
 
 /* entries.c: what runs. false after diagnostics: what no template does, or no tile fits. */
 bool arc_program(Arena *a, Diag *d, const Artefact *x, ArcProgram *p);
+/* top.c: the entries of the likeliest tokens. */
+void arc_make_top(Arena *a, ArcProgram *p);
 /* The entries of a family, one line a call. */
 void arc_print(Text *t, const ArcProgram *p, ArcFamily family);
 

@@ -419,6 +419,7 @@ arc_program(Arena *a, Diag *d, const Artefact *x, ArcProgram *p)
 	bool ok = true;
 	for (int i = 0; i < x->layout->n_units; i++)
 		ok &= make_stage(a, d, p, i);
+	arc_make_top(a, p);
 	return ok;
 }
 

@@ -72,11 +72,11 @@ quoted(Arena *a, const ArcProgram *p, int entry)
 }
 
 static void
-print_launches(Text *t, const ArcProgram *p, const ArcStage *s)
+print_launches(Text *t, const ArcProgram *p, const char *name, const ArcLaunch *launches, int n)
 {
-	text_line(t, "static const Launch %s_launches[] = {", s->unit->ident);
-	for (int i = 0; i < s->n; i++) {
-		const ArcLaunch *l = &s->launches[i];
+	text_line(t, "static const Launch %s_launches[] = {", name);
+	for (int i = 0; i < n; i++) {
+		const ArcLaunch *l = &launches[i];
 		const ArcEntry *many = &p->entries[l->many];
 		const int items_one = ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
 		text_line(t, "/* %s */", many->words);
@@ -171,12 +171,16 @@ arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_de
 	text_line(t, "#define ROPE_BYTES UINT64_C(%llu)",
 		  (unsigned long long)(2 * (l->rope_sin - l->rope_cos)));
 	print_needs(t, p);
+	text_line(t, "enum { TOP_LAUNCHES = %d, TOP_SHARES = %u };", ARC_TOP_LAUNCHES,
+		  p->top[0].groups);
 	text_line(t, "#define ARC_ARENA_BYTES UINT64_C(%llu)", (unsigned long long)p->arena_bytes);
 	text_blank(t);
 	print_modules(t, x, devices, n_devices);
 	print_types(t, p);
 	for (int i = 0; i < l->n_units; i++)
-		print_launches(t, p, &p->stages[i]);
+		print_launches(t, p, p->stages[i].unit->ident, p->stages[i].launches,
+			       p->stages[i].n);
+	print_launches(t, p, "top", p->top, ARC_TOP_LAUNCHES);
 	for (int f = 0; f < g->count; f++)
 		print_places(t, p, f);
 	text_blank(t);

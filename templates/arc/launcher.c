@@ -3,10 +3,20 @@
 enum { POSITIONS = 64, BATCH_MAX = 4096, LOG_MAX = 4096, TEXT_MAX = 512, DEVICES_MAX = 32 };
 enum { N_MODULES = (int)(sizeof modules / sizeof *modules) };
 enum { N_STAGES = (int)(sizeof stages / sizeof *stages) };
-enum { BATCH_HEAD = 4, BATCH_TOKENS = 8 };
+enum { BATCH_TOKENS = 8 };
 enum { ARENA, BATCH, ROPE, CACHE, LOGITS, CAPACITY, CTX, CONSTANTS };
 /* Kernels address a buffer with 32 bits. */
 #define BUFFER_MOST UINT64_C(0xffffffff)
+
+/* uint32 behind the rows of logits: templates/arc/top.h. */
+#define TOP_BYTES (UINT64_C(8) * @name@_ARC_TOP_MAX * (1 + TOP_SHARES))
+
+/* What is wanted of a batch: logits of some rows, or the likeliest tokens of the last. */
+typedef struct Wanted {
+	float *logits;
+	int top;	 /* 0: none */
+	uint32_t *found; /* [2][TOP_MAX]: ids, bits of logits */
+} Wanted;
 
 /* A launch of a stage with its two kernels, arguments set. */
 typedef struct Prepared {
@@ -24,6 +34,7 @@ struct @name@_arc {
 	cl_program programs[N_MODULES];
 	cl_mem arena, batch, rope, logits, caches[@name@_N_LAYER];
 	Prepared *prepared; /* of all stages */
+	Prepared top[TOP_LAUNCHES];
 	int n_prepared;
 	int n_ctx, n_ctx_padded, n_batch, n_past;
 	int32_t *words; /* of the batch at work */
@@ -239,6 +250,12 @@ cache_size(const @name@_arc *m, int layer)
 	return (uint64_t)m->n_ctx_padded * cache_bytes[layer];
 }
 
+static uint64_t
+logits_size(const @name@_arc *m)
+{
+	return (uint64_t)m->n_batch * 4 * @name@_N_VOCAB + TOP_BYTES;
+}
+
 static int
 stage_constants(const Stage *s)
 {
@@ -268,7 +285,7 @@ count_buffers(@name@_arc *m)
 	const uint64_t batch = (uint64_t)m->n_batch;
 	int e = count_buffer(m, batch * ARC_ARENA_BYTES, "activations", -1);
 	if (!e)
-		e = count_buffer(m, batch * 4 * @name@_N_VOCAB, "logits", -1);
+		e = count_buffer(m, logits_size(m), "logits", -1);
 	m->needed += 4 * (BATCH_TOKENS + batch) + ROPE_BYTES;
 	for (int i = 0; i < @name@_N_LAYER && !e; i++)
 		e = count_buffer(m, cache_size(m, i), "keys and values", i);
@@ -316,7 +333,7 @@ new_buffers(@name@_arc *m, const unsigned char *payload)
 	if (!e)
 		e = new_buffer(m, 4 * (BATCH_TOKENS + batch), NULL, &m->batch);
 	if (!e)
-		e = new_buffer(m, batch * 4 * @name@_N_VOCAB, NULL, &m->logits);
+		e = new_buffer(m, logits_size(m), NULL, &m->logits);
 	if (!e)
 		e = new_buffer(m, ROPE_BYTES, payload + ROPE_COS, &m->rope);
 	for (int i = 0; i < @name@_N_LAYER && !e; i++)
@@ -402,6 +419,9 @@ prepare(@name@_arc *m, const unsigned char *payload)
 			places += l->n_constants;
 		}
 	}
+	for (int i = 0; i < TOP_LAUNCHES && !e; i++)
+		e = new_kernel(m, &stages[N_STAGES - 1], &top_launches[i], &m->top[i],
+			       top_launches[i].one, &m->top[i].one);
 	return e;
 }
 
@@ -473,6 +493,9 @@ void
 			if (p->constants[k])
 				m->cl.ReleaseMemObject(p->constants[k]);
 	}
+	for (int i = 0; i < TOP_LAUNCHES; i++)
+		if (m->top[i].one)
+			m->cl.ReleaseKernel(m->top[i].one);
 	const cl_mem buffers[] = {m->arena, m->batch, m->rope, m->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		if (buffers[i])
@@ -508,12 +531,27 @@ enqueue(@name@_arc *m, const Launch *l, const Prepared *p, int rows)
 	return m->cl.EnqueueNDRangeKernel(m->queue, kernel, 2, NULL, global, local, 0, NULL, NULL);
 }
 
-/* n tokens at n_past; logits of the rows from head_row0 on, null: none. */
-static int
-evaluate_batch(@name@_arc *m, const int32_t *tokens, int n, int head_row0, float *logits)
+/* The likeliest tokens of the head's one row. */
+static cl_int
+read_top(@name@_arc *m, const Wanted *w)
 {
-	const int head_rows = n - head_row0;
-	const int32_t jobs[BATCH_TOKENS] = {m->n_past, 0, n, 0, m->n_past, head_row0, head_rows, 0};
+	cl_int code = 0;
+	for (int i = 0; i < TOP_LAUNCHES && !code; i++)
+		code = enqueue(m, &top_launches[i], &m->top[i], 1);
+	if (!code)
+		code = m->cl.EnqueueReadBuffer(
+			m->queue, m->logits, CL_TRUE, (size_t)(logits_size(m) - TOP_BYTES),
+			sizeof *w->found * 2 * @name@_ARC_TOP_MAX, w->found, 0, NULL, NULL);
+	return code;
+}
+
+/* n tokens at n_past; the head computes the rows from head_row0 on where something is wanted. */
+static int
+evaluate_batch(@name@_arc *m, const int32_t *tokens, int n, int head_row0, const Wanted *w)
+{
+	const int head_rows = n - head_row0, head = w->logits || w->top;
+	const int32_t jobs[BATCH_TOKENS] = {m->n_past, 0,	  n,	     0,
+					    m->n_past, head_row0, head_rows, w->top};
 	const Prepared *p = m->prepared;
 	memcpy(m->words, jobs, sizeof jobs);
 	memcpy(m->words + BATCH_TOKENS, tokens, sizeof *tokens * (size_t)n);
@@ -522,20 +560,24 @@ evaluate_batch(@name@_arc *m, const int32_t *tokens, int n, int head_row0, float
 					       m->words, 0, NULL, NULL);
 	for (int i = 0; i < N_STAGES && !code; i++)
 		for (int k = 0; k < stages[i].n && !code; k++, p++)
-			if (!stages[i].head || logits)
+			if (!stages[i].head || head)
 				code = enqueue(m, &stages[i].launches[k], p,
 					       stages[i].head ? head_rows : n);
-	if (!code && logits)
+	if (!code && w->logits)
 		code = m->cl.EnqueueReadBuffer(m->queue, m->logits, CL_TRUE, 0,
-					       sizeof *logits * @name@_N_VOCAB * (size_t)head_rows,
-					       logits, 0, NULL, NULL);
-	if (!code && !logits)
+					       sizeof *w->logits * @name@_N_VOCAB *
+						       (size_t)head_rows,
+					       w->logits, 0, NULL, NULL);
+	if (!code && w->top)
+		code = read_top(m, w);
+	if (!code && !head)
 		code = m->cl.Finish(m->queue);
 	return code ? say(m, @name@_ARC_ERROR_OPENCL, "a batch", code) : 0;
 }
 
-int
-@name@_arc_eval(@name@_arc *m, const int32_t *tokens, int n, float *logits, int all)
+/* Tokens in batches. all: logits of every token are wanted, else only of the last. */
+static int
+evaluate(@name@_arc *m, const int32_t *tokens, int n, int all, const Wanted *w)
 {
 	if (!m || !m->prepared || !tokens || n < 1)
 		return @name@_ERROR_ARGUMENT;
@@ -548,18 +590,44 @@ int
 	m->log[0] = 0;
 	for (int i = 0, batch; i < n; i += batch) {
 		const int last = n - i <= m->n_batch;
-		float *to = NULL;
+		Wanted here = {NULL, 0, NULL};
 		batch = last ? n - i : m->n_batch;
-		if (logits && all)
-			to = logits + (size_t)i * @name@_N_VOCAB;
-		else if (logits && last)
-			to = logits;
-		const int e = evaluate_batch(m, tokens + i, batch, all ? 0 : batch - 1, to);
+		if (last)
+			here = *w;
+		if (all && w->logits)
+			here.logits = w->logits + (size_t)i * @name@_N_VOCAB;
+		const int e = evaluate_batch(m, tokens + i, batch, all ? 0 : batch - 1, &here);
 		if (e) {
 			m->n_past = before;
 			return e;
 		}
 		m->n_past += batch;
+	}
+	return @name@_OK;
+}
+
+int
+@name@_arc_eval(@name@_arc *m, const int32_t *tokens, int n, float *logits, int all)
+{
+	const Wanted w = {logits, 0, NULL};
+	return evaluate(m, tokens, n, all, &w);
+}
+
+int
+@name@_arc_eval_top(@name@_arc *m, const int32_t *tokens, int n, int k, int32_t *ids, float *logits)
+{
+	uint32_t found[2 * @name@_ARC_TOP_MAX];
+	const Wanted w = {NULL, k, found};
+	if (k < 1 || k > @name@_ARC_TOP_MAX || k > @name@_N_VOCAB)
+		return @name@_ERROR_ARGUMENT;
+	const int e = evaluate(m, tokens, n, 0, &w);
+	if (e)
+		return e;
+	for (int i = 0; i < k; i++) {
+		if (ids)
+			ids[i] = (int32_t)found[i];
+		if (logits)
+			memcpy(&logits[i], &found[@name@_ARC_TOP_MAX + i], sizeof *logits);
 	}
 	return @name@_OK;
 }

@@ -45,6 +45,14 @@ int @name@_arc_init(@name@_arc **m, const void *weights, size_t weights_bytes, i
 void @name@_arc_free(@name@_arc *m);
 
 int @name@_arc_eval(@name@_arc *m, const int32_t *tokens, int n, float *logits, int all);
+/*
+ * Eval, and of the last token's logits the k largest with their ids: descending, the lower id first
+ * among equal ones, NaN behind all numbers. k: 1 to @name@_ARC_TOP_MAX and at most
+ * @name@_N_VOCAB. Either result may be null.
+ */
+enum { @name@_ARC_TOP_MAX = 64 };
+int @name@_arc_eval_top(@name@_arc *m, const int32_t *tokens, int n, int k, int32_t *ids,
+			float *logits);
 int @name@_arc_truncate(@name@_arc *m, int n_past);
 int @name@_arc_n_past(const @name@_arc *m);
 

@@ -98,6 +98,7 @@ row_silu_mul(int n, const local float *b, local float *x)
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+#include "top.h"
 #include "transform.h"
 
 /* Rotates the pairs (i, i + d/2) of each head by the row's position. */

@@ -31,6 +31,12 @@ arc_eval(void *context, const int32_t *ids, int n, float *logits, int all)
 }
 
 static int
+arc_eval_best(void *context, const int32_t *ids, int n, int32_t *id, float *logit)
+{
+	return @name@_arc_eval_top(context, ids, n, 1, id, logit);
+}
+
+static int
 arc_truncate(void *context, int n_past)
 {
 	return @name@_arc_truncate(context, n_past);
@@ -79,6 +85,6 @@ arc_environment(int error)
 }
 
 static const Device device_arc = {
-	"arc",	      arc_open,	  arc_close,	       arc_eval,       NULL,
+	"arc",	      arc_open,	  arc_close,	       arc_eval,       arc_eval_best,
 	arc_truncate, arc_n_past, arc_state_size,      arc_state_save, arc_state_load,
 	arc_describe, arc_log,	  @name@_arc_strerror, arc_environment};

@@ -1,8 +1,8 @@
 /*
  * Logits of the OpenCL launcher against those of the CPU library, bit by bit: NAME.h and NAME_arc.h
  * are the artefact's. Usage: arc_program N SEED [BUILD]: N tokens, one by one, in batches, all
- * logits and the last ones, after a truncation, and saved states; prints the device and the
- * launches of one decoded token.
+ * logits and the last ones, after a truncation, the likeliest tokens, and saved states; prints the
+ * device and the launches of one decoded token.
  */
 #include "stories_arc.h"
 
@@ -35,6 +35,31 @@ must(const char *what, int error, const stories_arc *m)
 		return;
 	printf("%s: %s (%s)\n", what, stories_arc_strerror(error), m ? stories_arc_log(m) : "");
 	exit(1);
+}
+
+/* The likeliest tokens behind n of them, against a selection of the CPU's logits. */
+static void
+check_top(stories_arc *m, const int32_t *tokens, int n, const float *expected)
+{
+	enum { K = stories_ARC_TOP_MAX };
+	const float *x = expected + (size_t)(n - 1) * N_VOCAB;
+	int32_t ids[K];
+	float logits[K];
+	char taken[N_VOCAB] = {0};
+	must("truncate", stories_arc_truncate(m, 0), m);
+	must("top", stories_arc_eval_top(m, tokens, n, K, ids, logits), m);
+	for (int i = 0; i < K; i++) {
+		int best = -1;
+		for (int t = 0; t < N_VOCAB; t++)
+			if (!taken[t] && (best < 0 || x[t] > x[best]))
+				best = t;
+		taken[best] = 1;
+		if (ids[i] == best && !memcmp(&logits[i], &x[best], sizeof *x))
+			continue;
+		failures++;
+		printf("likeliest %d is %d, %a and not %d, %a\n", i, (int)ids[i], (double)logits[i],
+		       best, (double)x[best]);
+	}
 }
 
 /* The same bytes as of the CPU's context of the same tokens, and back. */
@@ -148,6 +173,7 @@ main(int argc, char **argv)
 	must("truncate", stories_arc_truncate(m, n / 2), m);
 	must("last of a batch", stories_arc_eval(m, tokens + n / 2, n - n / 2, got, 0), m);
 	check("last of a batch", n - 1, expected + (size_t)(n - 1) * N_VOCAB, got, N_VOCAB);
+	check_top(m, tokens, n, expected);
 	check_state(cpu, m, tokens, n, expected, got);
 	stories_arc_free(m);
 	printf("%d failures in %d positions\n", failures, n);

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# The program of an artefact with --device arc: on Intel's OpenCL runtime for CPUs it says what the CPU's own levels
+# say; over a mock of OpenCL (opencl_mock.c) and Intel's GPU driver without a GPU, what it does where things are
+# missing and which kernels it loads. Usage: arc_runner.sh BUILD
+set -u
+LATHE_BUILD=$1
+. tests/lib.sh
+[ -n "${LATHE_SHARED:-}" ] || { echo "skipped: no LATHE_SHARED"; exit 77; }
+[ -f "$LATHE_BUILD/arc/rows.bc" ] || { echo "skipped: lathe was built without the arc target"; exit 77; }
+use_opencl
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+status=0
+failed() {
+	echo "FAILED: $*"
+	status=1
+}
+
+# The hand-written declarations are the headers'.
+cc -std=c17 -Wall -Wextra -Wpedantic -Werror -I. tests/exec/opencl_header.c -o "$work/header" -lOpenCL &&
+	"$work/header" || failed "templates/arc/opencl.h and CL/cl.h"
+
+binaries=none
+command -v ocloc >/dev/null && binaries=dg2-g10
+out=$(artefact stories --target arc,x86-64-v3 --device $binaries --golden 40 --cflags -O1 --activations 8:token \
+	--quantize 'layers.*.*=bits:8,group:32') || exit $?
+program=$(realpath "$out")/stories
+
+# ---- runs: text and figures of the CPU -----------------------------------------------------------------------------
+# both NAME ARGUMENTS...: standard output on the CPU and on the device.
+both() {
+	local name=$1
+	shift
+	"$program" "$@" >"$work/$name.cpu" 2>"$work/$name.err" || failed "$* on the CPU"
+	"$program" "$@" --device arc >"$work/$name.arc" 2>"$work/$name.err" || {
+		failed "$* --device arc"
+		cat "$work/$name.err"
+	}
+}
+both text generate 'Once upon a time' -n 60
+cmp "$work/text.cpu" "$work/text.arc" || failed "the device's text is another"
+cat "$work/text.cpu" "$work/text.cpu" >"$work/text"
+both perplexity perplexity "$work/text" --ctx 48 --batch 13 --json
+for kind in cpu arc; do
+	grep -oE '"(perplexity|stderr|tokens|running)": ([0-9.]+|\[[^]]*\])' "$work/perplexity.$kind" >"$work/figures.$kind"
+done
+[ "$(wc -l <"$work/figures.cpu")" -eq 4 ] || failed "no figures of perplexity: $(cat "$work/perplexity.cpu")"
+cmp "$work/figures.cpu" "$work/figures.arc" || failed "the device's perplexity is another"
+"$program" selftest --device arc >"$work/selftest" 2>&1 || failed "selftest: $(cat "$work/selftest")"
+grep -q '^selftest: [1-9][0-9]* checks passed (arc)$' "$work/selftest" || failed "selftest says: $(cat "$work/selftest")"
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+# refuses STATUS WORDS COMMAND...: ends with that status and says the words (a regular expression).
+refuses() {
+	local wanted=$1 words=$2 got
+	shift 2
+	"$@" >"$work/out" 2>"$work/err"
+	got=$?
+	[ $got -eq "$wanted" ] || failed "status $got, not $wanted: $*: $(cat "$work/err")"
+	grep -Eq "$words" "$work/err" || failed "no '$words' of: $*: $(cat "$work/err")"
+	[ ! -s "$work/out" ] || failed "output of: $*"
+}
+ids=(logits --ids 1,2,3 --out "$work/logits")
+refuses 2 'no OpenCL platform.*: 0 platforms: install .*intel-opencl-icd' \
+	env OCL_ICD_VENDORS=/nonexistent "$program" "${ids[@]}" --device arc
+refuses 2 "no device's name has 'Voodoo'; there are: " "$program" "${ids[@]}" --device arc:Voodoo
+refuses 1 "no device 'ark' in this library" "$program" "${ids[@]}" --device ark
+refuses 1 'isa is of the CPU' "$program" "${ids[@]}" --device arc --isa x86-64-v3
+[ ! -e "$work/logits" ] || failed "a file of logits after errors"
+
+cc -std=c17 -Wall -Wextra -Wpedantic -Wshadow -Werror -fPIC -shared -Wl,-soname,libOpenCL.so.1 \
+	tests/exec/opencl_mock.c -o "$work/libOpenCL.so.1" || exit 1
+# mock WORDS STATUS MESSAGE [ARGUMENTS...]
+mock() {
+	local words=$1 wanted=$2 message=$3
+	shift 3
+	refuses "$wanted" "$message" env LD_LIBRARY_PATH="$work" OPENCL_MOCK="$words" "$program" "${ids[@]}" --device arc "$@"
+}
+mock no_platform 2 'no OpenCL platform'
+mock no_device 2 'no OpenCL platform with a device: 1 platforms'
+mock no_lanes 2 'Mock CPU lacks sub-groups of 16 \(8, 32\)'
+mock no_subgroups,addresses 2 'Mock CPU lacks 64-bit addresses, sub-groups of 16 \(no cl_intel_subgroups\)'
+mock no_spirv,two 2 'Mock CPU lacks SPIR-V 1.2 \(none\); Mock GPU lacks SPIR-V 1.2'
+mock local,items 2 'Mock CPU lacks work-groups of [0-9]+ \(8\), [0-9]+ bytes of local memory \(16\)'
+mock memory=100000 2 'out of memory: this context needs [0-9]{6,} bytes and Mock CPU has 100000$'
+mock buffer=5000 2 'out of memory: .* want a buffer of [0-9]+ bytes; Mock CPU takes 5000 at most'
+mock create=9 2 'a buffer of [0-9]+ bytes: CL_MEM_OBJECT_ALLOCATION_FAILURE; this context needs [0-9]+ bytes, [0-9]+ of them are in buffers; Mock CPU has 1073741824$'
+mock binary,build 2 'the driver refused the kernels: error: the mock knows no kernels$'
+mock enqueue 2 'out of memory: a batch: CL_OUT_OF_RESOURCES'
+
+# loads WORDS WHAT [ARGUMENTS...]: the three modules are built of that.
+loads() {
+	local words=$1 what=$2
+	shift 2
+	env LD_LIBRARY_PATH="$work" OPENCL_MOCK="$words" "$program" "${ids[@]}" --device "${1:-arc}" --json \
+		>"$work/out" 2>"$work/err" || failed "mock $words: $(cat "$work/err")"
+	[ "$(grep -c "^mock: built $what of" "$work/err")" -eq 3 ] || failed "mock $words: $(cat "$work/err")"
+}
+loads binary SPIR-V
+grep -q '"device": "Mock CPU, driver 1.2.3"' "$work/out" || failed "not the only device: $(cat "$work/out")"
+loads binary,two SPIR-V
+grep -q '"device": "Mock GPU' "$work/out" || failed "not the GPU: $(cat "$work/out")"
+loads binary,two SPIR-V arc:CPU
+grep -q '"device": "Mock CPU' "$work/out" || failed "not the named device: $(cat "$work/out")"
+if [ $binaries = none ]; then
+	echo "left out: no ocloc, so no binaries"
+	exit $status
+fi
+loads build 'a binary'
+
+# ---- Intel's GPU driver without a GPU: it takes the binaries and the whole host code, and computes nothing ----------
+icd=/etc/OpenCL/vendors/intel.icd
+if [ ! -f $icd ]; then
+	echo "left out: no Intel driver for GPUs (intel-opencl-icd)"
+	exit $status
+fi
+(cd "$work" && NEOReadDebugKeys=1 SetCommandStreamReceiver=1 ProductFamilyOverride=dg2 HardwareInfoOverride=8x4x16 \
+	ForceDeviceId=0x56a0 OCL_ICD_VENDORS=$icd "$program" logits --ids 1,2,3 --all --out aub.f32 --device arc:0x56a0 \
+	--json) >"$work/out" 2>"$work/err" || failed "the driver for GPUs: $(cat "$work/err")"
+grep -q '"device": "Intel(R) Graphics \[0x56a0\]' "$work/out" || failed "not the GPU's driver: $(cat "$work/out")"
+exit $status
