@@ -9,10 +9,13 @@
 #include <llvm-c/BitReader.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Linker.h>
 #include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
+
+#include <stdbool.h>
 
 typedef struct Llvm {
 #define LLVM_FUNCTION(name) __typeof__(&LLVM##name) name;

@@ -4,13 +4,14 @@
  * compiler would.
  */
 #include "arc.h"
+#include "clc.h"
 #include "llvm.h"
 
 #include <string.h>
 
 /* 1.2 is what both the driver's reader and sub-group sizes agree on (1.0 has no such mode). */
 static const char triple[] = "spirv64v1.2-unknown-unknown";
-static const char passes[] = "default<O3>,globaldce,strip-dead-prototypes";
+static const char passes[] = "globaldce,default<O3>,globaldce,strip-dead-prototypes";
 
 enum { GLOBAL = 1, CONSTANT = 2, LOCAL = 3 };
 
@@ -347,10 +348,13 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 	LLVMTargetDataRef layout = g.l.CreateTargetDataLayout(tm);
 	g.l.SetTarget(g.m, triple);
 	g.l.SetModuleDataLayout(g.m, layout);
+	if (p->x->math == MATH_LIBCLC)
+		clc_math(&g.l, g.m);
 	build_codelets(&g, p);
 	for (int i = 0; i < p->n_entries; i++)
 		if (p->entries[i].family == family)
 			build_entry(&g, &p->entries[i]);
+	clc_link(&g.l, g.m);
 	optimise(&g, tm);
 	if (g.l.TargetMachineEmitToMemoryBuffer(tm, g.m, LLVMObjectFile, &error, &out))
 		fail(&g, "emit", error);
