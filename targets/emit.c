@@ -61,6 +61,7 @@ hole_value(Arena *a, const Artefact *x, const char *key)
 		{"N_LAYER", m->n_layer},
 		{"HIDDEN", m->hidden},
 		{"N_LEVELS", (uint64_t)x->n_targets},
+		{"CONTRACT", x->math == MATH_CONTRACT},
 	};
 	if (!strcmp(key, "NAME"))
 		return x->name;

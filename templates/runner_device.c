@@ -25,6 +25,7 @@ typedef struct Device {
 	const char *(*log)(const void *context);
 	const char *(*strerror)(int error);
 	int (*environment)(int error);
+	int contract; /* its logits have the golden vectors' bits */
 } Device;
 
 /* ---- the CPU ---- */
@@ -80,7 +81,18 @@ cpu_environment(int error)
 }
 
 /* Its memory and workers are the runner's: model_open opens it. */
-static const Device device_cpu = {
-	"cpu",		 NULL,		 NULL,		 cpu_eval,	 NULL, cpu_truncate,
-	cpu_n_past,	 cpu_state_size, cpu_state_save, cpu_state_load, NULL, cpu_log,
-	@name@_strerror, cpu_environment};
+static const Device device_cpu = {"cpu",
+				  NULL,
+				  NULL,
+				  cpu_eval,
+				  NULL,
+				  cpu_truncate,
+				  cpu_n_past,
+				  cpu_state_size,
+				  cpu_state_save,
+				  cpu_state_load,
+				  NULL,
+				  cpu_log,
+				  @name@_strerror,
+				  cpu_environment,
+				  1};

@@ -49,6 +49,7 @@ missing_packages() {
 	have llvm-config-22 || echo llvm-22-dev
 	have clang-22 || echo clang-22
 	have spirv-val || echo spirv-tools
+	have llvm-spirv-15 || echo llvm-spirv-15
 	have ocloc || echo intel-opencl-icd
 	have_header CL/cl.h OpenCL || echo ocl-icd-opencl-dev
 }
@@ -185,6 +186,26 @@ fetch_opencl() {
 		return 1
 	}
 	printf '%s\n' "$library"
+}
+
+# fetch_libclc: libclc's SPIR-V in the cache, where CMake looks for it, from Debian's libclc-15, which is unpacked
+# and not installed, since it cannot be beside a later libclc; returns 1 where it cannot be had.
+libclc_sha256=95bdade909fb6121ac40f98412f99566a5f652934996a8256bd28406159e83a8
+fetch_libclc() {
+	local cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/lathe file=usr/lib/clc/spirv64-mesa3d-.spv work
+	has_digest "$cache/libclc-15/$file" $libclc_sha256 && return 0
+	mkdir -p "$cache" && work=$(mktemp -d "$cache/fetch.XXXXXX") || return 1
+	say "fetching libclc-15 (from Debian, kept in $cache)"
+	if (cd "$work" && apt-get download -qq libclc-15 >/dev/null 2>&1 && dpkg-deb -x libclc-15_*.deb libclc-15) &&
+		has_digest "$work/libclc-15/$file" $libclc_sha256; then
+		rm -rf "$cache/libclc-15"
+		mv -T "$work/libclc-15" "$cache/libclc-15"
+	fi
+	rm -rf "$work"
+	has_digest "$cache/libclc-15/$file" $libclc_sha256 || {
+		say "libclc-15 is not to be had (no network, or no Debian)"
+		return 1
+	}
 }
 
 # artefact NAME [OPTIONS OF compile...]: prints the folder of a compiled test model, built once a build of lathe and

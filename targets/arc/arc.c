@@ -116,12 +116,21 @@ write_files(Build *b)
 		arc_print(listing, &p, (ArcFamily)i);
 	artefact_text(b, "arc/kernels.txt", listing);
 	json->indent = 1;
+	text_line(json, "\"arc_math\": \"%s\",", math_names[x->math]);
 	if (n)
 		artefact_step(b, "arc binaries");
 	arc_native(b, &p, devices, n, json);
 	arc_roofline(roofline, json, &p);
 	artefact_text(b, "arc/roofline.txt", roofline);
 	b->device_manifest = json;
+	if (x->math != MATH_CONTRACT) {
+		Text *report = text_new(run);
+		text_line(report,
+			  "arc: exp, 1/x, 1/sqrt(x) and silu are libclc's, outside the contract:");
+		text_line(report,
+			  "its logits are near those of the CPUs' library, and not their bits");
+		b->device_report = report;
+	}
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_arc.c", x->name), arc_launcher(run, &p, devices, n));
 }

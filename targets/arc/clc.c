@@ -1,6 +1,6 @@
 /*
- * libclc in a module. Its code is not optimised and calls nothing inline, on functions and on calls;
- * it declares basic operations, which become intrinsics here.
+ * libclc in a module. Its code is not optimised and calls nothing inline, on functions and on
+ * calls; it declares basic operations, which become intrinsics here.
  */
 #include "clc.h"
 
@@ -55,8 +55,9 @@ basic(const Llvm *l, LLVMModuleRef m, LLVMBuilderRef b, const char *name, const 
 		arguments[i] = l->GetParam(f, i);
 	if (operands == CLC_FLAG)
 		arguments[n++] = l->ConstInt(l->Int1TypeInContext(c), 0, 0);
-	l->BuildRet(b, l->BuildCall2(b, l->IntrinsicGetType(c, id, &type, 1),
-				     l->GetIntrinsicDeclaration(m, id, &type, 1), arguments, n, ""));
+	l->BuildRet(b,
+		    l->BuildCall2(b, l->IntrinsicGetType(c, id, &type, 1),
+				  l->GetIntrinsicDeclaration(m, id, &type, 1), arguments, n, ""));
 }
 
 /* isnan(x): an int. */
@@ -96,7 +97,8 @@ inline_calls(const Llvm *l, LLVMValueRef f, unsigned noinline)
 		for (LLVMValueRef i = l->GetFirstInstruction(b); i; i = l->GetNextInstruction(i))
 			if (l->IsACallInst(i))
 				l->RemoveCallSiteEnumAttribute(
-					i, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, noinline);
+					i, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+					noinline);
 }
 
 static void

@@ -18,6 +18,10 @@
 extern "C" {
 #endif
 
+/* 1: the contract's functions, bit by bit the results of @NAME@.h; 0: libclc's (--math=libclc),
+ * near them. */
+enum { @name@_ARC_CONTRACT = @CONTRACT@ };
+
 /* Results beside those of @NAME@.h. */
 enum {
 	@name@_ARC_ERROR_PLATFORM = 100, /* no OpenCL platform, or none with a device */
