@@ -13,6 +13,7 @@ int passes_main(int argc, char **argv);
 int opt_main(int argc, char **argv);
 int reference_main(int argc, char **argv);
 int verify_main(int argc, char **argv);
+int devices_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int schema_main(int argc, char **argv);
 

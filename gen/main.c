@@ -19,6 +19,7 @@ static const struct {
 	{"inspect", "print what a model file holds", inspect_main},
 	{"schema", "print the JSON Schema of plans", schema_main},
 	{"targets", "list the targets and the C flags of each", targets_main},
+	{"devices", "list the devices that artefacts may run on", devices_main},
 	{"passes", "list the passes in their order", passes_main},
 	{"opt", "run passes over textual IR", opt_main},
 	{"reference", "logits by the interpreters, for tests", reference_main},

@@ -16,6 +16,8 @@ typedef struct Device {
 	const char *(*devices)(Arena *run, Diag *d, const char *list, int seconds);
 	/* What binaries can be made here, for `lathe targets`. */
 	void (*list)(Text *t, int seconds);
+	/* This machine's devices, for `lathe devices`: text, or a JSON object and a newline. */
+	void (*machines)(Text *t, bool json, int seconds);
 	/* Adds its files to the folder; everything else of the artefact is known. */
 	void (*write)(struct Build *b);
 	/* Of what it writes: the name behind the artefact's of the C file that goes into the

@@ -139,6 +139,7 @@ const Device arc_device = {
 	.check = check,
 	.devices = ocloc_devices,
 	.list = ocloc_list,
+	.machines = arc_machines,
 	.write = write_files,
 	.source = "_arc",
 	.library = "dl",

@@ -158,6 +158,9 @@ void arc_roofline(Text *t, Text *json, const ArcProgram *p);
 Text *arc_launcher_header(Arena *a, const Artefact *x);
 Text *arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_devices);
 
+/* devices.c: of Device (targets/target.h). */
+void arc_machines(Text *t, bool json, int seconds);
+
 /* arc.c: the target. */
 extern const struct Device arc_device;
 

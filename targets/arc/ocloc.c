@@ -347,3 +347,21 @@ ocloc_list(Text *t, int seconds)
 	text_printf(t, n ? "\n" : "");
 	close_ocloc(&o);
 }
+
+const char *const *
+ocloc_known(Arena *a, int seconds, int *n, const char **failure)
+{
+	Ocloc o;
+	open_ocloc(&o, a, seconds);
+	if (o.absent)
+		*failure = "not installed, so SPIR-V only and no native binaries";
+	else if (o.failure)
+		*failure =
+			arena_printf(a, "it does not say which devices it knows: it %s", o.failure);
+	const OclocDevice *known = devices_known(&o, n);
+	const char **names = ARENA_ARRAY(a, const char *, *n + 1);
+	for (int i = 0; i < *n; i++)
+		names[i] = arena_strndup(a, known[i].name, strlen(known[i].name));
+	close_ocloc(&o);
+	return names;
+}

@@ -9,6 +9,8 @@ enum { OCLOC_DEVICES_MAX = 56 };
 /* Of Device (targets/target.h). */
 const char *ocloc_devices(Arena *run, Diag *d, const char *list, int seconds);
 void ocloc_list(Text *t, int seconds);
+/* The names of all devices, or none and why, which goes on "ocloc: ". */
+const char *const *ocloc_known(Arena *a, int seconds, int *n, const char **failure);
 
 /* What was wrong with a call ("was ended by signal 9"), or null. */
 const char *ocloc_failure(Arena *a, ProcessEnd end, int seconds);

@@ -1,7 +1,7 @@
 /* The k likeliest tokens on the device: two kernels behind the head. */
 #include "call.h"
 
-enum { SHARE = 1024 }; /* of the vocabulary, a sub-group's */
+enum { SHARE = 256 }; /* of the vocabulary, a sub-group's */
 
 static ArcEntry *
 top_entry(Arena *a, ArcProgram *p, const char *name, const char *words, const char *function,

@@ -156,7 +156,7 @@ opencl_open(OpenCl *cl, char *reason, size_t room)
 }
 
 /* "CL_INVALID_BINARY", or "error -9999". */
-static const char *
+static inline const char *
 opencl_error(cl_int code, char number[32])
 {
 	switch (code) {
@@ -179,7 +179,7 @@ typedef struct OpenClDevice {
 	cl_platform_id platform;
 	cl_device_id id;
 	cl_bitfield type;
-	char name[OPENCL_NAME], driver[OPENCL_NAME / 2];
+	char name[OPENCL_NAME], driver[OPENCL_NAME / 2], platform_name[OPENCL_NAME];
 	char il[OPENCL_NAME], sizes[OPENCL_NAME / 2]; /* "SPIR-V_1.2 ...", "8, 16, 32" */
 	cl_ulong memory, most, local; /* bytes in all, of a buffer, of a work-group's memory */
 	size_t items;		      /* of a work-group */
@@ -275,7 +275,11 @@ opencl_devices(const OpenCl *cl, OpenClDevice *to, int most, int *platforms)
 			continue;
 		for (cl_uint i = 0; i < count && i < OPENCL_PLATFORMS && found < most; i++) {
 			opencl_device(cl, ids[i], &to[found]);
-			to[found++].platform = all[p];
+			to[found].platform = all[p];
+			if (cl->GetPlatformInfo(all[p], CL_PLATFORM_NAME, OPENCL_NAME - 1,
+						to[found].platform_name, NULL))
+				to[found].platform_name[0] = 0;
+			found++;
 		}
 	}
 	return found;

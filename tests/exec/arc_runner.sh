@@ -5,20 +5,14 @@
 set -u
 LATHE_BUILD=$1
 . tests/lib.sh
-[ -n "${LATHE_SHARED:-}" ] || { echo "skipped: no LATHE_SHARED"; exit 77; }
-[ -f "$LATHE_BUILD/arc/rows.bc" ] || { echo "skipped: lathe was built without the arc target"; exit 77; }
+. tests/opencl/cases.bash
 use_opencl
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-status=0
+tokens=60 chunk=48
+[ "$opencl" = runtime ] || tokens=12 chunk=8
 failed() {
 	echo "FAILED: $*"
 	status=1
 }
-
-# The hand-written declarations are the headers'.
-cc -std=c17 -Wall -Wextra -Wpedantic -Werror -I. tests/exec/opencl_header.c -o "$work/header" -lOpenCL &&
-	"$work/header" || failed "templates/arc/opencl.h and CL/cl.h"
 
 binaries=none
 command -v ocloc >/dev/null && binaries=dg2-g10
@@ -37,10 +31,10 @@ both() {
 		cat "$work/$name.err"
 	}
 }
-both text generate 'Once upon a time' -n 60
+both text generate 'Once upon a time' -n $tokens
 cmp "$work/text.cpu" "$work/text.arc" || failed "the device's text is another"
 cat "$work/text.cpu" "$work/text.cpu" >"$work/text"
-both perplexity perplexity "$work/text" --ctx 48 --batch 13 --json
+both perplexity perplexity "$work/text" --ctx $chunk --batch 13 --json
 for kind in cpu arc; do
 	grep -oE '"(perplexity|stderr|tokens|running)": ([0-9.]+|\[[^]]*\])' "$work/perplexity.$kind" >"$work/figures.$kind"
 done
@@ -48,6 +42,9 @@ done
 cmp "$work/figures.cpu" "$work/figures.arc" || failed "the device's perplexity is another"
 "$program" selftest --device arc >"$work/selftest" 2>&1 || failed "selftest: $(cat "$work/selftest")"
 grep -q '^selftest: [1-9][0-9]* checks passed (arc)$' "$work/selftest" || failed "selftest says: $(cat "$work/selftest")"
+
+cc -std=c17 -O1 -Wall -Wextra -Wpedantic -Wshadow -Werror -I. tests/exec/arc_top.c -o "$work/top" &&
+	"$work/top" "$out/arc/rows.spv" >"$work/log" || failed "the likeliest tokens: $(cat "$work/log")"
 
 # ---- errors --------------------------------------------------------------------------------------------------------
 # refuses STATUS WORDS COMMAND...: ends with that status and says the words (a regular expression).
@@ -61,12 +58,20 @@ refuses() {
 	[ ! -s "$work/out" ] || failed "output of: $*"
 }
 ids=(logits --ids 1,2,3 --out "$work/logits")
-refuses 2 'no OpenCL platform.*: 0 platforms: install .*intel-opencl-icd' \
+[ "$opencl" = interpreter ] || refuses 2 'no OpenCL platform.*: 0 platforms: install .*intel-opencl-icd' \
 	env OCL_ICD_VENDORS=/nonexistent "$program" "${ids[@]}" --device arc
 refuses 2 "no device's name has 'Voodoo'; there are: " "$program" "${ids[@]}" --device arc:Voodoo
 refuses 1 "no device 'ark' in this library" "$program" "${ids[@]}" --device ark
 refuses 1 'isa is of the CPU' "$program" "${ids[@]}" --device arc --isa x86-64-v3
 [ ! -e "$work/logits" ] || failed "a file of logits after errors"
+
+if ! have_header CL/cl.h OpenCL; then
+	echo "left out: no OpenCL headers (ocl-icd-opencl-dev)"
+	exit $status
+fi
+# The hand-written declarations are the headers'.
+cc -std=c17 -Wall -Wextra -Wpedantic -Werror -I. tests/exec/opencl_header.c -o "$work/header" -lOpenCL &&
+	"$work/header" || failed "templates/arc/opencl.h and CL/cl.h"
 
 cc -std=c17 -Wall -Wextra -Wpedantic -Wshadow -Werror -fPIC -shared -Wl,-soname,libOpenCL.so.1 \
 	tests/exec/opencl_mock.c -o "$work/libOpenCL.so.1" || exit 1
@@ -87,6 +92,24 @@ mock buffer=5000 2 'out of memory: .* want a buffer of [0-9]+ bytes; Mock CPU ta
 mock create=9 2 'a buffer of [0-9]+ bytes: CL_MEM_OBJECT_ALLOCATION_FAILURE; this context needs [0-9]+ bytes, [0-9]+ of them are in buffers; Mock CPU has 1073741824$'
 mock binary,build 2 'the driver refused the kernels: error: the mock knows no kernels$'
 mock enqueue 2 'out of memory: a batch: CL_OUT_OF_RESOURCES'
+
+# ---- lathe devices ------------------------------------------------------------------------------------------------
+LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_lanes,two "$LATHE_BUILD/lathe" devices >"$work/out" ||
+	failed "lathe devices: status $?"
+[ "$(grep -c '^  cannot run arc kernels: lacks sub-groups of 16 (8, 32)$' "$work/out")" -eq 2 ] &&
+	grep -q '^Mock GPU (GPU, Mock platform, driver 1.2.3)$' "$work/out" || failed "devices: $(cat "$work/out")"
+LD_LIBRARY_PATH="$work" OPENCL_MOCK=two,no_spirv "$LATHE_BUILD/lathe" devices --json >"$work/out" &&
+	python3 -c '
+import json, sys
+arc = json.load(sys.stdin)["arc"]
+assert [d["name"] for d in arc["devices"]] == ["Mock CPU", "Mock GPU"], arc
+assert all(d["lacks"] == "SPIR-V 1.2 (none)" and d["usable"] is False and d["sub_groups"] == [8, 16, 32] and
+           d["memory"] == 1 << 30 for d in arc["devices"]), arc' <"$work/out" || failed "devices: $(cat "$work/out")"
+LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_platform "$LATHE_BUILD/lathe" devices >"$work/out" ||
+	failed "devices without a platform: $?"
+grep -q '^no OpenCL device (0 platforms): install' "$work/out" || failed "devices: $(cat "$work/out")"
+"$LATHE_BUILD/lathe" devices >"$work/out" || failed "devices: $?"
+grep -q '^  runs arc kernels$' "$work/out" || failed "devices: $(cat "$work/out")"
 
 # loads WORDS WHAT [ARGUMENTS...]: the three modules are built of that.
 loads() {
@@ -114,7 +137,7 @@ if [ ! -f $icd ]; then
 	echo "left out: no Intel driver for GPUs (intel-opencl-icd)"
 	exit $status
 fi
-(cd "$work" && NEOReadDebugKeys=1 SetCommandStreamReceiver=1 ProductFamilyOverride=dg2 HardwareInfoOverride=8x4x16 \
+(cd "$work" && unset LD_LIBRARY_PATH && NEOReadDebugKeys=1 SetCommandStreamReceiver=1 ProductFamilyOverride=dg2 HardwareInfoOverride=8x4x16 \
 	ForceDeviceId=0x56a0 OCL_ICD_VENDORS=$icd "$program" logits --ids 1,2,3 --all --out aub.f32 --device arc:0x56a0 \
 	--json) >"$work/out" 2>"$work/err" || failed "the driver for GPUs: $(cat "$work/err")"
 grep -q '"device": "Intel(R) Graphics \[0x56a0\]' "$work/out" || failed "not the GPU's driver: $(cat "$work/out")"
