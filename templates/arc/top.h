@@ -11,7 +11,8 @@ top_key(float x, int id)
 {
 	const uint u = s_bits(x + 0.0f); /* -0 is 0 */
 	const uint order = u & 0x80000000u ? ~u : u | 0x80000000u;
-	return (ulong)(x == x ? order : 0u) << 32 | ~(uint)id;
+	const bool nan_ = (u & 0x7fffffffu) > 0x7f800000u;
+	return (ulong)(nan_ ? 0u : order) << 32 | ~(uint)id;
 }
 
 LATHE_INLINE int

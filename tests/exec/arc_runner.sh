@@ -125,6 +125,22 @@ loads binary,two SPIR-V
 grep -q '"device": "Mock GPU' "$work/out" || failed "not the GPU: $(cat "$work/out")"
 loads binary,two SPIR-V arc:CPU
 grep -q '"device": "Mock CPU' "$work/out" || failed "not the named device: $(cat "$work/out")"
+# on_mock COMMAND...: a command over the mock.
+on_mock() {
+	env LD_LIBRARY_PATH="$work" "$program" "$@" --device arc >"$work/out" 2>"$work/err" ||
+		failed "$* over the mock: $(cat "$work/err")"
+}
+# Greedily ids and logits of the likeliest tokens come from the device, never a vocabulary of logits.
+on_mock generate --ids 1,2,3 -n 4 --json
+grep -q '"ids": \[0, 0, 0, 0\]' "$work/out" || failed "no likeliest tokens: $(cat "$work/out")"
+grep -qx "mock: read $((4 * 2 * 4 * 64)) bytes" "$work/err" || failed "reads: $(cat "$work/err")"
+on_mock generate --ids 1,2,3 -n 4 --temperature 1 --json
+grep -qx "mock: read $((4 * 4 * 512)) bytes" "$work/err" || failed "reads: $(cat "$work/err")"
+on_mock bench --prefill 20 --decode 4 --reps 2 --json
+grep -q '"read_gb_s": null' "$work/out" || failed "bench: $(cat "$work/out")"
+on_mock bench --prefill 20 --decode 4 --reps 2
+grep -q '^decode .* tok/s' "$work/out" && ! grep -q bandwidth "$work/out" || failed "bench: $(cat "$work/out")"
+
 if [ $binaries = none ]; then
 	echo "left out: no ocloc, so no binaries"
 	exit $status

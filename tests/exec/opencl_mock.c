@@ -9,7 +9,8 @@
  *   create=N     the Nth buffer is not to be had
  *   enqueue      a launch is out of resources
  *   two          a GPU behind the CPU
- * It writes what was built to standard error: "mock: built SPIR-V of N bytes".
+ * It writes to standard error what was built, "mock: built SPIR-V of N bytes", and at the end of a
+ * context what was read, "mock: read N bytes".
  */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl.h>
@@ -30,6 +31,7 @@ struct _cl_mem {
 
 static char platform, queue, context, kernel, devices[2];
 static int buffers;
+static size_t bytes_read;
 
 /* The value behind a word of OPENCL_MOCK (1 where it has none), or 0. */
 static unsigned long long
@@ -157,6 +159,7 @@ clCreateContext(const cl_context_properties *p, cl_uint n, const cl_device_id *d
 cl_int
 clReleaseContext(cl_context c)
 {
+	fprintf(stderr, "mock: read %zu bytes\n", bytes_read);
 	return (void *)c == &context ? CL_SUCCESS : CL_INVALID_CONTEXT;
 }
 
@@ -290,6 +293,7 @@ clEnqueueReadBuffer(cl_command_queue q, cl_mem m, cl_bool wait, size_t at, size_
 	if (at > m->bytes || bytes > m->bytes - at)
 		return CL_INVALID_VALUE;
 	memcpy(to, m->data + at, bytes);
+	bytes_read += bytes;
 	return CL_SUCCESS;
 }
 
