@@ -65,6 +65,7 @@ typedef struct ArcCall {
 	const char *function;
 	ArcArgument arguments[ARC_ARGUMENTS_MAX];
 	int n;
+	int from, end; /* done by work-groups [from, end) only; end 0: by all */
 } ArcCall;
 
 typedef enum ArcFamily { ARC_ROWS, ARC_LINEAR, ARC_ATTENTION, ARC_FAMILIES } ArcFamily;
@@ -79,6 +80,7 @@ typedef struct ArcEntry {
 	int n_calls, calls_room;
 	int n_constants;
 	int sub_groups; /* of a work-group */
+	int groups;	/* work-groups of a tile of rows; 0: as many as the launch says */
 	int local_floats;
 	bool dot; /* has products of codes: dp4a must be in its binary */
 } ArcEntry;
@@ -91,7 +93,7 @@ typedef struct ArcLaunch {
 	int one, many;
 	uint32_t groups;
 	int tile_one, tile_many;
-	int kernel; /* of the function */
+	int kernel; /* of the function: whose constants both have */
 } ArcLaunch;
 
 /* The launches of one unit. */

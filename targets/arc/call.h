@@ -40,6 +40,9 @@ void arc_add(ArcCall *c, ArcArgument v);
 
 /* transform.c: the transform of the local row at float x, in place, with a row of work. */
 void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work);
+/* Each of `runs` runs of the row from float x on, one behind the other. */
+void arc_transform_runs(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
+			int work);
 /* Whether it needs the row of work. */
 bool arc_transform_works(const Transform *t);
 

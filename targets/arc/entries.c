@@ -192,25 +192,8 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 	}
 }
 
-/* Keys and values of all heads of the row go to the cache. */
-static void
-make_append(Maker *k, ArcEntry *n, Slots *s, const Value *v)
-{
-	const Model *m = k->e.g->model;
-	const int key = slot_of(k, n, s, v->operands[0]), value = slot_of(k, n, s, v->operands[1]);
-	ArcCall *c = arc_call(k->a, n, "row_append");
-	if (!format_is_float(cache_format(k)))
-		refuse(k, v, "an integer cache has no kernel");
-	add_ints(c, (int[]){cache_format(k).bits, (int)m->head_dim, (int)m->n_kv_head}, 3);
-	add_job(k, c);
-	arc_add(c, arc_parameter(ARC_CACHE, 0));
-	arc_add(c, arc_parameter(ARC_CTX, 0));
-	arc_add(c, arc_local(key));
-	arc_add(c, arc_local(value));
-}
-
-ArcLaunch
-arc_make_rows(Maker *k, const Kernel *kernel)
+static ArcLaunch
+make_rows(Maker *k, const Kernel *kernel)
 {
 	uint32_t widest = 0;
 	for (int i = 0; i < kernel->count; i++)
@@ -225,10 +208,6 @@ arc_make_rows(Maker *k, const Kernel *kernel)
 		const Value *v = emit_kernel_value(&k->e, kernel, i);
 		if (emit_is_activation(v)) {
 			make_codes(k, n, &s, v);
-			continue;
-		}
-		if (v->op == OP_KV_APPEND) {
-			make_append(k, n, &s, v);
 			continue;
 		}
 		make_row(k, n, &s, kernel, v);
@@ -385,7 +364,7 @@ static bool
 make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 {
 	static ArcLaunch (*const make[])(Maker *, const Kernel *) = {
-		[KERNEL_ROWS] = arc_make_rows,
+		[KERNEL_ROWS] = make_rows,
 		[KERNEL_LINEAR] = make_linear,
 		[KERNEL_KV] = arc_make_kv,
 		[KERNEL_ATTENTION] = arc_make_attention,

@@ -79,10 +79,14 @@ print_launches(Text *t, const ArcProgram *p, const char *name, const ArcLaunch *
 		const ArcLaunch *l = &launches[i];
 		const ArcEntry *many = &p->entries[l->many];
 		const int items_one = ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
+		int first = 0;
+		while (first < s->unit->n_constants && s->unit->constants[first].kernel < l->kernel)
+			first++;
 		text_line(t, "/* %s */", many->words);
-		text_line(t, "{%s, %s, %d, %d, %u, {%d, %d}, {%d, %d}},",
+		text_line(t, "{%s, %s, %d, %d, %d, {%u, %d, %d}, {%u, %d, %d}},",
 			  quoted(t->arena, p, l->one), quoted(t->arena, p, l->many), many->family,
-			  many->n_constants, l->groups, items_one, l->tile_one,
+			  first, many->n_constants, l->groups, items_one, l->tile_one,
+			  many->groups ? (unsigned)many->groups : l->groups,
 			  ARC_LANES * many->sub_groups, l->tile_many);
 	}
 	text_line(t, "};");
@@ -113,16 +117,17 @@ print_types(Text *t, const ArcProgram *p)
 		most = p->entries[i].n_constants > most ? p->entries[i].n_constants : most;
 	text_line(t, "enum { CONSTANTS_MAX = %d };", most);
 	text_blank(t);
-	text_line(t, "/* Work-items of a work-group, and the rows that it does. */");
+	text_line(t, "/* Work-groups of a tile of rows, their work-items, the rows. */");
 	text_line(t, "typedef struct Shape {");
+	text_line(t, "unsigned groups;");
 	text_line(t, "int items, tile;");
 	text_line(t, "} Shape;");
 	text_blank(t);
-	text_line(t, "/* A kernel for one row and for many; null: nothing to do. */");
+	text_line(t, "/* A kernel for one row and for many; null: nothing to do. first_constant: place of the");
+	text_line(t, " * stage. */");
 	text_line(t, "typedef struct Launch {");
 	text_line(t, "const char *one, *many;");
-	text_line(t, "int module, n_constants;");
-	text_line(t, "unsigned groups;");
+	text_line(t, "int module, first_constant, n_constants;");
 	text_line(t, "Shape shape_one, shape_many;");
 	text_line(t, "} Launch;");
 	text_blank(t);

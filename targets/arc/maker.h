@@ -83,12 +83,6 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 	return n;
 }
 
-static inline Format
-cache_format(const Maker *k)
-{
-	return graph_kv(k->e.g, k->e.f->layer);
-}
-
 static inline void
 refuse(Maker *k, const Value *v, const char *what)
 {
@@ -107,8 +101,6 @@ value_of(const Maker *k, const Kernel *kernel, Op op)
 	return NULL;
 }
 
-/* entries.c */
-ArcLaunch arc_make_rows(Maker *k, const Kernel *kernel);
 /* cache.c: the write of keys and values, and attention. */
 ArcLaunch arc_make_kv(Maker *k, const Kernel *kernel);
 ArcLaunch arc_make_attention(Maker *k, const Kernel *kernel);

@@ -229,6 +229,22 @@ declare(const Module *g, const ArcEntry *n)
 	return f;
 }
 
+/* Goes on in a block that only the work-groups of the call enter; returns the one behind it. */
+static LLVMBasicBlockRef
+build_guard(const Module *g, const Body *body, const ArcCall *c)
+{
+	LLVMBasicBlockRef only = g->l.AppendBasicBlockInContext(g->c, body->kernel, "only");
+	LLVMBasicBlockRef behind = g->l.AppendBasicBlockInContext(g->c, body->kernel, "behind");
+	LLVMValueRef group = build_call(g, "heads_group", NULL, 0);
+	LLVMValueRef from = g->l.ConstInt(g->i32, (unsigned long long)-c->from, 1);
+	LLVMValueRef count = g->l.ConstInt(g->i32, (unsigned long long)(c->end - c->from), 0);
+	LLVMValueRef in = g->l.BuildICmp(g->b, LLVMIntULT, g->l.BuildAdd(g->b, group, from, ""),
+					 count, "");
+	g->l.BuildCondBr(g->b, in, only, behind);
+	g->l.PositionBuilderAtEnd(g->b, only);
+	return behind;
+}
+
 static void
 build_entry(const Module *g, const ArcEntry *n)
 {
@@ -245,9 +261,14 @@ build_entry(const Module *g, const ArcEntry *n)
 	for (int i = 0; i < n->n_calls; i++) {
 		const ArcCall *c = &n->calls[i];
 		LLVMValueRef arguments[ARC_ARGUMENTS_MAX];
+		LLVMBasicBlockRef behind = c->end ? build_guard(g, &body, c) : NULL;
 		for (int k = 0; k < c->n; k++)
 			arguments[k] = argument(g, &body, &c->arguments[k]);
 		build_call(g, c->function, arguments, (unsigned)c->n);
+		if (behind) {
+			g->l.BuildBr(g->b, behind);
+			g->l.PositionBuilderAtEnd(g->b, behind);
+		}
 	}
 	g->l.BuildRetVoid(g->b);
 }

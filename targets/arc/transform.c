@@ -245,11 +245,18 @@ apply(const Transformer *k, const Transform *t, View v)
 }
 
 void
-arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work)
+arc_transform_runs(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
+		   int work)
 {
 	const Transformer k = {a, p, n, x, work};
-	const View whole = {0, 1, (int)t->n, 1};
-	apply(&k, t, whole);
+	const View all = {0, runs, (int)t->n, 1};
+	apply(&k, t, all);
+}
+
+void
+arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work)
+{
+	arc_transform_runs(a, p, n, t, 1, x, work);
 }
 
 bool

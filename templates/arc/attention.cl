@@ -1,219 +1,525 @@
 /*
- * The cache and attention over it. A layer's cache has, a KV head after another, all keys, then all
- * values, in the layout of the CPUs (templates/rows.h): keys of sixteen positions side by side, so
- * that a lane is a position; values row by row, so that a lane is a column.
+ * The write of keys and values, and attention. Of a query the score is made with a position a lane,
+ * the sum of values with a column a lane; what all lanes need of another one is a shuffle from a
+ * literal lane, which costs nothing.
  */
 #include "words.h"
 
 #include "../math.h"
+#include "quantize.h"
+
 #include "cache.h"
 
-/* The rotation of x[i] and x[i + d/2] by angle i; its element `e` of d. */
-LATHE_INLINE float
-rope_element(int d, const global float *x, const global float *cosine, const global float *sine,
-	     int e)
-{
-	const int half_of = d / 2, i = e % half_of;
-	const float a = x[i], b = x[i + half_of], c = cosine[i], s = sine[i];
-	return e < half_of ? s_fma(a, c, -(b * s)) : s_fma(a, s, b * c);
-}
+#include "heads.h"
+
+#include "transform.h"
+
+int __attribute__((overloadable, const)) dot_4x8packed_us_int(uint, uint);
 
 /*
- * Work-group (KV head, row): rotates the head's queries (q_heads of them, 0: none) and its key
- * (rope_key), and appends key and value.
+ * Work-group (KV head, row): stores the head's key and value.
+ * memory: 2 LATHE_PAD(d, 32) / 4 words.
  */
 LATHE_OP
-kv_append(int bits, int d, int q_heads, int rope_key, global uchar *arena, int capacity,
-	  const global int *job, ulong q_at, int q_ld, ulong rotated_at, int rotated_ld, ulong k_at,
-	  int k_ld, ulong v_at, int v_ld, const global float *cosines, const global float *sines,
-	  global uchar *cache, int ctx)
+kv_append(KV, const global int *job, global uchar *cache, int ctx, local float *key,
+	  local float *value, local float *memory)
 {
+	const Kv kv = KV_OF;
 	const Job j = job_of(job);
-	const int h = (int)get_group_id(0), row = (int)get_group_id(1);
-	const int position = j.n_past + j.row0 + row, item = (int)get_local_id(0);
-	const global float *cosine = cosines + (ulong)position * (ulong)(d / 2);
-	const global float *sine = sines + (ulong)position * (ulong)(d / 2);
-	const global float *q = (const global float *)part_at(arena, capacity, q_at) +
-				(ulong)row * q_ld + h * q_heads * d;
-	global float *rotated = (global float *)part_at(arena, capacity, rotated_at) +
-				(ulong)row * rotated_ld + h * q_heads * d;
-	const global float *k =
-		(const global float *)part_at(arena, capacity, k_at) + (ulong)row * k_ld + h * d;
-	const global float *v =
-		(const global float *)part_at(arena, capacity, v_at) + (ulong)row * v_ld + h * d;
-	global uchar *keys = cache + (ulong)h * head_bytes(bits, d, ctx);
-	for (int e = item; e < q_heads * d; e += (int)get_local_size(0))
-		rotated[e] = rope_element(d, q + e / d * d, cosine, sine, e % d);
-	for (int i = item; i < LATHE_PAD(d, 16); i += (int)get_local_size(0)) {
-		const float key =
-			i >= d ? 0.0f : rope_key ? rope_element(d, k, cosine, sine, i) : k[i];
-		kv_write(bits, d, position, i, key, i < d ? v[i] : 0.0f, keys,
-			 keys + keys_bytes(bits, d, ctx));
+	const KvHead h = kv_head(kv, cache, heads_group(), ctx);
+	const NewPosition p = kv_round(kv, key, value, memory);
+	kv_store(kv, &p, j.n_past + j.row0 + row_index(), &h);
+}
+
+/* ---- queries ---- */
+
+enum { QUERIES = 4, COLUMNS = 16 };
+
+/* Up to QUERIES rows in local memory: floats x[nq][D], D = d rounded up to 16, or codes, whose
+ * scale and sum lane q has of query q. */
+typedef struct Query {
+	const local float *x;
+	const local uint *hi, *lo; /* QUERY_WORDS apart */
+	float scale;
+	int sum;
+} Query;
+
+/* Query q sees the first + q positions from a block's start on, as far as there are `end` and the
+ * block has them. */
+typedef struct Seen {
+	int first, end;
+} Seen;
+
+/* Drivers unroll loops of few rounds, also where registers do not suffice for it; behind a shuffle
+ * they do not know that the rounds are few. */
+LATHE_INLINE int
+seen_by(Seen s, int q)
+{
+	return intel_sub_group_shuffle(min(min(s.first + q, s.end), 64), 0);
+}
+
+/* Words of a query's codes. */
+#define QUERY_WORDS(kv) (2 * LATHE_PAD((kv).d, 32) / 4)
+
+/* The rows x as codes in memory of QUERY_WORDS a row; by sub-groups as codes_store. */
+LATHE_INLINE void
+query_codes(Kv kv, int nq, int self, int sub_groups, local float *memory, Query *to)
+{
+	const RowFormat f = {kv.query, ROW_SYMMETRIC, 0.0f};
+	to->scale = 0.0f;
+	to->sum = 0;
+	LATHE_ROLLED
+	for (int q = 0; q < nq; q++) {
+		local uchar *hi = (local uchar *)(memory + q * QUERY_WORDS(kv));
+		const Codes c = codes_store(f, kv.d, 0, self, sub_groups,
+					    to->x + q * LATHE_PAD(kv.d, 16), hi,
+					    hi + LATHE_PAD(kv.d, 32));
+		to->scale = lane() == q ? c.scale : to->scale;
+		to->sum = lane() == q ? c.sum : to->sum;
 	}
+	to->hi = (local uint *)memory;
+	to->lo = to->hi + LATHE_PAD(kv.d, 32) / 4;
+}
+
+/* ---- scores ---- */
+
+/* Chain j of the sixteen of the contract's dot product, of all queries. */
+LATHE_INLINE void
+score_chain(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
+{
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = 0.0f;
+	LATHE_UNROLL_ALL
+	for (int i = j; i < kv.d; i += 16) {
+		const float k = kv_float(kv, keys, i);
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++)
+			p[q] = s_fma(intel_sub_group_shuffle(x[q][i / 16], (uint)j), k, p[q]);
+	}
+}
+
+/* p[q] of chains j and j + step up to 16: the branch of the tree that has them. */
+LATHE_INLINE void
+score_pair(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
+{
+	float other[QUERIES];
+	score_chain(kv, nq, j, x, keys, p);
+	score_chain(kv, nq, j + 8, x, keys, other);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = p[q] + other[q];
+}
+
+LATHE_INLINE void
+score_four(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
+{
+	float other[QUERIES];
+	score_pair(kv, nq, j, x, keys, p);
+	score_pair(kv, nq, j + 4, x, keys, other);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = p[q] + other[q];
+}
+
+LATHE_INLINE void
+score_eight(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
+{
+	float other[QUERIES];
+	score_four(kv, nq, j, x, keys, p);
+	score_four(kv, nq, j + 2, x, keys, other);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = p[q] + other[q];
+}
+
+/* Products of the queries with the lane's key of sixteen from position `first` on. */
+LATHE_INLINE void
+scores_floats(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
+{
+	vf x[QUERIES][COLUMNS];
+	float other[QUERIES];
+	const global uchar *keys = kv_unit(kv, h, first, 0) + lane() * (kv.bits / 8);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < LATHE_PAD(kv.d, 16) / 16; c++)
+		x[q][c] = query->x[q * LATHE_PAD(kv.d, 16) + 16 * c + lane()];
+	score_eight(kv, nq, 0, x, keys, p);
+	score_eight(kv, nq, 1, x, keys, other);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = p[q] + other[q];
+}
+
+/* Of codes: sums of products are exact, so their order is free, and they may wrap on the way. */
+LATHE_INLINE float
+score_of_sum(Kv kv, int sum_hi, int sum_lo, float scale, int sum, float k_scale, float k_zero)
+{
+	const uint all = kv.query > 8 ? (uint)sum_hi * 256u + (uint)sum_lo : (uint)sum_hi;
+	float x = (float)(int)(all - ((uint)sum << (kv.bits - 1)));
+	if (kv.zero)
+		x = s_fma(-k_zero, (float)sum, x);
+	return x * k_scale * scale;
+}
+
+LATHE_INLINE void
+scores_codes(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
+{
+	enum { WORDS = 4 };
+	const int words = LATHE_PAD(kv.d, 16) / 4, row = QUERY_WORDS(kv);
+	int hi[QUERIES], lo[QUERIES], x[QUERIES][2][WORDS];
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++) {
+		hi[q] = lo[q] = 0;
+		LATHE_UNROLL_ALL
+		for (int c = 0; c < words; c += 16) {
+			const bool in = c + lane() < words;
+			const int at = q * row + (in ? c + lane() : 0);
+			x[q][0][c / 16] = (int)query->hi[at];
+			x[q][1][c / 16] = kv.query > 8 ? (int)query->lo[at] : 0;
+		}
+	}
+	LATHE_UNROLL_ALL
+	for (int u = 0; u < K_BYTES(kv) / 4; u++) {
+		const uint line =
+			intel_sub_group_block_read((const global uint *)kv_unit(kv, h, first, u));
+		LATHE_UNROLL_ALL
+		for (int t = 0; t < KV_PER(kv) / 4; t++) {
+			const uint k = kv.bits == 8 ? line : line >> 4 * t & 0x0f0f0f0fu;
+			const int w = u * (KV_PER(kv) / 4) + t;
+			if (w >= words)
+				continue;
+			LATHE_UNROLL_ALL
+			for (int q = 0; q < nq; q++) {
+				hi[q] += dot_4x8packed_us_int(
+					k, (uint)intel_sub_group_shuffle(x[q][0][w / 16],
+									 (uint)(w % 16)));
+				if (kv.query > 8)
+					lo[q] += dot_4x8packed_us_int(
+						k, (uint)intel_sub_group_shuffle(x[q][1][w / 16],
+										 (uint)(w % 16)));
+			}
+		}
+	}
+	const float scale = h->k_scale[first + lane()];
+	const float zero = kv.zero ? h->k_zero[first + lane()] : 0.0f;
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		p[q] = score_of_sum(kv, hi[q], lo[q],
+				    intel_sub_group_shuffle(query->scale, (uint)q),
+				    intel_sub_group_shuffle(query->sum, (uint)q), scale, zero);
+}
+
+/* The product of one query with the key of a position that is not stored yet, in every lane. */
+LATHE_INLINE float
+score_new(Kv kv, const Query *query, const NewPosition *own)
+{
+	if (!KV_CODES(kv)) {
+		vf p = vf_zero();
+		for (int i = 0; i < kv.d; i += 16) {
+			const bool in = i + lane() < kv.d;
+			p = vf_fma(in ? query->x[i + lane()] : 0.0f,
+				   in ? own->key[i + lane()] : 0.0f, p);
+		}
+		return vf_tree(p);
+	}
+	int hi = 0, lo = 0;
+	for (int w = lane(); w < LATHE_PAD(kv.d, 16) / 4; w += 16) {
+		hi += dot_4x8packed_us_int(own->k_codes[w], query->hi[w]);
+		if (kv.query > 8)
+			lo += dot_4x8packed_us_int(own->k_codes[w], query->lo[w]);
+	}
+	return score_of_sum(kv, vi_sum(hi), vi_sum(lo), intel_sub_group_shuffle(query->scale, 0),
+			    intel_sub_group_shuffle(query->sum, 0), own->k.scale, own->k.zero);
+}
+
+/* ---- a block of 64 positions ---- */
+
+/* What a block gives, lane q of query q & 7: the largest score, the sum of weights, what the zero
+ * points of values add to its row. */
+typedef struct Softmax {
+	float m, l, z;
+} Softmax;
+
+/*
+ * weights[nq][64] of the sub-group: the factors of the values of the block from position `block`
+ * on. own: null, or what position own_at of the block (64: none) has, the last that the one query
+ * sees.
+ */
+LATHE_INLINE Softmax
+attention_weights(Kv kv, int nq, float scale, const Query *query, const KvHead *h, int block,
+		  Seen seen, const NewPosition *own, int own_at, local float *weights)
+{
+	Softmax s = {0.0f, 0.0f, 0.0f};
+	const float own_score = own ? score_new(kv, query, own) : 0.0f;
+	const int most = seen_by(seen, nq - 1);
+	LATHE_ROLLED
+	for (int i = 0; i < most; i += 16) {
+		float p[QUERIES];
+		const bool mine = own && i + lane() == own_at;
+		if (KV_CODES(kv))
+			scores_codes(kv, nq, query, h, block + i, p);
+		else
+			scores_floats(kv, nq, query, h, block + i, p);
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++)
+			weights[q * 64 + i + lane()] = (mine ? own_score : p[q]) * scale;
+	}
+	const int queries = nq == 1 ? 1 : intel_sub_group_shuffle(nq, 0);
+	LATHE_ROLLED
+	for (int q = 0; q < queries; q++) {
+		local float *w = weights + q * 64 + lane();
+		const int count = seen_by(seen, q);
+		vf m = -INFINITY, p = vf_zero(), z = vf_zero();
+		LATHE_ROLLED
+		for (int i = 0; i < count; i += 16)
+			m = vf_max(m, i + lane() < count ? w[i] : -INFINITY);
+		m = vf_maxtree(m);
+		LATHE_ROLLED
+		for (int i = 0; i < count; i += 16) {
+			const bool in = i + lane() < count, mine = own && i + lane() == own_at;
+			const int at = block + i + lane();
+			float e = vf_exp(w[i] - m);
+			p = p + (in ? e : 0.0f);
+			if (KV_CODES(kv))
+				e = e * (mine ? own->v.scale : h->v_scale[at]);
+			if (kv.zero) {
+				const float zero = mine ? own->v.zero : h->v_zero[at];
+				z = in ? s_fma(e, -zero, z) : z;
+			}
+			w[i] = e;
+		}
+		const bool to = (lane() & 7) == q || nq == 1;
+		p = vf_tree(p);
+		z = kv.zero ? vf_tree(z) : 0.0f;
+		s.m = to ? m : s.m;
+		s.l = to ? p : s.l;
+		s.z = to ? z : s.z;
+	}
+	sub_group_barrier(CLK_LOCAL_MEM_FENCE);
+	return s;
+}
+
+/* o[q][c] = the sums of weights times values, in order of positions, column 16 c + lane. */
+LATHE_INLINE void
+attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Softmax *s,
+		 const NewPosition *own, int own_at, const local float *weights, vf (*o)[COLUMNS])
+{
+	const int columns = LATHE_PAD(kv.d, 16) / 16, count = seen_by(seen, 0);
+	const int stored = own ? min(count, own_at) : count;
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < columns; c++)
+		o[q][c] = 0.0f;
+	const int most = nq == 1 ? stored : seen_by(seen, nq - 1);
+	int i = 0;
+	LATHE_ROLLED
+	for (; i + 16 <= stored; i += 16) {
+		vf e[QUERIES];
+		const global uchar *p = kv_values(kv, h, block + i);
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++)
+			e[q] = weights[q * 64 + i + lane()];
+		LATHE_UNROLL_ALL
+		for (int t = 0; t < 16; t++)
+			LATHE_UNROLL_ALL
+		for (int c = 0; c < columns; c++) {
+			const float v = kv_value(kv, p, t, c);
+			LATHE_UNROLL_ALL
+			for (int q = 0; q < nq; q++)
+				o[q][c] = s_fma(intel_sub_group_shuffle(e[q], (uint)t), v, o[q][c]);
+		}
+	}
+	LATHE_ROLLED
+	for (; i < most; i++)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < columns; c++) {
+		const float v = kv_value(kv, kv_values(kv, h, block + i), 0, c);
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++)
+			if (nq == 1 || i < seen_by(seen, q))
+				o[q][c] = s_fma(weights[q * 64 + i], v, o[q][c]);
+	}
+	if (own && stored < count)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < columns; c++) {
+		const int at = min(16 * c + lane(), kv.d - 1), half_of = 1 << (kv.bits - 1);
+		const float v = KV_CODES(kv)
+					? (float)(((const local uchar *)own->v_codes)[at] - half_of)
+					: own->value[at];
+		o[0][c] = s_fma(weights[stored], v, o[0][c]);
+	}
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++)
+		LATHE_UNROLL_ALL
+	for (int c = 0; c < columns; c++)
+		if (kv.zero)
+			o[q][c] = o[q][c] + intel_sub_group_shuffle(s->z, (uint)q);
 }
 
 /* ---- attention ---- */
 
-/* Score of the lane's position of 16 from `first` on; `own` is the key of position `last`, which
- * a fresh launch has not stored yet. Rows of q and own have zeros up to a multiple of 16. */
-LATHE_INLINE float
-attention_score(int bits, int d, float scale, const local float *q, const global uchar *keys,
-		int first, int last, int fresh, const local float *own)
+/* The factors of a row O and of a block's row o in their merge. */
+typedef struct Merge {
+	float a, b;
+} Merge;
+
+/* Merges m and l of a block into M and L; lanes eight apart have the same. */
+LATHE_INLINE Merge
+attention_merge(float *M, float *L, float m, float l)
 {
-	const bool mine = fresh && first + lane() == last;
-	float p[16];
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < 16; i++)
-		p[i] = 0.0f;
-	LATHE_ROLLED
-	for (int from = 0; from < d / 16 * 16; from += 16)
-		LATHE_UNROLL_ALL
-	for (int i = 0; i < 16; i++) {
-		const float k = kv_get(bits, keys, key_at(d, first + lane(), from + i));
-		p[i] = s_fma(q[from + i], mine ? own[from + i] : k, p[i]);
-	}
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < d % 16; i++) {
-		const int at = d / 16 * 16 + i;
-		const float k = kv_get(bits, keys, key_at(d, first + lane(), at));
-		p[i] = s_fma(q[at], mine ? own[at] : k, p[i]);
-	}
-	LATHE_UNROLL_ALL
-	for (int w = 8; w; w >>= 1)
-		LATHE_UNROLL_ALL
-	for (int i = 0; i < w; i++)
-		p[i] = p[i] + p[i + w];
-	return p[0] * scale;
+	const bool low = lane() < 8;
+	const float N = vf_max(*M, m), e = vf_exp((low ? *M : m) - N);
+	const float other = intel_sub_group_shuffle_xor(e, 8u);
+	const Merge r = {low ? e : other, low ? other : e};
+	*L = s_fma(*L, r.a, l * r.b);
+	*M = N;
+	return r;
 }
 
 /*
- * One query on the block of 64 positions from `block` on, of which it sees `count`: m and l by one
- * lane, o[D] by the lanes. weights: 64 floats of this sub-group's.
- */
-LATHE_INLINE void
-attention_block(int bits, int d, float scale, const local float *q, const global uchar *keys,
-		const global uchar *values, int block, int count, int last, int fresh,
-		const local float *own_k, const local float *own_v, local float *weights,
-		local float *m_out, local float *l_out, local float *o_out)
-{
-	enum { COLUMNS = 16 };
-	const int D = LATHE_PAD(d, 16), stored = fresh && block + count > last ? count - 1 : count;
-	float m = -INFINITY, p = 0.0f, o[COLUMNS];
-	LATHE_ROLLED
-	for (int i = 0; i < count; i += 16) {
-		const float score = attention_score(bits, d, scale, q, keys, block + i, last,
-						    fresh, own_k);
-		weights[i + lane()] = score;
-		m = vf_max(m, i + lane() < count ? score : -INFINITY);
-	}
-	m = vf_maxtree(m);
-	LATHE_ROLLED
-	for (int i = 0; i < count; i += 16) {
-		const float e = vf_exp(weights[i + lane()] - m);
-		p = p + (i + lane() < count ? e : 0.0f);
-		weights[i + lane()] = e;
-	}
-	const float l = vf_tree(p);
-	sub_group_barrier(CLK_LOCAL_MEM_FENCE);
-	LATHE_UNROLL_ALL
-	for (int c = 0; c < D / 16; c++)
-		o[c] = 0.0f;
-	LATHE_ROLLED
-	for (int i = 0; i < stored; i++) {
-		const float e = weights[i];
-		LATHE_UNROLL_ALL
-		for (int c = 0; c < D / 16; c++)
-			o[c] = s_fma(e,
-				     kv_get(bits, values,
-					    (ulong)(block + i) * D + 16 * c + lane()),
-				     o[c]);
-	}
-	if (stored < count)
-		LATHE_UNROLL_ALL
-	for (int c = 0; c < D / 16; c++)
-		o[c] = s_fma(weights[count - 1], own_v[16 * c + lane()], o[c]);
-	LATHE_UNROLL_ALL
-	for (int c = 0; c < D / 16; c++)
-		o_out[16 * c + lane()] = o[c];
-	if (lane() == 0) {
-		*m_out = m;
-		*l_out = l;
-	}
-}
-
-/*
- * Work-group (query head, row) of n sub-groups: n blocks at a time side by side, merged in
- * increasing order. `fresh`: one row, whose q, k and v are not rotated and not stored yet; every
- * head keeps the new position to itself, and the first of a group stores it.
- * memory: n * (64 + 2 + D) + 3 D floats.
+ * One row. Work-group (query head) of n sub-groups: n blocks at a time side by side, merged in
+ * increasing order. q, key and value are not stored yet: every head keeps the new position to
+ * itself, and the first of a group stores it.
+ * memory: n * (64 + 2 + D) floats, then 2 LATHE_PAD(d, 32) / 4 + QUERY_WORDS words.
  */
 LATHE_OP
-attention(int bits, int d, int group, int n, int fresh, int rope_q, int rope_key, float scale,
-	  global uchar *arena, int capacity, const global int *job, ulong q_at, int q_ld,
-	  int q_stream, ulong k_at, ulong v_at, ulong to_at, int to_ld,
-	  const global float *cosines, const global float *sines, global uchar *cache, int ctx,
-	  local float *memory)
+attention_one(KV, int group, int n, float scale, global uchar *arena, int capacity,
+	      const global int *job, ulong to_at, int to_ld, global uchar *cache, int ctx,
+	      const local float *q, local float *key, local float *value, local float *memory)
 {
+	const Kv kv = KV_OF;
 	const Job j = job_of(job);
-	const int head = (int)get_group_id(0), row = (int)get_group_id(1), h = head / group;
-	const int self = (int)get_sub_group_id(), item = (int)get_local_id(0), D = LATHE_PAD(d, 16);
-	const int position = j.n_past + j.row0 + row, seen = position + 1;
-	const global float *cosine = cosines + (ulong)position * (ulong)(d / 2);
-	const global float *sine = sines + (ulong)position * (ulong)(d / 2);
-	const global float *q_row = (const global float *)part_at(arena, capacity, q_at) +
-				    (ulong)(row + (q_stream ? j.row0 : 0)) * q_ld + head * d;
-	const global float *k_row = (const global float *)part_at(arena, capacity, k_at) + h * d;
-	const global float *v_row = (const global float *)part_at(arena, capacity, v_at) + h * d;
-	global float *to =
-		(global float *)part_at(arena, capacity, to_at) + (ulong)row * to_ld;
-	global uchar *keys = cache + (ulong)h * head_bytes(bits, d, ctx);
-	global uchar *values = keys + keys_bytes(bits, d, ctx);
-	local float *weights = memory + self * 64, *q = memory + n * 64, *own_k = q + D;
-	local float *own_v = own_k + D, *m = own_v + D, *l = m + n, *o = l + n;
-	for (int i = item; i < D; i += 16 * n) {
-		q[i] = i >= d	       ? 0.0f
-		       : fresh && rope_q ? rope_element(d, q_row, cosine, sine, i)
-					 : q_row[i];
-		if (!fresh)
-			continue;
-		const float key = i >= d     ? 0.0f
-				  : rope_key ? rope_element(d, k_row, cosine, sine, i)
-					     : k_row[i];
-		const float value = i < d ? v_row[i] : 0.0f;
-		own_k[i] = kv_rounded(bits, key);
-		own_v[i] = kv_rounded(bits, value);
-		if (head % group == 0)
-			kv_write(bits, d, position, i, key, value, keys, values);
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
+	const int head = (int)get_group_id(0), self = (int)get_sub_group_id();
+	const int D = LATHE_PAD(d, 16), position = j.n_past + j.row0, seen = position + 1;
+	const KvHead h = kv_head(kv, cache, head / group, ctx);
+	global float *to = (global float *)part_at(arena, capacity, to_at);
+	local float *weights = memory + self * 64, *m = memory + n * 64, *l = m + n, *o = l + n;
+	local float *codes = o + n * D;
+	Query asked;
+	asked.x = q;
+	if (KV_CODES(kv))
+		query_codes(kv, 1, self, n, codes + 2 * LATHE_PAD(d, 32) / 4, &asked);
+	const NewPosition own = kv_round(kv, key, value, codes);
+	if (head % group == 0)
+		kv_store(kv, &own, position, &h);
 	float M = 0.0f, L = 0.0f, O = 0.0f; /* O: of column `item`, while item < D */
 	for (int first = 0; first < seen; first += 64 * n) {
 		const int block = first + 64 * self, count = min(seen - block, 64);
-		if (count > 0)
-			attention_block(bits, d, scale, q, keys, values, block, count, position,
-					fresh, own_k, own_v, weights, m + self,
-					l + self, o + self * D);
+		if (count > 0) {
+			const int own_at = min(position - block, 64);
+			vf row[QUERIES][COLUMNS];
+			const Seen all = {count, 64};
+			const Softmax s = attention_weights(kv, 1, scale, &asked, &h, block, all,
+							    &own, own_at, weights);
+			attention_values(kv, 1, &h, block, all, &s, &own, own_at, weights, row);
+			LATHE_UNROLL_ALL
+			for (int c = 0; c < D / 16; c++)
+				o[self * D + 16 * c + lane()] = row[0][c];
+			if (lane() == 0) {
+				m[self] = s.m;
+				l[self] = s.l;
+			}
+		}
 		barrier(CLK_LOCAL_MEM_FENCE);
+		LATHE_ROLLED
 		for (int i = 0; i < n && first + 64 * i < seen; i++) {
-			const float x = item < D ? o[i * D + item] : 0.0f;
+			const float x = item() < D ? o[i * D + item()] : 0.0f;
 			if (first + i == 0) {
 				M = m[0];
 				L = l[0];
 				O = x;
 				continue;
 			}
-			const float N = vf_max(M, m[i]);
-			const float a = vf_exp(M - N), b = vf_exp(m[i] - N);
-			L = s_fma(L, a, l[i] * b);
-			O = s_fma(O, a, x * b);
-			M = N;
+			const Merge r = attention_merge(&M, &L, m[i], l[i]);
+			O = s_fma(O, r.a, x * r.b);
 		}
 		barrier(CLK_LOCAL_MEM_FENCE);
 	}
-	if (item < d)
-		to[head * d + item] = O * s_rcp(L);
+	if (item() < d)
+		to[head * d + item()] = O * s_rcp(L);
 	const int heads = (int)get_num_groups(0);
 	if (head == 0)
-		for (int i = heads * d + item; i < to_ld; i += 16 * n)
+		for (int i = heads * d + item(); i < to_ld; i += 16 * n)
 			to[i] = 0.0f;
+}
+
+/*
+ * Many rows. Work-group (`per` query heads of a KV head, `rows` rows): a sub-group does nq rows of
+ * one head, a block of positions after the other.
+ * memory: a sub-group's nq * (64 + 2 D) floats and, of codes, nq * QUERY_WORDS words.
+ */
+LATHE_OP
+attention_many(KV, int group, int per, int nq, float scale, global uchar *arena, int capacity,
+	       const global int *job, ulong q_at, int q_ld, int q_stream, ulong to_at, int to_ld,
+	       global uchar *cache, int ctx, local float *memory)
+{
+	const Kv kv = KV_OF;
+	const Job j = job_of(job);
+	const int self = (int)get_sub_group_id(), D = LATHE_PAD(d, 16);
+	const int head = (int)get_group_id(0) * per + self % per;
+	const int row = (row_index() * (items() / 16 / per) + self / per) * nq;
+	const KvHead h = kv_head(kv, cache, head / group, ctx);
+	const global float *from = (const global float *)part_at(arena, capacity, q_at);
+	global float *to = (global float *)part_at(arena, capacity, to_at);
+	local float *mine =
+		memory + self * nq * (64 + 2 * D + (KV_CODES(kv) ? QUERY_WORDS(kv) : 0));
+	local float *weights = mine, *x = mine + nq * 64, *O = x + nq * D;
+	float M = 0.0f, L = 0.0f;
+	Query asked;
+	if (row >= j.rows)
+		return;
+	asked.x = x;
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++) {
+		const int at = min(row + q, j.rows - 1) + (q_stream ? j.row0 : 0);
+		for (int i = lane(); i < D; i += 16)
+			x[q * D + i] = i < d ? from[(ulong)at * q_ld + head * d + i] : 0.0f;
+	}
+	sub_group_barrier(CLK_LOCAL_MEM_FENCE);
+	if (KV_CODES(kv))
+		query_codes(kv, nq, 0, 1, O + nq * D, &asked);
+	sub_group_barrier(CLK_LOCAL_MEM_FENCE);
+	const int past = j.n_past + j.row0, end = past + min(row + nq, j.rows);
+	LATHE_ROLLED
+	for (int block = 0; block < end; block += 64) {
+		const Seen seen = {past + row + 1 - block, end - block};
+		vf o[QUERIES][COLUMNS];
+		const Softmax s =
+			attention_weights(kv, nq, scale, &asked, &h, block, seen, 0, 64, weights);
+		attention_values(kv, nq, &h, block, seen, &s, 0, 64, weights, o);
+		sub_group_barrier(CLK_LOCAL_MEM_FENCE);
+		const bool in = seen_by(seen, lane() & 7) > 0;
+		float N = M, S = L;
+		const Merge r = attention_merge(&N, &S, s.m, s.l);
+		M = block == 0 ? s.m : in ? N : M;
+		L = block == 0 ? s.l : in ? S : L;
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++) {
+			local float *to_row = O + q * D + lane();
+			const float a = intel_sub_group_shuffle(r.a, (uint)q);
+			const float b = intel_sub_group_shuffle(r.b, (uint)q);
+			if (seen_by(seen, q) <= 0)
+				continue;
+			LATHE_UNROLL_ALL
+			for (int c = 0; c < D / 16; c++)
+				to_row[16 * c] = block ? s_fma(to_row[16 * c], a, o[q][c] * b)
+						       : o[q][c];
+		}
+	}
+	const int heads = (int)get_num_groups(0) * per;
+	const float inverse = s_rcp(L);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++) {
+		const float r = intel_sub_group_shuffle(inverse, (uint)q);
+		global float *out = to + (ulong)(row + q) * to_ld;
+		if (row + q >= j.rows)
+			continue;
+		for (int i = lane(); i < d; i += 16)
+			out[head * d + i] = O[q * D + i] * r;
+		for (int i = heads * d + lane(); head == 0 && i < to_ld; i += 16)
+			out[i] = 0.0f;
+	}
 }

@@ -261,7 +261,8 @@ stage_constants(const Stage *s)
 {
 	int n = 0;
 	for (int i = 0; i < s->n; i++)
-		n += s->launches[i].n_constants;
+		if (s->launches[i].first_constant + s->launches[i].n_constants > n)
+			n = s->launches[i].first_constant + s->launches[i].n_constants;
 	return n;
 }
 
@@ -407,16 +408,15 @@ prepare(@name@_arc *m, const unsigned char *payload)
 		return @name@_ARC_ERROR_MEMORY;
 	for (int i = 0; i < N_STAGES && !e; i++) {
 		const Stage *s = &stages[i];
-		const Place *places = s->places;
 		for (int k = 0; k < s->n && !e; k++) {
 			const Launch *l = &s->launches[k];
 			Prepared *p = &m->prepared[m->n_prepared++];
-			e = new_constants(m, payload, places, p, l->n_constants);
+			e = new_constants(m, payload, s->places + l->first_constant, p,
+					  l->n_constants);
 			if (!e)
 				e = new_kernel(m, s, l, p, l->one, &p->one);
 			if (!e)
 				e = new_kernel(m, s, l, p, l->many, &p->many);
-			places += l->n_constants;
 		}
 	}
 	for (int i = 0; i < TOP_LAUNCHES && !e; i++)
@@ -523,7 +523,7 @@ enqueue(@name@_arc *m, const Launch *l, const Prepared *p, int rows)
 	const Shape *s = rows == 1 ? &l->shape_one : &l->shape_many;
 	cl_kernel kernel = rows == 1 ? p->one : p->many;
 	const size_t local[2] = {(size_t)s->items, 1};
-	const size_t global[2] = {(size_t)l->groups * (size_t)s->items,
+	const size_t global[2] = {(size_t)s->groups * (size_t)s->items,
 				  (size_t)((rows + s->tile - 1) / s->tile)};
 	if (!kernel)
 		return 0;

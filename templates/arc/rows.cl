@@ -6,25 +6,6 @@
 #include "words.h"
 
 #include "../math.h"
-#include "cache.h"
-
-LATHE_INLINE int
-item(void)
-{
-	return (int)get_local_id(0);
-}
-
-LATHE_INLINE int
-items(void)
-{
-	return (int)get_local_size(0);
-}
-
-LATHE_INLINE int
-row_index(void)
-{
-	return (int)get_group_id(1);
-}
 
 /* x = row of the arena; of the residual stream (stream) the row of the token that the job means. */
 LATHE_OP
@@ -101,40 +82,7 @@ row_silu_mul(int n, const local float *b, local float *x)
 #include "top.h"
 #include "transform.h"
 
-/* Rotates the pairs (i, i + d/2) of each head by the row's position. */
-LATHE_OP
-row_rope(int heads, int d, const global int *job, const global uchar *cosines,
-	 const global uchar *sines, local float *x)
-{
-	const Job j = job_of(job);
-	const ulong position = (ulong)(j.n_past + j.row0 + row_index());
-	const global float *cosine = (const global float *)cosines + position * (ulong)(d / 2);
-	const global float *sine = (const global float *)sines + position * (ulong)(d / 2);
-	for (int t = item(); t < heads * (d / 2); t += items()) {
-		const int i = t % (d / 2);
-		local float *p = x + t / (d / 2) * d + i;
-		const float a = p[0], b = p[d / 2], c = cosine[i], s = sine[i];
-		p[0] = s_fma(a, c, -(b * s));
-		p[d / 2] = s_fma(a, s, b * c);
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-/* The row's keys and values of all heads to the cache. */
-LATHE_OP
-row_append(int bits, int d, int heads, const global int *job, global uchar *cache, int ctx,
-	   const local float *key, const local float *value)
-{
-	const Job j = job_of(job);
-	const int position = j.n_past + j.row0 + row_index(), D = LATHE_PAD(d, 16);
-	for (int t = item(); t < heads * D; t += items()) {
-		const int h = t / D, i = t % D;
-		global uchar *keys = cache + (ulong)h * head_bytes(bits, d, ctx);
-		kv_write(bits, d, position, i, i < d ? key[h * d + i] : 0.0f,
-			 i < d ? value[h * d + i] : 0.0f, keys, keys + keys_bytes(bits, d, ctx));
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
+#include "heads.h"
 
 /* ---- embedding ---- */
 

@@ -20,6 +20,8 @@
 
 float __attribute__((overloadable, convergent)) intel_sub_group_shuffle_xor(float, uint);
 int __attribute__((overloadable, convergent)) intel_sub_group_shuffle_xor(int, uint);
+float __attribute__((overloadable, convergent)) intel_sub_group_shuffle(float, uint);
+int __attribute__((overloadable, convergent)) intel_sub_group_shuffle(int, uint);
 uint __attribute__((overloadable, convergent)) intel_sub_group_block_read(const global uint *);
 
 typedef float vf;
@@ -30,6 +32,25 @@ LATHE_INLINE int
 lane(void)
 {
 	return (int)get_sub_group_local_id();
+}
+
+LATHE_INLINE int
+item(void)
+{
+	return (int)get_local_id(0);
+}
+
+LATHE_INLINE int
+items(void)
+{
+	return (int)get_local_size(0);
+}
+
+/* Of the job's rows. */
+LATHE_INLINE int
+row_index(void)
+{
+	return (int)get_group_id(1);
 }
 
 /* ---- scalars ---- */
