@@ -491,7 +491,7 @@ attention_many(KV, int group, int per, int nq, float scale, global uchar *arena,
 			attention_weights(kv, nq, scale, &asked, &h, block, seen, 0, 64, weights);
 		attention_values(kv, nq, &h, block, seen, &s, 0, 64, weights, o);
 		sub_group_barrier(CLK_LOCAL_MEM_FENCE);
-		const bool in = seen_by(seen, lane() & 7) > 0;
+		const bool in = min(seen.first + (lane() & 7), seen.end) > 0;
 		float N = M, S = L;
 		const Merge r = attention_merge(&N, &S, s.m, s.l);
 		M = block == 0 ? s.m : in ? N : M;
