@@ -71,8 +71,10 @@ quoted(Arena *a, const ArcProgram *p, int entry)
 	return entry < 0 ? "NULL" : arena_printf(a, "\"%s\"", p->entries[entry].name);
 }
 
+/* u: whose constants they have, null: none. */
 static void
-print_launches(Text *t, const ArcProgram *p, const char *name, const ArcLaunch *launches, int n)
+print_launches(Text *t, const ArcProgram *p, const Unit *u, const char *name,
+	       const ArcLaunch *launches, int n)
 {
 	text_line(t, "static const Launch %s_launches[] = {", name);
 	for (int i = 0; i < n; i++) {
@@ -80,7 +82,7 @@ print_launches(Text *t, const ArcProgram *p, const char *name, const ArcLaunch *
 		const ArcEntry *many = &p->entries[l->many];
 		const int items_one = ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
 		int first = 0;
-		while (first < s->unit->n_constants && s->unit->constants[first].kernel < l->kernel)
+		while (u && first < u->n_constants && u->constants[first].kernel < l->kernel)
 			first++;
 		text_line(t, "/* %s */", many->words);
 		text_line(t, "{%s, %s, %d, %d, %d, {%u, %d, %d}, {%u, %d, %d}},",
@@ -123,8 +125,10 @@ print_types(Text *t, const ArcProgram *p)
 	text_line(t, "int items, tile;");
 	text_line(t, "} Shape;");
 	text_blank(t);
-	text_line(t, "/* A kernel for one row and for many; null: nothing to do. first_constant: place of the");
-	text_line(t, " * stage. */");
+	text_line(
+		t,
+		"/* A kernel for one row and for many; null: nothing to do. Constants are places");
+	text_line(t, " * of the stage. */");
 	text_line(t, "typedef struct Launch {");
 	text_line(t, "const char *one, *many;");
 	text_line(t, "int module, first_constant, n_constants;");
@@ -183,9 +187,9 @@ arc_launcher(Arena *a, const ArcProgram *p, const char *const *devices, int n_de
 	print_modules(t, x, devices, n_devices);
 	print_types(t, p);
 	for (int i = 0; i < l->n_units; i++)
-		print_launches(t, p, p->stages[i].unit->ident, p->stages[i].launches,
-			       p->stages[i].n);
-	print_launches(t, p, "top", p->top, ARC_TOP_LAUNCHES);
+		print_launches(t, p, p->stages[i].unit, p->stages[i].unit->ident,
+			       p->stages[i].launches, p->stages[i].n);
+	print_launches(t, p, NULL, "top", p->top, ARC_TOP_LAUNCHES);
 	for (int f = 0; f < g->count; f++)
 		print_places(t, p, f);
 	text_blank(t);

@@ -238,8 +238,8 @@ build_guard(const Module *g, const Body *body, const ArcCall *c)
 	LLVMValueRef group = build_call(g, "heads_group", NULL, 0);
 	LLVMValueRef from = g->l.ConstInt(g->i32, (unsigned long long)-c->from, 1);
 	LLVMValueRef count = g->l.ConstInt(g->i32, (unsigned long long)(c->end - c->from), 0);
-	LLVMValueRef in = g->l.BuildICmp(g->b, LLVMIntULT, g->l.BuildAdd(g->b, group, from, ""),
-					 count, "");
+	LLVMValueRef in =
+		g->l.BuildICmp(g->b, LLVMIntULT, g->l.BuildAdd(g->b, group, from, ""), count, "");
 	g->l.BuildCondBr(g->b, in, only, behind);
 	g->l.PositionBuilderAtEnd(g->b, only);
 	return behind;

@@ -9,8 +9,10 @@ typedef struct Kv {
 } Kv;
 
 #define KV int d, int bits, int zero, int query
-#define KV_OF \
-	{ d, bits, zero, query }
+#define KV_OF                        \
+	{                            \
+		d, bits, zero, query \
+	}
 #define KV_CODES(kv) ((kv).bits < 16)
 /* Bytes of a position; how many elements a dword of codes has. */
 #define KV_PER(kv) (32 / (kv).bits)
@@ -38,7 +40,8 @@ kv_head(Kv kv, global uchar *cache, int h, int ctx)
 	return r;
 }
 
-/* The unit u of the keys of sixteen positions from `first` on, a multiple of 16: an element, or a dword of codes. */
+/* The unit u of the keys of sixteen positions from `first` on, a multiple of 16: an element, or a
+ * dword of codes. */
 LATHE_INLINE const global uchar *
 kv_unit(Kv kv, const KvHead *h, int first, int u)
 {

@@ -37,8 +37,8 @@ LATHE_OP
 heads_store(int d, int heads, global uchar *arena, int capacity, ulong at, int ld,
 	    const local float *x)
 {
-	global float *to = (global float *)part_at(arena, capacity, at) +
-			   (ulong)row_index() * ld + heads_group() * heads * d;
+	global float *to = (global float *)part_at(arena, capacity, at) + (ulong)row_index() * ld +
+			   heads_group() * heads * d;
 	for (int i = item(); i < heads * d; i += items())
 		to[i] = x[i];
 }
@@ -73,7 +73,7 @@ row_gain_heads(int heads, int d, const global uchar *gain, local float *x)
 /* Rotates the pairs (i, i + d/2) of each head by the row's position. */
 LATHE_OP
 row_rope(int heads, int d, const global int *job, const global uchar *cosines,
-	   const global uchar *sines, local float *x)
+	 const global uchar *sines, local float *x)
 {
 	const Job j = job_of(job);
 	const ulong position = (ulong)(j.n_past + j.row0 + row_index());

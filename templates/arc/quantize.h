@@ -7,8 +7,8 @@
 enum RowZero { ROW_SYMMETRIC, ROW_ZERO_INTEGER, ROW_ZERO_REAL };
 
 typedef struct RowFormat {
-	int bits;  /* 4, 6, 8 or 16 */
-	int zero;  /* RowZero */
+	int bits;   /* 4, 6, 8 or 16 */
+	int zero;   /* RowZero */
 	float clip; /* factor of the range that the codes span; 0: none */
 } RowFormat;
 
