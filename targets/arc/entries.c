@@ -31,12 +31,21 @@ arc_add(ArcCall *c, ArcArgument v)
 	c->arguments[c->n++] = v;
 }
 
-/* Packings that no template unpacks. */
+/* What a linear or an embedding is specialised on: LINEAR_SPEC of templates/arc/packed.h. act: the
+ * activations that are read, null: none. */
 static void
-check_weights(Maker *k, const Value *v, Format w)
+add_spec(ArcCall *c, Format w, int columns, const Value *act)
 {
-	if (w.zero || w.trits || w.per_tensor || w.bf16)
-		refuse(k, v, "weights of this format have no kernel");
+	const bool is_float = format_is_float(w);
+	const int planes = act ? (int)row_layout(act).planes : 0;
+	const Format a = planes ? act->format : FORMAT_F32;
+	const int group = w.group ? (int)w.group : columns;
+	add_ints(c,
+		 (int[]){is_float, w.bits, is_float ? 32 : w.scale_bits, w.minimum, group, columns,
+			 planes, (int)a.group, act && act->sums ? (int)act->sums : group,
+			 act ? contract_split(columns, w, a) : 1, a.zero != ZERO_NONE,
+			 format_offset(w), w.zero != ZERO_NONE, w.bf16, w.trits},
+		 15);
 }
 
 /* ---- rows --------------------------------------------------------------------------------- */
@@ -118,12 +127,13 @@ make_codes(Maker *k, ArcEntry *n, Slots *s, const Value *v)
 		arc_add(c, arc_local(x));
 		return;
 	}
-	if (v->format.zero || v->format.clip)
-		refuse(k, v, "activations with zero points or a clip have no kernel");
 	ArcCall *c = arc_call(k->a, n, "row_quantize");
-	add_ints(c, (int[]){(int)v->width, v->format.bits, (int)v->format.group, sums}, 4);
+	add_ints(c, (int[]){(int)v->width, v->format.bits, (int)v->format.group, v->format.zero},
+		 4);
+	arc_add(c, arc_float(v->format.clip));
+	arc_add(c, arc_int(sums));
 	add_arena(c);
-	const uint64_t parts[] = {row.hi, row.lo, row.sum_hi, row.sum_lo, row.scale};
+	const uint64_t parts[] = {row.hi, row.lo, row.sum_hi, row.sum_lo, row.scale, row.shift};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		arc_add(c, arc_long(at + parts[i]));
 	arc_add(c, arc_local(x));
@@ -134,12 +144,7 @@ make_embed(Maker *k, ArcEntry *n, const Value *v, int x)
 {
 	const Format f = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	ArcCall *c = arc_call(k->a, n, "row_embed");
-	check_weights(k, v, f);
-	add_ints(c,
-		 (int[]){format_is_float(f), f.bits, format_offset(f),
-			 format_is_float(f) ? 32 : f.scale_bits, f.minimum, (int)f.group,
-			 (int)v->width},
-		 7);
+	add_spec(c, f, (int)v->width, NULL);
 	arc_add(c, constant(k, v->role));
 	arc_add(c, arc_parameter(ARC_BATCH, 4 * ARC_BATCH_TOKENS));
 	add_job(k, c);
@@ -165,9 +170,21 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 		arc_add(c, arc_float(v->eps));
 		arc_add(c, arc_float((float)(1.0 / v->width)));
 		arc_add(c, arc_local(x));
-	} else if (v->op == OP_GAIN) {
-		ArcCall *c = arc_call(k->a, n, "row_gain");
+	} else if (v->op == OP_GAIN || v->op == OP_BIAS) {
+		ArcCall *c = arc_call(k->a, n, v->op == OP_GAIN ? "row_gain" : "row_bias");
 		arc_add(c, arc_int(v->width));
+		arc_add(c, constant(k, v->role));
+		arc_add(c, arc_local(x));
+	} else if (v->op == OP_RMSNORM_HEADS) {
+		const int d = (int)(v->width / v->heads);
+		ArcCall *c = arc_call(k->a, n, "row_rmsnorm_heads");
+		add_ints(c, (int[]){(int)v->heads, d}, 2);
+		arc_add(c, arc_float(v->eps));
+		arc_add(c, arc_float((float)(1.0 / d)));
+		arc_add(c, arc_local(x));
+	} else if (v->op == OP_GAIN_HEADS) {
+		ArcCall *c = arc_call(k->a, n, "row_gain_heads");
+		add_ints(c, (int[]){(int)v->heads, (int)(v->width / v->heads)}, 2);
 		arc_add(c, constant(k, v->role));
 		arc_add(c, arc_local(x));
 	} else if (v->op == OP_ADD || v->op == OP_SILU_MUL) {
@@ -235,46 +252,61 @@ blocks_of(const Value *v)
 	return (v->width + PACK_ROWS - 1) / PACK_ROWS;
 }
 
-/* The parameters that all linears have: LINEAR_PARAMETERS of linear.cl. */
+/* y = the results of one block a work-group, `step` blocks apart from `first` on, for a tile of
+ * tokens; y: floats of local memory, with room for the totals of all runs. */
 static void
-add_linear(const Maker *k, ArcEntry *n, ArcCall *c, const Value *v, int tile)
+add_block(const Maker *k, ArcEntry *n, const Value *v, int tile, int step, int first, int y)
 {
 	const Value *act = emit_value(&k->e, v->operands[0]);
 	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	const RowLayout row = row_layout(act);
 	const Format a = row.planes ? act->format : FORMAT_F32;
-	const int columns = (int)act->width, group = w.group ? (int)w.group : columns;
-	const int split = contract_split(columns, w, a);
-	const int spec[] = {format_is_float(w),
-			    w.bits,
-			    format_offset(w),
-			    format_is_float(w) ? 32 : w.scale_bits,
-			    w.minimum,
-			    group,
-			    columns,
-			    (int)row.planes,
-			    row.planes ? (int)a.group : 0,
-			    act->sums ? (int)act->sums : group,
-			    split,
-			    tile};
-	n->sub_groups = split;
-	n->local_floats += 32 * tile * split;
+	ArcCall *c = arc_call(k->a, n, "linear_rows");
+	n->sub_groups = contract_split((int)act->width, w, a);
 	n->dot = row.planes > 0;
-	add_ints(c, spec, sizeof spec / sizeof *spec);
+	add_spec(c, w, (int)act->width, act);
+	arc_add(c, arc_int(tile));
 	add_arena(c);
 	add_job(k, c);
-	const uint64_t parts[] = {0,	      row.hi,	 row.lo, row.sum_hi,
-				  row.sum_lo, row.scale, row.x,	 row.xsum};
 	arc_add(c, arc_long(place(k, act)));
-	for (size_t i = 1; i < sizeof parts / sizeof *parts; i++)
+	const uint64_t parts[] = {row.hi,    row.lo,	row.sum_hi, row.sum_lo,
+				  row.scale, row.shift, row.x,	    row.xsum};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		arc_add(c, arc_long(parts[i]));
 	arc_add(c, constant(k, v->role));
-	arc_add(c, arc_local(0));
+	add_ints(c, (int[]){step, first}, 2);
+	arc_add(c, arc_local(y));
 }
 
-/* Where the matrices of a stack put their rows: by the work-group's block. */
+/* The bias of linear v, null: none. */
+static const Value *
+bias_of(const Maker *k, const Kernel *kernel, const Value *v)
+{
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *b = emit_kernel_value(&k->e, kernel, i);
+		if (b->op == OP_BIAS && emit_value(&k->e, b->operands[0]) == v)
+			return b;
+	}
+	return NULL;
+}
+
+/* Adds the bias that linear v has, if it has one, to the results y of blocks [from, end). */
 static void
-add_stack(const Maker *k, ArcCall *c, const Kernel *kernel)
+add_bias(const Maker *k, ArcEntry *n, const Kernel *kernel, const Value *v, int tile, uint32_t from,
+	 uint32_t end, int y)
+{
+	const Value *bias = bias_of(k, kernel, v);
+	if (!bias)
+		return;
+	ArcCall *c = arc_call(k->a, n, "linear_bias");
+	add_ints(c, (int[]){tile, (int)from, (int)end}, 3);
+	arc_add(c, constant(k, bias->role));
+	arc_add(c, arc_local(y));
+}
+
+/* Where the matrices of a stack put their rows, biases added: by the work-group's block. */
+static void
+add_stack(const Maker *k, ArcEntry *n, const Kernel *kernel, int tile)
 {
 	ArcByBlock *first = ARENA_NEW(k->a, ArcByBlock), *to = ARENA_NEW(k->a, ArcByBlock);
 	ArcByBlock *ld = ARENA_NEW(k->a, ArcByBlock);
@@ -283,59 +315,122 @@ add_stack(const Maker *k, ArcCall *c, const Kernel *kernel)
 	to->wide = true;
 	for (int i = 0; i < kernel->count; i++) {
 		const Value *v = emit_kernel_value(&k->e, kernel, i);
-		first->values[i] = end;
-		to->values[i] = (int64_t)place(k, v);
-		ld->values[i] = row_layout(v).padded;
+		if (v->op != OP_LINEAR)
+			continue;
+		const Value *bias = bias_of(k, kernel, v), *result = bias ? bias : v;
+		const int m = first->n;
+		add_bias(k, n, kernel, v, tile, end, end + blocks_of(v), 0);
+		first->values[m] = end;
+		to->values[m] = (int64_t)place(k, result);
+		ld->values[m] = row_layout(result).padded;
 		end += blocks_of(v);
 		for (int j = 0; j < 3; j++) {
-			all[j]->ends[i] = end;
-			all[j]->n = i + 1;
+			all[j]->ends[m] = end;
+			all[j]->n = m + 1;
 		}
 	}
+	ArcCall *c = arc_call(k->a, n, "linear_store");
+	arc_add(c, arc_int(tile));
+	add_arena(c);
+	add_job(k, c);
+	arc_add(c, arc_local(0));
 	for (int j = 0; j < 3; j++)
 		arc_add(c, (ArcArgument){.kind = ARC_BY_BLOCK, .by_block = all[j]});
+}
+
+/* Whether the kernel's result is the caller's memory. */
+static bool
+makes_logits(const Maker *k, const Kernel *kernel)
+{
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		if (v->buffer >= 0 && k->e.f->buffers[v->buffer].caller)
+			return true;
+	}
+	return false;
+}
+
+/* The sum of the results of linear v with the row of the residual stream. */
+static void
+add_residual(const Maker *k, ArcEntry *n, const Kernel *kernel, const Value *sum, int tile)
+{
+	const Value *a = emit_value(&k->e, sum->operands[0]);
+	const Value *b = emit_value(&k->e, sum->operands[1]);
+	const Value *residual = emit_kernel_of(&k->e, b) == kernel ? a : b;
+	ArcCall *c = arc_call(k->a, n, "linear_add");
+	arc_add(c, arc_int(tile));
+	add_arena(c);
+	add_job(k, c);
+	arc_add(c, arc_local(0));
+	arc_add(c, arc_long(place(k, residual)));
+	arc_add(c, arc_int(residual->op == OP_INPUT));
+	arc_add(c, arc_long(place(k, sum)));
+	arc_add(c, arc_int(row_layout(sum).padded));
+}
+
+/* silu of the first linear's results times the second's: their blocks alternate. */
+static void
+make_gated(const Maker *k, ArcEntry *n, const Kernel *kernel, const Value *silu, int tile)
+{
+	const int room = n->local_floats;
+	int linears = 0;
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		if (v->op != OP_LINEAR)
+			continue;
+		add_block(k, n, v, tile, 2, linears, linears * room);
+		add_bias(k, n, kernel, v, tile, 0, blocks_of(v), linears * room);
+		linears++;
+	}
+	n->local_floats = linears * room;
+	ArcCall *c = arc_call(k->a, n, "linear_silu_mul");
+	arc_add(c, arc_int(tile));
+	add_arena(c);
+	add_job(k, c);
+	arc_add(c, arc_local(0));
+	arc_add(c, arc_local(room));
+	arc_add(c, arc_long(place(k, silu)));
+	arc_add(c, arc_int(row_layout(silu).padded));
 }
 
 static void
 make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile)
 {
 	const Value *v = emit_kernel_value(&k->e, kernel, 0);
+	const Value *act = emit_value(&k->e, v->operands[0]);
 	const Value *sum = value_of(k, kernel, OP_ADD), *silu = value_of(k, kernel, OP_SILU_MUL);
+	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
+	const Format a = row_layout(act).planes ? act->format : FORMAT_F32;
 	ArcEntry *n = entry(k, kernel, ARC_LINEAR, tail, 1);
-	ArcCall *c;
+	n->local_floats = PACK_ROWS * tile * contract_split((int)act->width, w, a);
+	if (silu) {
+		make_gated(k, n, kernel, silu, tile);
+		return;
+	}
+	add_block(k, n, v, tile, 1, 0, 0);
 	if (sum) {
-		const Value *a = emit_value(&k->e, sum->operands[0]);
-		const Value *b = emit_value(&k->e, sum->operands[1]);
-		const Value *residual = emit_kernel_of(&k->e, b) == kernel ? a : b;
-		c = arc_call(k->a, n, "linear_add");
-		add_linear(k, n, c, v, tile);
-		arc_add(c, arc_long(place(k, residual)));
-		arc_add(c, arc_int(residual->op == OP_INPUT));
-		arc_add(c, arc_long(place(k, sum)));
-		arc_add(c, arc_int(row_layout(sum).padded));
-	} else if (silu) {
-		c = arc_call(k->a, n, "linear_silu_mul");
-		add_linear(k, n, c, v, tile);
-		n->local_floats *= 2;
-		arc_add(c, arc_long(place(k, silu)));
-		arc_add(c, arc_int(row_layout(silu).padded));
-	} else if (!emit_has_place(&k->e, v)) {
-		c = arc_call(k->a, n, "linear_logits");
-		add_linear(k, n, c, v, tile);
+		add_bias(k, n, kernel, v, tile, 0, blocks_of(v), 0);
+		add_residual(k, n, kernel, sum, tile);
+	} else if (makes_logits(k, kernel)) {
+		add_bias(k, n, kernel, v, tile, 0, blocks_of(v), 0);
+		ArcCall *c = arc_call(k->a, n, "linear_logits");
+		arc_add(c, arc_int(tile));
+		add_job(k, c);
+		arc_add(c, arc_local(0));
 		arc_add(c, arc_parameter(ARC_LOGITS, 0));
 		arc_add(c, arc_int(v->width));
 	} else {
-		c = arc_call(k->a, n, "linear_store");
-		add_linear(k, n, c, v, tile);
-		add_stack(k, c, kernel);
+		add_stack(k, n, kernel, tile);
 	}
 }
 
-/* Tokens that share a pass over the weights: by the registers that their sums take. */
+/* Tokens that share a pass over the weights: as many as leave registers for their sums beside what
+ * a format takes. */
 static int
-linear_tile(const Value *act)
+linear_tile(const Value *act, Format w)
 {
-	return row_layout(act).planes == 1 ? 8 : 4;
+	const bool lean = !w.trits && (w.bits == 2 || w.bits == 4 || w.bits == 8);
+	return row_layout(act).planes == 1 && lean && !w.zero && !act->format.zero ? 8 : 4;
 }
 
 static ArcLaunch
@@ -346,13 +441,12 @@ make_linear(Maker *k, const Kernel *kernel)
 	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	const bool pair = value_of(k, kernel, OP_SILU_MUL);
 	uint32_t groups = 0;
-	check_weights(k, v, w);
 	for (int i = 0; i < kernel->count; i++) {
 		const Value *one = emit_kernel_value(&k->e, kernel, i);
 		if (one->op == OP_LINEAR && !(pair && groups))
 			groups += blocks_of(one);
 	}
-	const int tile = linear_tile(act), one = k->p->n_entries;
+	const int tile = linear_tile(act, w), one = k->p->n_entries;
 	make_linear_entry(k, kernel, "_one", 1);
 	make_linear_entry(k, kernel, "_many", tile);
 	return (ArcLaunch){one, one + 1, groups, 1, tile, k->kernel};

@@ -2,60 +2,81 @@
  * Linears on the weights file of the CPUs (targets/pack.h): a line of 64 bytes holds four columns
  * of 16 rows, which is what a sub-group of 16 reads as one block. A work-group does one block of 32
  * rows (of gate and of up: a pair) for a tile of tokens; its sub-groups share the runs of the
- * contract's K split, whose totals meet in local memory.
+ * contract's K split, whose totals meet in local memory. There the results stay, [tokens][32], for
+ * what the kernel does with them: each work-item has the same ones all along.
  */
 #include "words.h"
 
 #include "../math.h"
+#include "packed.h"
 
 int __attribute__((overloadable, const)) dot_4x8packed_us_int(uint, uint);
 
-/* As templates/act.h; offset: of the codes; mt: tokens a work-group. */
-typedef struct Linear {
-	int is_float, bits, offset, scale_bits, minimum, group, k, planes, act_group, sums, split;
-	int mt;
-} Linear;
-
 /* The activations: plain rows. */
-typedef struct Act {
+typedef struct Tokens {
 	const global char *hi, *lo;
 	const global int *sum_hi, *sum_lo;
-	const global float *scale, *x, *xsum;
-} Act;
+	const global float *scale, *shift, *x, *xsum;
+	int token, rows; /* the tile's first; of the batch */
+} Tokens;
 
-enum { MT = 8, LINES = 5 };
+enum { MT = 8, SLOTS = 8, HALVES = 2, STRETCH = 4, LINES = 16, PARTS = 4 };
 
-#define LINEAR_LINES(bits) ((bits) == 5 ? 5 : (bits) % 3 == 0 ? 3 : 1)
-#define LINEAR_SLOTS(bits) (8 * LINEAR_LINES(bits) / (bits))
-
-/* Bytes of scales (and minima) in front of a group; of the line sets of `width` columns. */
+/* Token m of the tile; behind the last row the last again, whose result goes nowhere. */
 LATHE_INLINE int
-linear_header(const Linear s)
+row_of(const Tokens *a, int m)
 {
-	return s.scale_bits * 4 * (s.minimum ? 2 : 1);
+	return min(a->token + m, a->rows - 1);
 }
 
-LATHE_INLINE int
-linear_set_bytes(const Linear s, int width)
+/* ---- codes -------------------------------------------------------------------------------- */
+
+/* n lines of 64 bytes, n even, as few messages as there can be. */
+LATHE_INLINE void
+load_lines(const int n, const global uchar *w, uint *line)
 {
-	const int columns = 4 * LINEAR_SLOTS(s.bits);
-	return (width + columns - 1) / columns * 128 * LINEAR_LINES(s.bits);
+	const global uint *p = (const global uint *)w;
+	int i = 0;
+	LATHE_UNROLL_ALL
+	for (; i + 8 <= n; i += 8) {
+		const uint8 v = intel_sub_group_block_read8(p + 16 * i);
+		line[i] = v.s0, line[i + 1] = v.s1, line[i + 2] = v.s2, line[i + 3] = v.s3;
+		line[i + 4] = v.s4, line[i + 5] = v.s5, line[i + 6] = v.s6, line[i + 7] = v.s7;
+	}
+	if (i + 4 <= n) {
+		const uint4 v = intel_sub_group_block_read4(p + 16 * i);
+		line[i] = v.s0, line[i + 1] = v.s1, line[i + 2] = v.s2, line[i + 3] = v.s3;
+		i += 4;
+	}
+	if (i < n) {
+		const uint2 v = intel_sub_group_block_read2(p + 16 * i);
+		line[i] = v.s0, line[i + 1] = v.s1;
+	}
 }
 
-/* Number `lane` of half 0 or 1 of 32 scales, minima or columns of float weights. */
-LATHE_INLINE float
-linear_number(const int bits, const global uchar *w, int half_of)
+/*
+ * Digits to the base 3 of the four bytes of v, each below 243. The quotient by 27 wants 16 bits a
+ * byte; it and the remainder are small enough for all four bytes at a time.
+ */
+LATHE_INLINE void
+linear_trits(uint v, uint *u)
 {
-	const int i = 16 * half_of + lane();
-	return bits == 16 ? s_from_f16(((const global ushort *)w)[i])
-			  : as_float(((const global uint *)w)[i]);
+	const uint even = (v & 0x00ff00ffu) * 19 >> 9 & 0x000f000fu;
+	const uint odd = (v >> 8 & 0x00ff00ffu) * 19 >> 1 & 0x0f000f00u;
+	const uint high = even | odd, low = v - high * 27;
+	u[4] = high * 11 >> 5 & 0x03030303u;
+	u[3] = high - u[4] * 3;
+	u[2] = (low * 7 + 0x04040404u) >> 6 & 0x03030303u;
+	const uint rest = low - u[2] * 9;
+	u[1] = rest * 11 >> 5 & 0x03030303u;
+	u[0] = rest - u[1] * 3;
 }
 
 /* The four codes of slot j, a byte each, of a lane's dwords of a half's lines. */
 LATHE_INLINE uint
-linear_codes(const Linear s, const uint *line, const int j)
+linear_slot(const int bits, const uint *line, const int j)
 {
-	switch (s.bits) {
+	switch (bits) {
 	case 2:
 		return line[0] >> 2 * j & 0x03030303u;
 	case 3:
@@ -66,7 +87,7 @@ linear_codes(const Linear s, const uint *line, const int j)
 		return line[0] >> 4 * j & 0x0f0f0f0fu;
 	case 5:
 		return (line[j / 2] >> j % 2 * 4 & 0x0f0f0f0fu) |
-		       (line[4] >> j & 0x01010101u) << 4;
+		       ((j < 4 ? line[4] << (4 - j) : line[4] >> (j - 4)) & 0x10101010u);
 	case 6:
 		if (j < 3)
 			return line[j] & 0x3f3f3f3fu;
@@ -77,294 +98,349 @@ linear_codes(const Linear s, const uint *line, const int j)
 	}
 }
 
-/* Token m of the tile at `token`; behind the last row the last again, whose result goes nowhere. */
-LATHE_INLINE int
-row_of(int token, int m, int rows)
+/* The same of any packing: u[j]. Trits come all at once, with slot 0. */
+LATHE_INLINE void
+linear_codes(const Linear s, const uint *line, const int j, uint *u)
 {
-	return min(token + m, rows - 1);
+	if (!s.trits)
+		u[j] = linear_slot(s.bits, line, j);
+	else if (j == 0)
+		linear_trits(line[0], u);
 }
 
-/* ---- units: the columns that share a scale ---- */
+/* What to subtract from the codes of a half's rows. */
+LATHE_INLINE int
+linear_zero(const Linear s, const global uchar *scales, const int half_of)
+{
+	return s.zeros ? scales[s.scale_bits * 4 + 16 * half_of + lane()] : s.offset;
+}
+
+/* ---- sums of products of codes ------------------------------------------------------------ */
 
 /*
- * acc of the tile's tokens and of both halves += unit `unit`: `width` columns from k on, its scales
- * at `scales`, its line sets at w.
+ * Where one token has the codes of a dword to itself, they are multiplied where they stand: part i
+ * of the sums is of codes times 2^(bits i), and shifts are left to the end.
  */
+#define LINEAR_PARTS(s, mt, width)                                                   \
+	((mt) == 1 && !(s).trits && ((s).bits == 4 || (s).bits == 2) && (width) > 8 * 4 && \
+			 (width) <= 65536                                                \
+		 ? 8 / (s).bits                                                      \
+		 : 1)
+
+typedef struct Sums {
+	int of[MT][HALVES][2][PARTS]; /* token, half, plane, part */
+} Sums;
+
+/* sum += n slots of the line sets at w times the codes from column k on. */
 LATHE_INLINE void
-unit_int(const Linear s, const int width, const global uchar *scales, const global uchar *w,
-	 const Act *a, int token, int rows, int k, int unit, float (*acc)[2])
+sets_int(const Linear s, const int mt, const int parts, const int n, const global uchar *w,
+	 const Tokens *a, const ulong *row, int k, Sums *sum)
 {
-	const int lines = LINEAR_LINES(s.bits), slots = LINEAR_SLOTS(s.bits);
-	const int n = (width + 3) / 4, padded = LATHE_PAD(s.k, 16);
-	const int units = (s.k + s.sums - 1) / s.sums;
-	int hi[MT][2], lo[MT][2];
+	const int lines = LINEAR_LINES(s), slots = LINEAR_SLOTS(s), sets = (n + slots - 1) / slots;
+	uint line[STRETCH * LINES], u[HALVES][SLOTS];
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++)
+	for (int i = 0; i < sets; i++)
+		load_lines(2 * lines, w + i * LINEAR_SET_BYTES(s), line + 2 * lines * i);
+	LATHE_UNROLL_ALL
+	for (int j = 0; j < n; j++) {
+		const int slot = j % slots;
+		const uint *of = line + 2 * lines * (j / slots);
 		LATHE_UNROLL_ALL
-	for (int h = 0; h < 2; h++)
-		hi[m][h] = lo[m][h] = 0;
-	for (int first = 0; first < n; first += slots, w += 128 * lines) {
-		uint line[2][LINES];
+		for (int h = 0; h < HALVES; h++) {
+			if (parts > 1)
+				u[h][slot] = of[h] & (((1u << s.bits) - 1) * 0x01010101u << s.bits * slot);
+			else
+				linear_codes(s, of + h * lines, slot, u[h]);
+		}
 		LATHE_UNROLL_ALL
-		for (int h = 0; h < 2; h++)
+		for (int m = 0; m < mt; m++)
 			LATHE_UNROLL_ALL
-		for (int i = 0; i < lines; i++)
-			line[h][i] = intel_sub_group_block_read((const global uint *)w +
-								(h * lines + i) * 16);
-		LATHE_UNROLL_ALL
-		for (int j = 0; j < slots; j++) {
-			if (n % slots && first + j >= n)
-				break;
-			const uint u0 = linear_codes(s, line[0], j);
-			const uint u1 = linear_codes(s, line[1], j);
+		for (int plane = 0; plane < s.planes; plane++) {
+			const global char *codes = plane ? a->lo : a->hi;
+			const uint c = *(const global uint *)(codes + row[m] + k + 4 * j);
 			LATHE_UNROLL_ALL
-			for (int m = 0; m < s.mt; m++) {
-				const ulong at =
-					(ulong)row_of(token, m, rows) * padded + k + (first + j) * 4;
-				const uint c = *(const global uint *)(a->hi + at);
-				hi[m][0] = hi[m][0] + dot_4x8packed_us_int(u0, c);
-				hi[m][1] = hi[m][1] + dot_4x8packed_us_int(u1, c);
-				if (s.planes != 2)
-					continue;
-				const uint d = *(const global uint *)(a->lo + at);
-				lo[m][0] = lo[m][0] + dot_4x8packed_us_int(u0, d);
-				lo[m][1] = lo[m][1] + dot_4x8packed_us_int(u1, d);
+			for (int h = 0; h < HALVES; h++) {
+				int *p = &sum->of[m][h][plane][parts > 1 ? slot : 0];
+				*p = *p + dot_4x8packed_us_int(u[h][slot], c);
 			}
 		}
 	}
+}
+
+/* A sum of one plane from its parts: each but the first is a multiple of its power of two. */
+LATHE_INLINE int
+parts_joined(const int bits, const int parts, const int *part)
+{
+	int sum = part[parts - 1];
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++) {
-		const int row = row_of(token, m, rows), at = row * units + unit;
+	for (int i = parts - 1; i-- > 0;)
+		sum = (sum >> bits) + part[i];
+	return sum;
+}
+
+/* ---- units: the columns that share a scale ------------------------------------------------ */
+
+/* A unit's place: its columns, its scales, its line sets. */
+typedef struct Unit {
+	const global uchar *scales, *w;
+	int k, index;
+} Unit;
+
+LATHE_INLINE float
+linear_scale(const Linear s, const Unit u, const int half_of)
+{
+	return packed_scale(s.scale_bits, s.bf16, u.scales, 16 * half_of + lane());
+}
+
+LATHE_INLINE float
+linear_minimum(const Linear s, const Unit u, const int half_of)
+{
+	return packed_scale(s.scale_bits, s.bf16, u.scales + s.scale_bits * 4, 16 * half_of + lane());
+}
+
+/* acc of the tile's tokens and of both halves += a unit of `width` columns. */
+LATHE_INLINE void
+unit_int(const Linear s, const int mt, const int width, const Unit u, const Tokens *a,
+	 float (*acc)[HALVES])
+{
+	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4, parts = LINEAR_PARTS(s, mt, width);
+	const int stretch = mt == 1 && LINEAR_LINES(s) == 1 ? STRETCH * slots : slots;
+	const int units = (s.k + s.sums - 1) / s.sums;
+	const global uchar *w = u.w;
+	int k = u.k;
+	ulong row[MT];
+	Sums sum;
+	LATHE_UNROLL_ALL
+	for (int m = 0; m < mt; m++) {
+		row[m] = (ulong)row_of(a, m) * LATHE_PAD(s.k, 16);
+		LATHE_UNROLL_ALL
+		for (int i = 0; i < HALVES * 2 * PARTS; i++)
+			sum.of[m][i / (2 * PARTS)][i / PARTS % 2][i % PARTS] = 0;
+	}
+	LATHE_ROLLED
+	for (int i = 0; i < n / stretch; i++, k += 4 * stretch) {
+		sets_int(s, mt, parts, stretch, w, a, row, k, &sum);
+		w += stretch / slots * LINEAR_SET_BYTES(s);
+	}
+	if (n % stretch)
+		sets_int(s, mt, parts, n % stretch, w, a, row, k, &sum);
+	LATHE_UNROLL_ALL
+	for (int m = 0; m < mt; m++) {
+		const int at = row_of(a, m) * units + u.index;
 		const int sum_hi = a->sum_hi[at], sum_lo = s.planes == 2 ? a->sum_lo[at] : 0;
 		const float scale = s.act_group ? a->scale[at] : 1.0f;
 		LATHE_UNROLL_ALL
-		for (int h = 0; h < 2; h++) {
-			float t = (float)(hi[m][h] - s.offset * sum_hi);
-			if (s.planes == 2)
-				t = s_fma(t, 256.0f,
-					  (float)(lo[m][h] - s.offset * sum_lo));
+		for (int h = 0; h < HALVES; h++) {
+			const int zero = linear_zero(s, u.scales, h);
+			const int hi = parts_joined(s.bits, parts, sum.of[m][h][0]);
+			float t = (float)(hi - zero * sum_hi);
+			if (s.planes == 2) {
+				const int lo = parts_joined(s.bits, parts, sum.of[m][h][1]);
+				t = s_fma(t, 256.0f, (float)(lo - zero * sum_lo));
+			}
 			if (s.act_group)
 				t = t * scale;
-			acc[m][h] = s_fma(t, linear_number(s.scale_bits, scales, h), acc[m][h]);
+			acc[m][h] = s_fma(t, linear_scale(s, u, h), acc[m][h]);
 			if (!s.minimum)
 				continue;
 			float all = (float)(s.planes == 2 ? 256 * sum_hi + sum_lo : sum_hi);
 			if (s.act_group)
 				all = all * scale;
-			acc[m][h] = s_fma(
-				all, linear_number(s.scale_bits, scales + s.scale_bits * 4, h),
-				acc[m][h]);
+			acc[m][h] = s_fma(all, linear_minimum(s, u, h), acc[m][h]);
 		}
 	}
 }
 
-/* The same for float activations: products in the order of k. */
+/* p += n slots of the line sets at w times floats, in the order of k. */
 LATHE_INLINE void
-unit_float(const Linear s, const int width, const global uchar *scales, const global uchar *w,
-	   const Act *a, int token, int rows, int k, int unit, float (*acc)[2])
+sets_float(const Linear s, const int mt, const int n, const global uchar *w, const float *zero,
+	   const Tokens *a, const ulong *row, int k, float (*p)[HALVES])
 {
-	const int lines = LINEAR_LINES(s.bits), slots = LINEAR_SLOTS(s.bits);
-	const int n = (width + 3) / 4, padded = LATHE_PAD(s.k, 16);
-	const int units = (s.k + s.sums - 1) / s.sums;
-	float p[MT][2];
+	const int lines = LINEAR_LINES(s), slots = LINEAR_SLOTS(s), sets = (n + slots - 1) / slots;
+	uint line[STRETCH * LINES], u[HALVES][SLOTS];
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++)
-		p[m][0] = p[m][1] = 0.0f;
-	for (int first = 0; first < n; first += slots, w += 128 * lines) {
-		uint line[2][LINES];
+	for (int i = 0; i < sets; i++)
+		load_lines(2 * lines, w + i * LINEAR_SET_BYTES(s), line + 2 * lines * i);
+	LATHE_UNROLL_ALL
+	for (int j = 0; j < n; j++) {
 		LATHE_UNROLL_ALL
-		for (int h = 0; h < 2; h++)
-			LATHE_UNROLL_ALL
-		for (int i = 0; i < lines; i++)
-			line[h][i] = intel_sub_group_block_read((const global uint *)w +
-								(h * lines + i) * 16);
+		for (int h = 0; h < HALVES; h++)
+			linear_codes(s, line + 2 * lines * (j / slots) + h * lines, j % slots,
+				     u[h]);
 		LATHE_UNROLL_ALL
-		for (int j = 0; j < slots; j++) {
-			if (n % slots && first + j >= n)
-				break;
-			const uint u0 = linear_codes(s, line[0], j);
-			const uint u1 = linear_codes(s, line[1], j);
+		for (int i = 0; i < 4; i++) {
+			const float c0 = (float)(u[0][j % slots] >> 8 * i & 255u) - zero[0];
+			const float c1 = (float)(u[1][j % slots] >> 8 * i & 255u) - zero[1];
 			LATHE_UNROLL_ALL
-			for (int i = 0; i < 4; i++) {
-				const float c0 = (float)((int)(u0 >> 8 * i & 255u) - s.offset);
-				const float c1 = (float)((int)(u1 >> 8 * i & 255u) - s.offset);
-				LATHE_UNROLL_ALL
-				for (int m = 0; m < s.mt; m++) {
-					const float x = a->x[(ulong)row_of(token, m, rows) * padded +
-							     k + (first + j) * 4 + i];
-					p[m][0] = s_fma(c0, x, p[m][0]);
-					p[m][1] = s_fma(c1, x, p[m][1]);
-				}
+			for (int m = 0; m < mt; m++) {
+				const float x = a->x[row[m] + (ulong)(k + 4 * j + i)];
+				p[m][0] = s_fma(c0, x, p[m][0]);
+				p[m][1] = s_fma(c1, x, p[m][1]);
 			}
 		}
 	}
+}
+
+/* The same for float activations. */
+LATHE_INLINE void
+unit_float(const Linear s, const int mt, const int width, const Unit u, const Tokens *a,
+	   float (*acc)[HALVES])
+{
+	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4;
+	const int units = (s.k + s.sums - 1) / s.sums;
+	const float zero[HALVES] = {(float)linear_zero(s, u.scales, 0),
+				    (float)linear_zero(s, u.scales, 1)};
+	const global uchar *w = u.w;
+	int k = u.k;
+	ulong row[MT];
+	float p[MT][HALVES];
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++) {
-		const float all =
-			s.minimum ? a->xsum[row_of(token, m, rows) * units + unit] : 0.0f;
-		LATHE_UNROLL_ALL
-		for (int h = 0; h < 2; h++) {
-			acc[m][h] =
-				s_fma(p[m][h], linear_number(s.scale_bits, scales, h), acc[m][h]);
-			if (s.minimum)
-				acc[m][h] = s_fma(
-					all,
-					linear_number(s.scale_bits, scales + s.scale_bits * 4, h),
-					acc[m][h]);
-		}
+	for (int m = 0; m < mt; m++) {
+		row[m] = (ulong)row_of(a, m) * LATHE_PAD(s.k, 16);
+		p[m][0] = p[m][1] = 0.0f;
 	}
-}
-
-/* ---- a run of the K split ---- */
-
-LATHE_INLINE void
-unit_any(const Linear s, const int width, const global uchar *scales, const global uchar *w,
-	 const Act *a, int token, int rows, int k, int unit, float (*acc)[2])
-{
-	if (s.planes)
-		unit_int(s, width, scales, w, a, token, rows, k, unit, acc);
-	else
-		unit_float(s, width, scales, w, a, token, rows, k, unit, acc);
-}
-
-/* Columns [run * k / split, ...) of the block at w, codes. Runs are whole weight groups. */
-LATHE_INLINE void
-run_codes(const Linear s, int run, const global uchar *w, const Act *a, int token, int rows,
-	  float (*acc)[2])
-{
-	const int columns = s.k / s.split, sums = s.sums < columns ? s.sums : columns;
-	const int rest = columns % sums;
-	int k = run * columns, unit = run * (columns / sums);
-	if (s.split > 1)
-		w += (ulong)(columns / s.group * run) *
-		     (ulong)(linear_header(s) + linear_set_bytes(s, s.group));
-	const global uchar *scales = w;
 	LATHE_ROLLED
-	for (int i = 0; i < columns / sums; i++, unit++, k += sums) {
-		if (s.sums >= s.group || k % s.group == 0) {
-			scales = w;
-			w += linear_header(s);
+	for (int i = 0; i < n / slots; i++, k += 4 * slots, w += LINEAR_SET_BYTES(s))
+		sets_float(s, mt, slots, w, zero, a, row, k, p);
+	if (n % slots)
+		sets_float(s, mt, n % slots, w, zero, a, row, k, p);
+	LATHE_UNROLL_ALL
+	for (int m = 0; m < mt; m++) {
+		const float all = s.minimum ? a->xsum[row_of(a, m) * units + u.index] : 0.0f;
+		LATHE_UNROLL_ALL
+		for (int h = 0; h < HALVES; h++) {
+			acc[m][h] = s_fma(p[m][h], linear_scale(s, u, h), acc[m][h]);
+			if (s.minimum)
+				acc[m][h] = s_fma(all, linear_minimum(s, u, h), acc[m][h]);
 		}
-		unit_any(s, sums, scales, w, a, token, rows, k, unit, acc);
-		w += linear_set_bytes(s, sums);
 	}
-	if (!rest)
-		return;
-	if (s.sums >= s.group || k % s.group == 0) {
-		scales = w;
-		w += linear_header(s);
+}
+
+/* ---- a run of the K split ----------------------------------------------------------------- */
+
+/* acc += what zero points of a group's activations leave; sums: of the rows' weights over it. */
+LATHE_INLINE void
+unit_shift(const Linear s, const int mt, const global uchar *sums, const Tokens *a, int unit,
+	   float (*acc)[HALVES])
+{
+	const global float *e = (const global float *)sums;
+	const int units = (s.k + s.sums - 1) / s.sums;
+	LATHE_UNROLL_ALL
+	for (int m = 0; m < mt; m++) {
+		const float shift = a->shift[row_of(a, m) * units + unit];
+		LATHE_UNROLL_ALL
+		for (int h = 0; h < HALVES; h++)
+			acc[m][h] = s_fma(shift, e[16 * h + lane()], acc[m][h]);
 	}
-	unit_any(s, rest, scales, w, a, token, rows, k, unit, acc);
+}
+
+/* The unit of `width` columns whose group, row sums or line sets start at u->w; u->w moves on to
+ * what follows. block: the start of the block, of row sums of a whole row. */
+LATHE_INLINE void
+unit_next(const Linear s, const int mt, const int width, Unit *u, const global uchar *block,
+	  const Tokens *a, float (*acc)[HALVES])
+{
+	const global uchar *sums = block;
+	if (s.sums >= s.group || u->k % s.group == 0) {
+		u->scales = u->w;
+		u->w += LINEAR_HEADER(s);
+	}
+	if (LINEAR_UNIT_SUMS(s)) {
+		sums = u->w;
+		u->w += 128;
+	}
+	if (s.planes)
+		unit_int(s, mt, width, *u, a, acc);
+	else
+		unit_float(s, mt, width, *u, a, acc);
+	if (s.shift && s.act_group)
+		unit_shift(s, mt, sums, a, u->index, acc);
+	u->w += LINEAR_SETS(s, width) * LINEAR_SET_BYTES(s);
+	u->k += width;
+	u->index++;
+}
+
+/* Columns [run * k / split, ...) of the block at w, codes. Runs are whole weight groups, or, where
+ * a row has one scale, whole units. */
+LATHE_INLINE void
+run_codes(const Linear s, const int mt, int run, const global uchar *block, const Tokens *a,
+	  float (*acc)[HALVES])
+{
+	const int columns = s.k / s.split, width = s.sums < columns ? s.sums : columns;
+	const int unit_bytes =
+		LINEAR_SETS(s, width) * LINEAR_SET_BYTES(s) + (LINEAR_UNIT_SUMS(s) ? 128 : 0);
+	const int headers = s.group < s.k ? columns / s.group : 0;
+	Unit u = {0, block, run * columns, run * (columns / width)};
+	u.w += LINEAR_UNIT_SUMS(s) ? 0 : LINEAR_ROW_SUMS(s);
+	u.scales = u.w;
+	if (s.split > 1) {
+		u.w += run * (headers * LINEAR_HEADER(s) + columns / width * unit_bytes);
+		if (s.group >= s.k && run)
+			u.w += LINEAR_HEADER(s);
+	}
+	LATHE_ROLLED
+	for (int i = 0; i < columns / width; i++)
+		unit_next(s, mt, width, &u, block, a, acc);
+	if (columns % width)
+		unit_next(s, mt, columns % width, &u, block, a, acc);
 }
 
 LATHE_INLINE void
-run_floats(const Linear s, int run, const global uchar *w, const Act *a, int token, int rows,
-	   float (*acc)[2])
+run_floats(const Linear s, const int mt, int run, const global uchar *w, const Tokens *a,
+	   float (*acc)[HALVES])
 {
 	const int columns = s.k / s.split, padded = LATHE_PAD(s.k, 16);
 	w += (ulong)(run * columns) * (ulong)(4 * s.bits);
 	for (int k = run * columns; k < (run + 1) * columns; k++, w += 4 * s.bits) {
-		const float c0 = linear_number(s.bits, w, 0), c1 = linear_number(s.bits, w, 1);
+		const float c0 = packed_float(s.bits, w, lane());
+		const float c1 = packed_float(s.bits, w, 16 + lane());
 		LATHE_UNROLL_ALL
-		for (int m = 0; m < s.mt; m++) {
-			const float x = a->x[(ulong)row_of(token, m, rows) * padded + k];
+		for (int m = 0; m < mt; m++) {
+			const float x = a->x[(ulong)row_of(a, m) * padded + k];
 			acc[m][0] = s_fma(c0, x, acc[m][0]);
 			acc[m][1] = s_fma(c1, x, acc[m][1]);
 		}
 	}
 }
 
-/* Bytes of a block of 32 rows. */
-LATHE_INLINE ulong
-linear_block_bytes(const Linear s)
-{
-	const int rest = s.is_float ? 0 : s.k % s.group;
-	if (s.is_float)
-		return (ulong)s.k * (ulong)(4 * s.bits);
-	return (ulong)(s.k / s.group) * (ulong)(linear_header(s) + linear_set_bytes(s, s.group)) +
-	       (ulong)(rest ? linear_header(s) + linear_set_bytes(s, rest) : 0);
-}
-
-/* This sub-group's run of block b for the tile at `token`, to totals[run][mt][32]. */
+/* This sub-group's run of the block at w, to totals[run][mt][32]. */
 LATHE_INLINE void
-linear_run(const Linear s, const global uchar *w, int b, const Act *a, int token, int rows,
+linear_run(const Linear s, const int mt, const global uchar *w, const Tokens *a,
 	   local float *totals)
 {
 	const int run = s.split > 1 ? (int)get_sub_group_id() : 0;
-	float acc[MT][2];
+	float acc[MT][HALVES];
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++)
+	for (int m = 0; m < mt; m++)
 		acc[m][0] = acc[m][1] = 0.0f;
-	w += (ulong)b * linear_block_bytes(s);
 	if (s.is_float)
-		run_floats(s, run, w, a, token, rows, acc);
+		run_floats(s, mt, run, w, a, acc);
 	else
-		run_codes(s, run, w, a, token, rows, acc);
+		run_codes(s, mt, run, w, a, acc);
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < s.mt; m++)
+	for (int m = 0; m < mt; m++)
 		LATHE_UNROLL_ALL
-	for (int h = 0; h < 2; h++)
-		totals[(run * s.mt + m) * 32 + 16 * h + lane()] = acc[m][h];
+	for (int h = 0; h < HALVES; h++)
+		totals[(run * mt + m) * 32 + 16 * h + lane()] = acc[m][h];
 }
 
-/* Row r of token m: the runs' totals in order, and the scale of a token. */
+/* Row r of token m: the runs' totals in order, the row's zero point and the scale of a token. */
 LATHE_INLINE float
-linear_total(const Linear s, const Act *a, const local float *totals, int token, int rows, int m,
-	     int r)
+linear_total(const Linear s, const int mt, const global uchar *w, const Tokens *a,
+	     const local float *totals, int m, int r)
 {
 	float y = totals[m * 32 + r];
 	LATHE_UNROLL_ALL
 	for (int run = 1; run < s.split; run++)
-		y = y + totals[(run * s.mt + m) * 32 + r];
+		y = y + totals[(run * mt + m) * 32 + r];
+	if (s.shift && !s.act_group)
+		y = s_fma(a->shift[row_of(a, m)], ((const global float *)w)[r], y);
 	if (s.planes && !s.act_group)
-		y = a->scale[row_of(token, m, rows)] * y;
+		y = a->scale[row_of(a, m)] * y;
 	return y;
 }
 
-/* ---- kernels ---- */
-
-#define LINEAR_ACT                                                                             \
-	const Act a = {(const global char *)part_at(arena, capacity, act + hi_at),             \
-		       (const global char *)part_at(arena, capacity, act + lo_at),             \
-		       (const global int *)part_at(arena, capacity, act + sum_hi_at),          \
-		       (const global int *)part_at(arena, capacity, act + sum_lo_at),          \
-		       (const global float *)part_at(arena, capacity, act + scale_at),         \
-		       (const global float *)part_at(arena, capacity, act + x_at),             \
-		       (const global float *)part_at(arena, capacity, act + xsum_at)};         \
-	const Linear s = {is_float, bits, offset, scale_bits, minimum, group, k,               \
-			  planes,   act_group, sums,       split,   mt};                       \
-	const Job j = job_of(job);                                                             \
-	const int token = (int)get_group_id(1) * mt, rows = j.rows
-
-#define LINEAR_PARAMETERS                                                                      \
-	int is_float, int bits, int offset, int scale_bits, int minimum, int group, int k, int planes,     \
-		int act_group, int sums, int split, int mt, global uchar *arena, int capacity, \
-		const global int *job, ulong act, ulong hi_at, ulong lo_at, ulong sum_hi_at,   \
-		ulong sum_lo_at, ulong scale_at, ulong x_at, ulong xsum_at,                    \
-		const global uchar *w, local float *totals
-
-/* What becomes of row r (of the block) of token m. */
-#define LINEAR_FOR_RESULTS                                                            \
-	barrier(CLK_LOCAL_MEM_FENCE);                                                 \
-	for (int i = (int)get_local_id(0), m, r; m = i / 32, r = i % 32, i < 32 * mt; \
-	     i += (int)get_local_size(0))                                             \
-		if (token + m < rows)
-
-/*
- * Rows of a stack of matrices, block after block. What stands behind the common parameters depends
- * on the work-group's matrix: its first block, where its rows go.
- */
-LATHE_OP
-linear_store(LINEAR_PARAMETERS, int first, ulong to_at, int ld)
-{
-	LINEAR_ACT;
-	const int b = (int)get_group_id(0);
-	linear_run(s, w, b, &a, token, rows, totals);
-	global float *to = (global float *)part_at(arena, capacity, to_at);
-	LINEAR_FOR_RESULTS
-	to[(ulong)(token + m) * ld + 32 * (b - first) + r] =
-		linear_total(s, &a, totals, token, rows, m, r);
-}
+/* ---- operations --------------------------------------------------------------------------- */
 
 __attribute__((always_inline)) int
 linear_block(void)
@@ -372,47 +448,98 @@ linear_block(void)
 	return (int)get_group_id(0);
 }
 
-/* The sum with a row of the residual stream. */
+/* The results of this work-item: row i % 32 of the block, token i / 32 of the tile. */
+#define LINEAR_FOR_RESULTS(mt) \
+	for (int i = (int)get_local_id(0); i < 32 * (mt); i += (int)get_local_size(0))
+#define LINEAR_TOKEN(mt) ((int)get_group_id(1) * (mt))
+
+/* y[tokens][32] of block step * work-group + first; y has room for the totals of all runs. */
 LATHE_OP
-linear_add(LINEAR_PARAMETERS, ulong residual_at, int stream, ulong to_at, int ld)
+linear_rows(LINEAR_SPEC, int mt, global uchar *arena, int capacity, const global int *job,
+	    ulong act, ulong hi_at, ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at,
+	    ulong shift_at, ulong x_at, ulong xsum_at, const global uchar *weights, int step,
+	    int first, local float *y)
 {
-	LINEAR_ACT;
-	const int b = (int)get_group_id(0), row0 = stream ? j.row0 : 0;
-	linear_run(s, w, b, &a, token, rows, totals);
+	const Linear s = LINEAR_OF_SPEC;
+	const Tokens a = {(const global char *)part_at(arena, capacity, act + hi_at),
+			  (const global char *)part_at(arena, capacity, act + lo_at),
+			  (const global int *)part_at(arena, capacity, act + sum_hi_at),
+			  (const global int *)part_at(arena, capacity, act + sum_lo_at),
+			  (const global float *)part_at(arena, capacity, act + scale_at),
+			  (const global float *)part_at(arena, capacity, act + shift_at),
+			  (const global float *)part_at(arena, capacity, act + x_at),
+			  (const global float *)part_at(arena, capacity, act + xsum_at),
+			  LINEAR_TOKEN(mt),
+			  job_of(job).rows};
+	const global uchar *w =
+		weights + (ulong)(step * linear_block() + first) * packed_block_bytes(s);
+	linear_run(s, mt, w, &a, y);
+	barrier(CLK_LOCAL_MEM_FENCE);
+	LINEAR_FOR_RESULTS(mt)
+	y[i] = linear_total(s, mt, w, &a, y, i / 32, i % 32);
+}
+
+/* Adds the biases of the rows of blocks [from, end) of a stack. */
+LATHE_OP
+linear_bias(int mt, int from, int end, const global uchar *bias, local float *y)
+{
+	const int b = linear_block();
+	if (b < from || b >= end)
+		return;
+	LINEAR_FOR_RESULTS(mt)
+	y[i] = y[i] + ((const global float *)bias)[32 * (b - from) + i % 32];
+}
+
+/*
+ * Rows of a stack of matrices, block after block. Of the work-group's matrix: its first block,
+ * where its rows go.
+ */
+LATHE_OP
+linear_store(int mt, global uchar *arena, int capacity, const global int *job,
+	     const local float *y, int first, ulong to_at, int ld)
+{
+	const int b = linear_block(), token = LINEAR_TOKEN(mt), rows = job_of(job).rows;
+	global float *to = (global float *)part_at(arena, capacity, to_at);
+	LINEAR_FOR_RESULTS(mt)
+	if (token + i / 32 < rows)
+		to[(ulong)(token + i / 32) * ld + 32 * (b - first) + i % 32] = y[i];
+}
+
+/* The sum with a row, of the residual stream (stream) or of this kernel's job. */
+LATHE_OP
+linear_add(int mt, global uchar *arena, int capacity, const global int *job, const local float *y,
+	   ulong residual_at, int stream, ulong to_at, int ld)
+{
+	const Job j = job_of(job);
+	const int b = linear_block(), token = LINEAR_TOKEN(mt), row0 = stream ? j.row0 : 0;
 	const global float *from =
 		(const global float *)part_at(arena, capacity, residual_at) + (ulong)row0 * ld;
 	global float *to = (global float *)part_at(arena, capacity, to_at);
-	LINEAR_FOR_RESULTS
-	to[(ulong)(token + m) * ld + 32 * b + r] =
-		from[(ulong)(token + m) * ld + 32 * b + r] +
-		linear_total(s, &a, totals, token, rows, m, r);
+	LINEAR_FOR_RESULTS(mt)
+	if (token + i / 32 < j.rows)
+		to[(ulong)(token + i / 32) * ld + 32 * b + i % 32] =
+			from[(ulong)(token + i / 32) * ld + 32 * b + i % 32] + y[i];
 }
 
-/* Pairs of blocks, gate and up: silu(gate) * up. totals has room for both. */
+/* silu(gate) * up. */
 LATHE_OP
-linear_silu_mul(LINEAR_PARAMETERS, ulong to_at, int ld)
+linear_silu_mul(int mt, global uchar *arena, int capacity, const global int *job,
+		const local float *gate, const local float *up, ulong to_at, int ld)
 {
-	LINEAR_ACT;
-	const int b = (int)get_group_id(0);
-	local float *up = totals + 32 * mt * split;
-	linear_run(s, w, 2 * b, &a, token, rows, totals);
-	linear_run(s, w, 2 * b + 1, &a, token, rows, up);
+	const int b = linear_block(), token = LINEAR_TOKEN(mt), rows = job_of(job).rows;
 	global float *to = (global float *)part_at(arena, capacity, to_at);
-	LINEAR_FOR_RESULTS
-	to[(ulong)(token + m) * ld + 32 * b + r] =
-		vf_silu(linear_total(s, &a, totals, token, rows, m, r)) *
-		linear_total(s, &a, up, token, rows, m, r);
+	LINEAR_FOR_RESULTS(mt)
+	if (token + i / 32 < rows)
+		to[(ulong)(token + i / 32) * ld + 32 * b + i % 32] = vf_silu(gate[i]) * up[i];
 }
 
 /* The caller's logits: no row beyond n_rows. */
 LATHE_OP
-linear_logits(LINEAR_PARAMETERS, global float *logits, int n_rows)
+linear_logits(int mt, const global int *job, const local float *y, global float *logits,
+	      int n_rows)
 {
-	LINEAR_ACT;
-	const int b = (int)get_group_id(0);
-	linear_run(s, w, b, &a, token, rows, totals);
-	LINEAR_FOR_RESULTS
-	if (32 * b + r < n_rows)
-		logits[(ulong)(token + m) * (ulong)n_rows + 32 * b + r] =
-			linear_total(s, &a, totals, token, rows, m, r);
+	const int b = linear_block(), token = LINEAR_TOKEN(mt), rows = job_of(job).rows;
+	LINEAR_FOR_RESULTS(mt)
+	if (token + i / 32 < rows && 32 * b + i % 32 < n_rows)
+		logits[(ulong)(token + i / 32) * (ulong)n_rows + 32 * b + i % 32] = y[i];
 }

@@ -6,6 +6,8 @@
 #include "words.h"
 
 #include "../math.h"
+#include "packed.h"
+#include "quantize.h"
 
 /* x = row of the arena; of the residual stream (stream) the row of the token that the job means. */
 LATHE_OP
@@ -64,6 +66,15 @@ row_gain(int n, const global uchar *gain, local float *x)
 }
 
 LATHE_OP
+row_bias(int n, const global uchar *bias, local float *x)
+{
+	const global float *b = (const global float *)bias;
+	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
+		x[k] = x[k] + b[k];
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+LATHE_OP
 row_add(int n, const local float *b, local float *x)
 {
 	for (int k = item(); k < LATHE_PAD(n, 32); k += items())
@@ -86,26 +97,23 @@ row_silu_mul(int n, const local float *b, local float *x)
 
 /* ---- embedding ---- */
 
-LATHE_INLINE float
-packed_float(int bits, const global uchar *p, int i)
-{
-	return bits == 16 ? s_from_f16(((const global ushort *)p)[i])
-			  : ((const global float *)p)[i];
-}
-
 /* Code `in` of a line set whose first line has the row's dword at p (targets/pack.h). */
 LATHE_INLINE int
-packed_code(int bits, const global uchar *p, int in)
+packed_code(const Linear s, const global uchar *p, int in)
 {
-	const int slot = in / 4, top = bits == 3 ? slot - 6 : 0;
+	const int slot = in / 4, top = s.bits == 3 ? slot - 6 : 0;
 	p += in % 4;
-	if (bits == 8)
+	if (s.trits) {
+		const int power = slot == 0 ? 1 : slot == 1 ? 3 : slot == 2 ? 9 : slot == 3 ? 27 : 81;
+		return p[0] / power % 3;
+	}
+	if (s.bits == 8)
 		return p[0];
-	if (bits == 2 || bits == 4)
-		return p[0] >> slot * bits & ((1 << bits) - 1);
-	if (bits == 5)
+	if (s.bits == 2 || s.bits == 4)
+		return p[0] >> slot * s.bits & ((1 << s.bits) - 1);
+	if (s.bits == 5)
 		return (p[slot / 2 * 64] >> slot % 2 * 4 & 15) | (p[256] >> slot & 1) << 4;
-	if (bits == 6)
+	if (s.bits == 6)
 		return slot < 3 ? p[slot * 64] & 63
 				: (p[0] >> 6) << 4 | (p[64] >> 6) << 2 | p[128] >> 6;
 	if (slot < 6)
@@ -113,37 +121,31 @@ packed_code(int bits, const global uchar *p, int in)
 	return (p[top * 64] >> 6) << 1 | (p[128] >> (4 - top) & 1);
 }
 
-/* The row of the job's token; tokens stand behind the batch's two jobs. */
+/* The row of the job's token; tokens stand behind the batch's two jobs. Of the spec counts what
+ * says the weights. */
 LATHE_OP
-row_embed(int is_float, int bits, int offset, int scale_bits, int minimum, int group, int k,
-	  const global uchar *packed, const global int *tokens, const global int *job,
+row_embed(LINEAR_SPEC, const global uchar *packed, const global int *tokens, const global int *job,
 	  local float *x)
 {
+	const Linear s = LINEAR_OF_SPEC;
 	const int row = tokens[job_of(job).row0 + row_index()], r = row % 32;
-	const ulong block = (ulong)(row / 32);
-	const int lines = bits == 5 ? 5 : bits % 3 == 0 ? 3 : 1, set = is_float ? 4 : 32 * lines / bits;
-	const int width = group ? group : k, scales = scale_bits * 4, set_bytes = 128 * lines;
-	const ulong head = (ulong)(scales * (minimum ? 2 : 1));
-	const ulong whole = head + (ulong)(LATHE_PAD(width, set) / set * set_bytes);
-	const int rest = k % width;
-	const ulong block_bytes =
-		is_float ? (ulong)k * (ulong)(bits * 4)
-			 : (ulong)(k / width) * whole +
-				   (rest ? head + (ulong)(LATHE_PAD(rest, set) / set * set_bytes)
-					 : 0);
-	const global uchar *p = packed + block * block_bytes;
-	for (int i = item(); i < LATHE_PAD(k, 32); i += items()) {
+	const int lines = LINEAR_LINES(s), set = 4 * LINEAR_SLOTS(s), scales = s.scale_bits * 4;
+	const int whole = LINEAR_HEADER(s) + LINEAR_SETS(s, s.group) * LINEAR_SET_BYTES(s);
+	const global uchar *p = packed + (ulong)(row / 32) * packed_block_bytes(s);
+	for (int i = item(); i < LATHE_PAD(s.k, 32); i += items()) {
 		float y = 0.0f;
-		if (i < k && is_float) {
-			y = packed_float(bits, p, i * 32 + r);
-		} else if (i < k) {
-			const global uchar *q = p + (ulong)(i / width) * whole;
-			const global uchar *line = q + head + (r >> 4) * 64 * lines + (r & 15) * 4;
-			const int in = i % width;
-			const int code = packed_code(bits, line + in / set * set_bytes, in % set);
-			const float s = packed_float(scale_bits, q, r);
-			y = minimum ? s_fma((float)code, s, packed_float(scale_bits, q + scales, r))
-				    : (float)(code - offset) * s;
+		if (i < s.k && s.is_float) {
+			y = packed_float(s.bits, p, i * 32 + r);
+		} else if (i < s.k) {
+			const global uchar *q = p + (ulong)(i / s.group) * (ulong)whole;
+			const global uchar *line =
+				q + LINEAR_HEADER(s) + (r >> 4) * 64 * lines + (r & 15) * 4;
+			const int in = i % s.group, zero = s.zeros ? q[scales + r] : s.offset;
+			const int code = packed_code(s, line + in / set * LINEAR_SET_BYTES(s), in % set);
+			const float e = packed_scale(s.scale_bits, s.bf16, q, r);
+			y = s.minimum ? s_fma((float)code, e,
+					      packed_scale(s.scale_bits, s.bf16, q + scales, r))
+				      : (float)(code - zero) * e;
 		}
 		x[i] = y;
 	}
@@ -152,67 +154,48 @@ row_embed(int is_float, int bits, int offset, int scale_bits, int minimum, int g
 
 /* ---- activations of linears: plain rows, tiles of one token ---- */
 
-/* The code of x, and its two bytes. */
-LATHE_INLINE int
-code_of(int bits, float x, float inv)
-{
-	const float limit = (float)(bits == 16 ? 32639 : (1 << (bits - 1)) - 1);
-	const float t = vf_min(vf_max(x * inv, -limit), limit);
-	return vi_sub(vi_from_bits(t + 12582912.0f), vi_from_bits(12582912.0f));
-}
-
-LATHE_INLINE float
-inverse_of(float s)
-{
-	return s == 0.0f ? 0.0f : s_rcp(s);
-}
-
-LATHE_INLINE float
-scale_of(int bits, float most)
-{
-	const float s = most * (1.0f / (float)(bits == 16 ? 32639 : (1 << (bits - 1)) - 1));
-	return s < 1.17549435e-38f ? 0.0f : s;
-}
-
 /*
- * Codes of a row with sums of every `sums` columns. One scale a row (group 0): each sub-group looks
- * for the largest magnitude itself. Else group == sums, and a unit's sub-group knows all of it.
+ * Codes of a row with sums of every `sums` columns, and where rows have zero points their shifts
+ * (templates/rows.h). One scale a row (group 0): each sub-group looks for the range itself. Else
+ * group == sums, and a unit's sub-group knows all of it.
  */
 LATHE_OP
-row_quantize(int n, int bits, int group, int sums, global uchar *arena, int capacity, ulong hi_at,
-	     ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at, const local float *x)
+row_quantize(int n, int bits, int group, int zero, float clip, int sums, global uchar *arena,
+	     int capacity, ulong hi_at, ulong lo_at, ulong sum_hi_at, ulong sum_lo_at,
+	     ulong scale_at, ulong shift_at, const local float *x)
 {
+	const RowFormat f = {bits, zero, clip};
 	const int row = row_index(), padded = LATHE_PAD(n, 16), units = (n + sums - 1) / sums;
 	const int planes = bits > 8 ? 2 : 1, groups = items() / 16, self = (int)get_sub_group_id();
+	const int scales = group ? units : 1;
 	global char *hi = (global char *)part_at(arena, capacity, hi_at) + (ulong)row * padded;
 	global char *lo = (global char *)part_at(arena, capacity, lo_at) + (ulong)row * padded;
 	global int *sum_hi = (global int *)part_at(arena, capacity, sum_hi_at) + row * units;
 	global int *sum_lo = (global int *)part_at(arena, capacity, sum_lo_at) + row * units;
-	global float *scale =
-		(global float *)part_at(arena, capacity, scale_at) + row * (group ? units : 1);
-	float s = 0.0f;
+	global float *scale = (global float *)part_at(arena, capacity, scale_at) + row * scales;
+	global float *shift = (global float *)part_at(arena, capacity, shift_at) + row * scales;
+	RowScale s = {0.0f, 0.0f, 0.0f};
 	if (!group) {
-		vf a = vf_zero();
-		for (int k = 0; k < padded; k += 16)
-			a = vf_max(a, vf_abs(x[k + lane()]));
-		s = scale_of(bits, vf_maxtree(a));
-		if (item() == 0)
-			scale[0] = s;
+		s = code_scale(f, n, x);
+		if (item() == 0) {
+			scale[0] = s.scale;
+			if (zero)
+				shift[0] = -code_zero(f, s);
+		}
 	}
 	for (int unit = self; unit < units; unit += groups) {
-		const int from = unit * sums, end = LATHE_PAD(min(from + sums, n), 16);
+		const int from = unit * sums, width = min(sums, n - from);
 		if (group) {
-			vf a = vf_zero();
-			for (int k = from; k < end; k += 16)
-				a = vf_max(a, vf_abs(x[k + lane()]));
-			s = scale_of(bits, vf_maxtree(a));
-			if (lane() == 0)
-				scale[unit] = s;
+			s = code_scale(f, width, x + from);
+			if (lane() == 0) {
+				scale[unit] = s.scale;
+				if (zero)
+					shift[unit] = -(code_zero(f, s) * s.scale);
+			}
 		}
-		const float inv = inverse_of(s);
 		int h_sum = 0, l_sum = 0;
-		for (int k = from; k < end; k += 16) {
-			const int c = code_of(bits, x[k + lane()], inv);
+		for (int k = from; k < from + width; k += 16) {
+			const int c = code_of(f, s, n, x, k);
 			const int h = planes == 2 ? (c + 128) >> 8 : c, l = c - 256 * h;
 			hi[k + lane()] = (char)h;
 			h_sum += h;

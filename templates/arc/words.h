@@ -23,6 +23,9 @@ int __attribute__((overloadable, convergent)) intel_sub_group_shuffle_xor(int, u
 float __attribute__((overloadable, convergent)) intel_sub_group_shuffle(float, uint);
 int __attribute__((overloadable, convergent)) intel_sub_group_shuffle(int, uint);
 uint __attribute__((overloadable, convergent)) intel_sub_group_block_read(const global uint *);
+uint2 __attribute__((overloadable, convergent)) intel_sub_group_block_read2(const global uint *);
+uint4 __attribute__((overloadable, convergent)) intel_sub_group_block_read4(const global uint *);
+uint8 __attribute__((overloadable, convergent)) intel_sub_group_block_read8(const global uint *);
 
 typedef float vf;
 typedef int vi;
