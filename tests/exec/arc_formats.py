@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Writes what arc_formats.sh compiles: the mixed plans of formats.py and activations.py, tiny models with biases and
+norms of heads, and a plan that arc refuses.
+
+    arc_formats.py WORK
+"""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reject"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import activations  # noqa: E402
+import formats  # noqa: E402
+from tinymodel import LINEARS, gguf_model  # noqa: E402
+
+SIZES = dict(hidden=64, inter=96, layers=1, heads=4, kv_heads=2, context=64)
+MODELS = {"qwen2": dict(arch="qwen2"), "qwen3": dict(arch="qwen3", head_dim=24, tied=False),
+          "biases": dict(arch="llama", biases=LINEARS, tied=False)}
+
+
+def main():
+    work = sys.argv[1]
+    for name, model in MODELS.items():
+        with open(os.path.join(work, f"{name}.gguf"), "wb") as f:
+            f.write(gguf_model(**SIZES, **model).bytes())
+    for name, plan in (("formats", formats.deal()), ("rows", activations.plan())):
+        with open(os.path.join(work, f"{name}.json"), "w", encoding="utf-8") as f:
+            json.dump(plan, f, indent=1)
+
+
+if __name__ == "__main__":
+    main()
