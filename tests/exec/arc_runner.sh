@@ -111,6 +111,13 @@ grep -q '^no OpenCL device (0 platforms): install' "$work/out" || failed "device
 "$LATHE_BUILD/lathe" devices >"$work/out" || failed "devices: $?"
 grep -q '^  runs arc kernels$' "$work/out" || failed "devices: $(cat "$work/out")"
 
+# The launcher itself, with the compiler's checks.
+(cd "$out" && cc -std=gnu11 -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Werror -fsanitize=address,undefined \
+	-fno-sanitize-recover=all -I. "$root/tests/exec/arc_errors.c" stories_arc.c libstories.a stories_weights.o \
+	-o "$work/errors") && LD_LIBRARY_PATH="$work" "$work/errors" >"$work/out" 2>"$work/err" ||
+	failed "the launcher's errors: $(cat "$work/out" "$work/err")"
+! grep 'are left' "$work/err" || failed "the launcher leaves objects"
+
 # loads WORDS WHAT [ARGUMENTS...]: the three modules are built of that.
 loads() {
 	local words=$1 what=$2

@@ -10,7 +10,7 @@
  *   enqueue      a launch is out of resources
  *   two          a GPU behind the CPU
  * It writes to standard error what was built, "mock: built SPIR-V of N bytes", and at the end of a
- * context what was read, "mock: read N bytes".
+ * context what was read and what is left, "mock: read N bytes", "mock: N objects are left".
  */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl.h>
@@ -30,7 +30,7 @@ struct _cl_mem {
 };
 
 static char platform, queue, context, kernel, devices[2];
-static int buffers;
+static int buffers, objects; /* that were asked for since the context; that nobody released */
 static size_t bytes_read;
 
 /* The value behind a word of OPENCL_MOCK (1 where it has none), or 0. */
@@ -160,6 +160,9 @@ cl_int
 clReleaseContext(cl_context c)
 {
 	fprintf(stderr, "mock: read %zu bytes\n", bytes_read);
+	if (objects)
+		fprintf(stderr, "mock: %d objects are left\n", objects);
+	buffers = objects = 0;
 	return (void *)c == &context ? CL_SUCCESS : CL_INVALID_CONTEXT;
 }
 
@@ -187,6 +190,7 @@ new_program(int binary, size_t bytes)
 		abort();
 	p->binary = binary;
 	p->bytes = bytes;
+	objects++;
 	return p;
 }
 
@@ -236,6 +240,7 @@ cl_int
 clReleaseProgram(cl_program p)
 {
 	free(p);
+	objects--;
 	return CL_SUCCESS;
 }
 
@@ -254,6 +259,7 @@ clCreateBuffer(cl_context c, cl_mem_flags flags, size_t bytes, void *host, cl_in
 	m->users = 1;
 	m->bytes = bytes;
 	m->data = calloc(bytes, 1);
+	objects++;
 	return m;
 }
 
@@ -271,6 +277,7 @@ clReleaseMemObject(cl_mem m)
 		return CL_SUCCESS;
 	free(m->data);
 	free(m);
+	objects--;
 	return CL_SUCCESS;
 }
 
@@ -302,6 +309,7 @@ clCreateKernel(cl_program p, const char *name, cl_int *error)
 {
 	(void)p, (void)name;
 	*error = CL_SUCCESS;
+	objects++;
 	return (cl_kernel)(void *)&kernel;
 }
 
@@ -316,6 +324,7 @@ cl_int
 clReleaseKernel(cl_kernel k)
 {
 	(void)k;
+	objects--;
 	return CL_SUCCESS;
 }
 
