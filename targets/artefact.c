@@ -613,6 +613,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		if (!devices[i]->check(run, d, &x))
 			return false;
 	Build b = {.run = run,
+		   .d = d,
 		   .x = &x,
 		   .o = o,
 		   .flags = flags,

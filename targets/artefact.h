@@ -48,6 +48,7 @@ typedef struct MadeFile {
 
 typedef struct Build {
 	Arena *run;
+	Diag *d;
 	const Artefact *x;
 	const ArtefactOptions *o;
 	const Device *const *devices; /* beside the levels */

@@ -25,7 +25,7 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 	BUG("no generator for the module %s", arc_families[family]);
 }
 
-void
+bool
 arc_check(Arena *a, const char *name, ArcBinary m, Math math)
 {
 	(void)a, (void)m, (void)math;

@@ -75,6 +75,7 @@ extern const char *const arc_families[ARC_FAMILIES];
 typedef struct ArcEntry {
 	const char *name;  /* "layer0_1_q_k_v_one" */
 	const char *words; /* the values that it computes */
+	Loc loc;	   /* of the first of them */
 	ArcFamily family;
 	ArcCall *calls;
 	int n_calls, calls_room;
@@ -127,8 +128,10 @@ typedef struct ArcBinary {
 	size_t size;
 } ArcBinary;
 
-/* module.c: the entries of one family as validated SPIR-V 1.2; null: this lathe has no generator.
- * Anything that goes wrong is our bug and ends the program with the module's text in a file. */
+/* module.c: why this lathe has no generator, or null; the entries of one family as SPIR-V 1.2. What
+ * LLVM cannot do ends the process with ARC_FAILED, behind a line on stderr: modules.c finds the
+ * kernel. */
+enum { ARC_FAILED = 71 };
 const char *arc_missing(void);
 /* Whether libclc was found when lathe was built. */
 bool arc_libclc(void);
@@ -139,8 +142,11 @@ ArcBinary arc_module(Arena *a, const ArcProgram *p, ArcFamily family);
 /* check.c: why a module may not be used, or null: it is not valid for OpenCL 2.2, or word *word is
  * an operation outside `math` (operations.def). */
 const char *arc_refusal(Arena *a, ArcBinary m, Math math, size_t *word);
-/* The same as our bug, with the disassembly around the word: ends the program. */
-void arc_check(Arena *a, const char *name, ArcBinary m, Math math);
+/* Whether it may be used; if not, says why on stderr, with the disassembly around the word. */
+bool arc_check(Arena *a, const char *name, ArcBinary m, Math math);
+/* modules.c: the program's modules into the staging folder, and their disassembly where it is asked
+ * for. A kernel that cannot be made is our bug: its name, and a note at its values' place. */
+void arc_modules(Build *b, const ArcProgram *p);
 /* The module as SPIRV-Tools' text. */
 Text *arc_disassembly(Arena *a, ArcBinary m);
 

@@ -75,6 +75,7 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 	ArcEntry *n = &p->entries[p->n_entries++];
 	*n = (ArcEntry){.name = arena_printf(k->a, "%s%s", emit_kernel_name(&k->e, kernel), tail),
 			.words = emit_words(&k->e, kernel),
+			.loc = emit_kernel_value(&k->e, kernel, 0)->loc,
 			.family = family,
 			.calls = ARENA_ARRAY(k->a, ArcCall, ARC_CALLS_ROOM),
 			.calls_room = ARC_CALLS_ROOM,

@@ -3,11 +3,14 @@
  * a kernel whose calls are inlined, so that the optimiser sees literals wherever the CPU's C
  * compiler would.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "arc.h"
 #include "clc.h"
 #include "llvm.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* 1.2 is what both the driver's reader and sub-group sizes agree on (1.0 has no such mode). */
 static const char triple[] = "spirv64v1.2-unknown-unknown";
@@ -43,17 +46,29 @@ arc_load(void)
 	(void)llvm_load();
 }
 
-/* LLVM ends the process behind this handler, so it has to say everything. */
+/* LLVM would end the process behind this handler. */
 static void
 on_fatal(const char *reason)
 {
-	BUG("LLVM: %s", reason);
+	fprintf(stderr, "lathe: LLVM: %s\n", reason);
+	_exit(ARC_FAILED);
 }
 
-static void
-fail(const Module *g, const char *what, char *error)
+static void LATHE_NORETURN
+fail(const Module *g, const char *what, const char *error)
 {
-	BUG("arc module %s: %s: %s", g->family, what, error ? error : "no reason given");
+	fprintf(stderr, "lathe: LLVM, %s of the %s kernels: %s\n", what, g->family,
+		error ? error : "no reason given");
+	_exit(ARC_FAILED);
+}
+
+/* Without a handler of diagnostics an error would end the process with status 1. */
+static void
+on_diagnostic(LLVMDiagnosticInfoRef info, void *module)
+{
+	const Module *g = module;
+	if (g->l.GetDiagInfoSeverity(info) == LLVMDSError)
+		fail(g, "a diagnostic", g->l.GetDiagInfoDescription(info));
 }
 
 /* Options of the backend are its process's: the same for every module. CodeGenPrepare makes
@@ -72,7 +87,7 @@ machine_new(const Module *g)
 	g->l.InitializeSPIRVTargetMC();
 	g->l.InitializeSPIRVAsmPrinter();
 	if (g->l.GetTargetFromTriple(triple, &target, &error))
-		fail(g, "no target", error);
+		fail(g, "the target", error);
 	return g->l.CreateTargetMachine(target, triple, "", "", LLVMCodeGenLevelAggressive,
 					LLVMRelocDefault, LLVMCodeModelDefault);
 }
@@ -87,7 +102,7 @@ load(Module *g)
 		BUG("no bitcode of the template %s", g->family);
 	b = g->l.CreateMemoryBufferWithMemoryRange(bitcode, size, g->family, 0);
 	if (g->l.ParseBitcodeInContext2(g->c, b, &g->m))
-		fail(g, "parse", NULL);
+		fail(g, "the bitcode", NULL);
 	g->l.DisposeMemoryBuffer(b);
 	g->l.SetModuleIdentifier(g->m, g->family, strlen(g->family));
 }
@@ -340,13 +355,13 @@ optimise(const Module *g, LLVMTargetMachineRef tm)
 		if (!g->l.IsDeclaration(f) && g->l.GetFunctionCallConv(f) != LLVMSPIRKERNELCallConv)
 			g->l.SetLinkage(f, LLVMInternalLinkage);
 	if (g->l.VerifyModule(g->m, LLVMReturnStatusAction, &error))
-		fail(g, "verify", error);
+		fail(g, "the check", error);
 	g->l.DisposeMessage(error);
 	g->l.PassBuilderOptionsSetSLPVectorization(o, 0);
 	g->l.PassBuilderOptionsSetLoopVectorization(o, 0);
 	LLVMErrorRef e = g->l.RunPasses(g->m, passes, tm, o);
 	if (e)
-		fail(g, "passes", g->l.GetErrorMessage(e));
+		fail(g, "the passes", g->l.GetErrorMessage(e));
 	g->l.DisposePassBuilderOptions(o);
 }
 
@@ -358,6 +373,7 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 	char *error = NULL;
 	g.c = g.l.ContextCreate();
 	g.l.InstallFatalErrorHandler(on_fatal);
+	g.l.ContextSetDiagnosticHandler(g.c, on_diagnostic, &g);
 	g.l.ContextSetDiscardValueNames(g.c, 1);
 	LLVMTargetMachineRef tm = machine_new(&g);
 	load(&g);
@@ -378,7 +394,7 @@ arc_module(Arena *a, const ArcProgram *p, ArcFamily family)
 	clc_link(&g.l, g.m);
 	optimise(&g, tm);
 	if (g.l.TargetMachineEmitToMemoryBuffer(tm, g.m, LLVMObjectFile, &error, &out))
-		fail(&g, "emit", error);
+		fail(&g, "the code", error);
 	const size_t size = g.l.GetBufferSize(out);
 	uint8_t *bytes = ARENA_ARRAY(a, uint8_t, size);
 	memcpy(bytes, g.l.GetBufferStart(out), size);

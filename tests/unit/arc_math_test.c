@@ -1,7 +1,8 @@
 /*
- * math.h as the kernels of Arc have it and libclc's functions, from one bitcode (arc_math.cl): compiled
- * for this machine, their errors over sweeps against the C library's doubles and against each other; as
- * SPIR-V, that no function is left to the driver. arc_math_test [FILE]: FILE gets the SPIR-V.
+ * math.h as the kernels of Arc have it and libclc's functions, from one bitcode (arc_math.cl):
+ * compiled for this machine, their errors over sweeps against the C library's doubles and against
+ * each other; as SPIR-V, that no function is left to the driver. arc_math_test [FILE]: FILE gets
+ * the SPIR-V.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -92,8 +93,8 @@ optimise(LLVMModuleRef m, LLVMTargetMachineRef tm)
 	LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
 	LLVMPassBuilderOptionsSetSLPVectorization(o, 0);
 	LLVMPassBuilderOptionsSetLoopVectorization(o, 0);
-	LLVMErrorRef e = LLVMRunPasses(
-		m, "globaldce,default<O3>,globaldce,strip-dead-prototypes", tm, o);
+	LLVMErrorRef e =
+		LLVMRunPasses(m, "globaldce,default<O3>,globaldce,strip-dead-prototypes", tm, o);
 	if (e)
 		fail_msg("%s", LLVMGetErrorMessage(e));
 	LLVMDisposePassBuilderOptions(o);
@@ -125,7 +126,8 @@ make_native(LLVMModuleRef m)
 		if (LLVMGetIntrinsicID(f))
 			continue;
 		LLVMSetFunctionCallConv(f, LLVMCCallConv);
-		for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b; b = LLVMGetNextBasicBlock(b))
+		for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b;
+		     b = LLVMGetNextBasicBlock(b))
 			for (LLVMValueRef i = LLVMGetFirstInstruction(b); i;
 			     i = LLVMGetNextInstruction(i))
 				if (LLVMIsACallInst(i))
@@ -186,7 +188,8 @@ static float
 point(float from, float to, int i)
 {
 	const double t = (double)i / (POINTS - 1);
-	const double v = from > 0 ? from * pow((double)to / (double)from, t) : from + ((double)to - (double)from) * t;
+	const double v = from > 0 ? from * pow((double)to / (double)from, t)
+				  : from + ((double)to - (double)from) * t;
 	return (float)v < from ? from : (float)v > to ? to : (float)v;
 }
 
@@ -258,7 +261,8 @@ test_nothing_left(void **state)
 {
 	(void)state;
 	static const char triple[] = "spirv64v1.2-unknown-unknown";
-	static const char *const options[] = {"test", "--disable-cgp", "--spirv-ext=+SPV_INTEL_subgroups"};
+	static const char *const options[] = {"test", "--disable-cgp",
+					      "--spirv-ext=+SPV_INTEL_subgroups"};
 	const Llvm l = llvm_load();
 	Arena *a = arena_new();
 	LLVMTargetRef target;
