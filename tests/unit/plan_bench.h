@@ -423,4 +423,48 @@ static const struct {
 	{"down.in permutation vanishes", SITE_DOWN_IN, permutation, false, 0},
 };
 
+/* Each alone in floats, by the sequences of the contract, within what floats give. */
+static inline void
+check_contract(unsigned extras)
+{
+	for (size_t i = 0; i < sizeof legal / sizeof *legal; i++) {
+		double want[TOKENS * VOCAB], as_double[TOKENS * VOCAB];
+		float got[TOKENS * VOCAB];
+		Bench b = open_bench_with(i % 2, extras);
+		Plan *p = plan_new(b.a, b.model);
+		put_all(&b, p, legal[i].site, legal[i].make, legal[i].whole);
+		logits(&b, graph_build(b.a, b.model), want);
+		Graph *g = planned(&b, p, NULL, 0);
+		Interp *x = interp_new(b.a, g, ARITHMETIC_CONTRACT, CTX, 2);
+		interp_eval(x, tokens, TOKENS, got, NULL, true);
+		for (int k = 0; k < TOKENS * VOCAB; k++)
+			as_double[k] = (double)got[k];
+		const double d = difference(as_double, want, TOKENS * VOCAB);
+		if (!(d < 3e-6))
+			print_error("%s: %.1e\n", legal[i].name, d);
+		assert_true(d < 3e-6);
+		close_bench(&b);
+	}
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+/* Runs the proof, which must refuse once and say both texts. */
+static inline void
+must_refuse(Bench *b, const Graph *g, const WeightFault *fault, const char *place, const char *what)
+{
+	FILE *f;
+	ProofResult r;
+	const ProofOptions o = {.jobs = 1, .tokens = tokens, .n_tokens = TOKENS, .fault = fault};
+	Diag *d = listen(b, &f);
+	assert_false(proof_run(d, graph_build(b->a, b->model), g, &o, &r));
+	fclose(f);
+	assert_int_equal(diag_errors(d), 1);
+	if (!strstr(b->said, place) || !strstr(b->said, what))
+		print_error("%s\nwithout %s and %s\n", b->said, place, what);
+	assert_non_null(strstr(b->said, place));
+	assert_non_null(strstr(b->said, what));
+	free(b->said);
+}
+
 #endif
