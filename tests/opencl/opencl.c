@@ -61,7 +61,8 @@ setting(const char *name, char value[WORDS_MAX])
 		const size_t length = strcspn(s, " ");
 		if (length < n || strncmp(s, name, n) || (length > n && s[n] != '='))
 			continue;
-		snprintf(value, WORDS_MAX, "%.*s", length > n ? (int)(length - n - 1) : 0, s + n + 1);
+		snprintf(value, WORDS_MAX, "%.*s", length > n ? (int)(length - n - 1) : 0,
+			 s + n + 1);
 		return value;
 	}
 	return NULL;
@@ -139,7 +140,8 @@ clGetDeviceInfo(void *device, cl_uint what, size_t room, void *to, size_t *wante
 	(void)device;
 	switch (what) {
 	case 0x1000: /* CL_DEVICE_TYPE */
-		return answer_number(setting("gpu", value) ? TYPE_GPU : TYPE_CPU, 8, room, to, wanted);
+		return answer_number(setting("gpu", value) ? TYPE_GPU : TYPE_CPU, 8, room, to,
+				     wanted);
 	case 0x1004: /* CL_DEVICE_MAX_WORK_GROUP_SIZE */
 		return answer_number(ITEMS_MAX, 8, room, to, wanted);
 	case 0x100d: /* CL_DEVICE_ADDRESS_BITS */
@@ -177,7 +179,8 @@ clCreateContext(const void *properties, cl_uint n, void *const *devices, void *n
 }
 
 EXPORT void *
-clCreateCommandQueueWithProperties(void *context, void *device, const void *properties, cl_int *code)
+clCreateCommandQueueWithProperties(void *context, void *device, const void *properties,
+				   cl_int *code)
 {
 	(void)device, (void)properties;
 	if (code)
@@ -308,7 +311,8 @@ clSetKernelArg(void *kernel, cl_uint index, size_t bytes, const void *value)
 	return SUCCESS;
 }
 
-/* ---- buffers and commands --------------------------------------------------------------------- */
+/* ---- buffers and commands ---------------------------------------------------------------------
+ */
 
 EXPORT void *
 clCreateBuffer(void *context, uint64_t flags, size_t bytes, void *host, cl_int *code)

@@ -1,4 +1,5 @@
-/* SPIR-V run: work-groups one after the other, the sub-groups of one in turn from barrier to barrier. */
+/* SPIR-V run: work-groups one after the other, the sub-groups of one in turn from barrier to
+ * barrier. */
 #include "spirv.h"
 
 #include <math.h>
@@ -8,7 +9,11 @@
 
 enum { PHIS_MAX = 512, ALL = (1 << LANES) - 1 };
 typedef enum State { RUNNING, AT_BARRIER, DONE } State;
-typedef enum Next { NEXT, MOVED, STOPPED } Next; /* of an instruction: lanes went elsewhere, or wait */
+typedef enum Next {
+	NEXT,
+	MOVED,
+	STOPPED
+} Next; /* of an instruction: lanes went elsewhere, or wait */
 
 typedef struct Group {
 	const Module *m;
@@ -22,13 +27,13 @@ typedef struct SubGroup {
 	const Group *group;
 	uint32_t number;
 	State state;
-	unsigned live, waiting; /* lanes */
+	unsigned live, waiting;		 /* lanes */
 	uint32_t at[LANES], from[LANES]; /* instruction; label of the block before */
 	uint64_t *r;
 	uint8_t *priv;
 } SubGroup;
 
-#define LANE(l, mask)                 \
+#define LANE(l, mask)                   \
 	for (int l = 0; l < LANES; l++) \
 		if ((mask) >> l & 1)
 
@@ -63,7 +68,8 @@ memory(const SubGroup *s, const Instruction *i, uint64_t at, size_t bytes, uint3
 	for (int k = 0; k < g->n_buffers && !found; k++)
 		found = inside(&g->buffers[k], at, bytes, write);
 	if (!found)
-		fail_at(s, i, write ? "a write outside of the buffers" : "a read outside of the buffers");
+		fail_at(s, i,
+			write ? "a write outside of the buffers" : "a read outside of the buffers");
 	if (align > 1 && at % align)
 		fail_at(s, i, "an address that is not aligned");
 	return (uint8_t *)(uintptr_t)at;
@@ -114,9 +120,11 @@ load(SubGroup *s, const Instruction *i, unsigned mask)
 	const Type *t = &m->types[i->type], *e = t->kind == TYPE_VECTOR ? &m->types[t->element] : t;
 	const uint32_t which = m->builtins[i->words[3]], align = aligned(i, 4);
 	uint64_t *to = s->r + i->to;
-	LANE (l, mask) {
-		const uint8_t *p = which ? NULL
-					 : memory(s, i, s->r[i->x + l], e->bytes * t->count, align, false);
+	LANE(l, mask)
+	{
+		const uint8_t *p =
+			which ? NULL
+			      : memory(s, i, s->r[i->x + l], e->bytes * t->count, align, false);
 		for (uint32_t c = 0; c < t->count; c++) {
 			uint64_t v = 0;
 			if (which)
@@ -135,7 +143,8 @@ store(SubGroup *s, const Instruction *i, unsigned mask)
 	const Type *t = &m->types[m->type_of[i->words[2]]];
 	const Type *e = t->kind == TYPE_VECTOR ? &m->types[t->element] : t;
 	const uint32_t align = aligned(i, 3);
-	LANE (l, mask) {
+	LANE(l, mask)
+	{
 		uint8_t *p = memory(s, i, s->r[i->x + l], e->bytes * t->count, align, true);
 		for (uint32_t c = 0; c < t->count; c++)
 			memcpy(p + c * e->bytes, &s->r[i->y + c * LANES + l], e->bytes);
@@ -165,8 +174,8 @@ chain(SubGroup *s, const Instruction *i, unsigned mask)
 		for (int l = 0; l < LANES; l++)
 			at[l] += (uint64_t)sign(index[l], width) * t->bytes;
 	}
-	LANE (l, mask)
-		s->r[i->to + l] = at[l];
+	LANE(l, mask)
+	s->r[i->to + l] = at[l];
 }
 
 /* ---- values -------------------------------------------------------------------------------- */
@@ -188,8 +197,8 @@ as_bits(float f)
 	return u;
 }
 
-#define EACH(value)                     \
-	for (int l = 0; l < LANES; l++) \
+#define EACH(value)                       \
+	for (int l = 0; l < LANES; l++)   \
 		t[l] = (uint64_t)(value); \
 	return true
 #define A(l) sign(a[l], width)
@@ -202,43 +211,72 @@ static bool
 integers(uint32_t op, uint32_t width, const uint64_t *a, const uint64_t *b, uint64_t *t)
 {
 	switch (op) {
-	case OP_S_NEGATE: EACH(0 - a[l]);
-	case OP_NOT: EACH(~a[l]);
-	case OP_I_ADD: EACH(a[l] + b[l]);
-	case OP_I_SUB: EACH(a[l] - b[l]);
-	case OP_I_MUL: EACH(a[l] * b[l]);
-	case OP_U_DIV: EACH(b[l] ? a[l] / b[l] : 0);
-	case OP_U_MOD: EACH(b[l] ? a[l] % b[l] : 0);
-	case OP_S_DIV: EACH(b[l] ? A(l) / B(l) : 0);
-	case OP_S_REM: EACH(b[l] ? A(l) % B(l) : 0);
-	case OP_SHIFT_RIGHT_LOGICAL: EACH(a[l] >> (b[l] & (width - 1)));
-	case OP_SHIFT_RIGHT_ARITHMETIC: EACH(A(l) >> (b[l] & (width - 1)));
-	case OP_SHIFT_LEFT_LOGICAL: EACH(a[l] << (b[l] & (width - 1)));
+	case OP_S_NEGATE:
+		EACH(0 - a[l]);
+	case OP_NOT:
+		EACH(~a[l]);
+	case OP_I_ADD:
+		EACH(a[l] + b[l]);
+	case OP_I_SUB:
+		EACH(a[l] - b[l]);
+	case OP_I_MUL:
+		EACH(a[l] * b[l]);
+	case OP_U_DIV:
+		EACH(b[l] ? a[l] / b[l] : 0);
+	case OP_U_MOD:
+		EACH(b[l] ? a[l] % b[l] : 0);
+	case OP_S_DIV:
+		EACH(b[l] ? A(l) / B(l) : 0);
+	case OP_S_REM:
+		EACH(b[l] ? A(l) % B(l) : 0);
+	case OP_SHIFT_RIGHT_LOGICAL:
+		EACH(a[l] >> (b[l] & (width - 1)));
+	case OP_SHIFT_RIGHT_ARITHMETIC:
+		EACH(A(l) >> (b[l] & (width - 1)));
+	case OP_SHIFT_LEFT_LOGICAL:
+		EACH(a[l] << (b[l] & (width - 1)));
 	case OP_BITWISE_OR:
-	case OP_LOGICAL_OR: EACH(a[l] | b[l]);
+	case OP_LOGICAL_OR:
+		EACH(a[l] | b[l]);
 	case OP_LOGICAL_NOT_EQUAL:
-	case OP_BITWISE_XOR: EACH(a[l] ^ b[l]);
+	case OP_BITWISE_XOR:
+		EACH(a[l] ^ b[l]);
 	case OP_LOGICAL_AND:
-	case OP_BITWISE_AND: EACH(a[l] & b[l]);
-	case OP_LOGICAL_NOT: EACH(!a[l]);
+	case OP_BITWISE_AND:
+		EACH(a[l] & b[l]);
+	case OP_LOGICAL_NOT:
+		EACH(!a[l]);
 	case OP_LOGICAL_EQUAL:
-	case OP_I_EQUAL: EACH(a[l] == b[l]);
-	case OP_I_NOT_EQUAL: EACH(a[l] != b[l]);
-	case OP_U_GREATER: EACH(a[l] > b[l]);
-	case OP_S_GREATER: EACH(A(l) > B(l));
-	case OP_U_GREATER_EQUAL: EACH(a[l] >= b[l]);
-	case OP_S_GREATER_EQUAL: EACH(A(l) >= B(l));
-	case OP_U_LESS: EACH(a[l] < b[l]);
-	case OP_S_LESS: EACH(A(l) < B(l));
-	case OP_U_LESS_EQUAL: EACH(a[l] <= b[l]);
-	case OP_S_LESS_EQUAL: EACH(A(l) <= B(l));
+	case OP_I_EQUAL:
+		EACH(a[l] == b[l]);
+	case OP_I_NOT_EQUAL:
+		EACH(a[l] != b[l]);
+	case OP_U_GREATER:
+		EACH(a[l] > b[l]);
+	case OP_S_GREATER:
+		EACH(A(l) > B(l));
+	case OP_U_GREATER_EQUAL:
+		EACH(a[l] >= b[l]);
+	case OP_S_GREATER_EQUAL:
+		EACH(A(l) >= B(l));
+	case OP_U_LESS:
+		EACH(a[l] < b[l]);
+	case OP_S_LESS:
+		EACH(A(l) < B(l));
+	case OP_U_LESS_EQUAL:
+		EACH(a[l] <= b[l]);
+	case OP_S_LESS_EQUAL:
+		EACH(A(l) <= B(l));
 	case OP_U_CONVERT:
 	case OP_CONVERT_PTR_TO_U:
 	case OP_CONVERT_U_TO_PTR:
 	case OP_PTR_CAST_TO_GENERIC:
-	case OP_GENERIC_CAST_TO_PTR: EACH(a[l]);
-	case OP_S_CONVERT: EACH(A(l));
-	default: return false;
+	case OP_GENERIC_CAST_TO_PTR:
+		EACH(a[l]);
+	case OP_S_CONVERT:
+		EACH(A(l));
+	default:
+		return false;
 	}
 }
 
@@ -246,26 +284,46 @@ static bool
 floats(uint32_t op, uint32_t width, const uint64_t *a, const uint64_t *b, uint64_t *t)
 {
 	switch (op) {
-	case OP_F_NEGATE: EACH(a[l] ^ 0x80000000u);
-	case OP_F_ADD: EACH(as_bits(FA(l) + FB(l)));
-	case OP_F_SUB: EACH(as_bits(FA(l) - FB(l)));
-	case OP_F_MUL: EACH(as_bits(FA(l) * FB(l)));
-	case OP_CONVERT_S_TO_F: EACH(as_bits((float)A(l)));
-	case OP_CONVERT_U_TO_F: EACH(as_bits((float)a[l]));
-	case OP_CONVERT_F_TO_S: EACH(fabsf(FA(l)) < 0x1p63f ? (int64_t)FA(l) : INT64_MIN);
-	case OP_F_ORD_EQUAL: EACH(FA(l) == FB(l));
-	case OP_F_UNORD_EQUAL: EACH(!(FA(l) < FB(l) || FA(l) > FB(l)));
-	case OP_F_ORD_NOT_EQUAL: EACH(FA(l) < FB(l) || FA(l) > FB(l));
-	case OP_F_UNORD_NOT_EQUAL: EACH(FA(l) != FB(l));
-	case OP_F_ORD_LESS: EACH(FA(l) < FB(l));
-	case OP_F_UNORD_LESS: EACH(!(FA(l) >= FB(l)));
-	case OP_F_ORD_GREATER: EACH(FA(l) > FB(l));
-	case OP_F_UNORD_GREATER: EACH(!(FA(l) <= FB(l)));
-	case OP_F_ORD_LESS_EQUAL: EACH(FA(l) <= FB(l));
-	case OP_F_UNORD_LESS_EQUAL: EACH(!(FA(l) > FB(l)));
-	case OP_F_ORD_GREATER_EQUAL: EACH(FA(l) >= FB(l));
-	case OP_F_UNORD_GREATER_EQUAL: EACH(!(FA(l) < FB(l)));
-	default: return false;
+	case OP_F_NEGATE:
+		EACH(a[l] ^ 0x80000000u);
+	case OP_F_ADD:
+		EACH(as_bits(FA(l) + FB(l)));
+	case OP_F_SUB:
+		EACH(as_bits(FA(l) - FB(l)));
+	case OP_F_MUL:
+		EACH(as_bits(FA(l) * FB(l)));
+	case OP_CONVERT_S_TO_F:
+		EACH(as_bits((float)A(l)));
+	case OP_CONVERT_U_TO_F:
+		EACH(as_bits((float)a[l]));
+	case OP_CONVERT_F_TO_S:
+		EACH(fabsf(FA(l)) < 0x1p63f ? (int64_t)FA(l) : INT64_MIN);
+	case OP_F_ORD_EQUAL:
+		EACH(FA(l) == FB(l));
+	case OP_F_UNORD_EQUAL:
+		EACH(!(FA(l) < FB(l) || FA(l) > FB(l)));
+	case OP_F_ORD_NOT_EQUAL:
+		EACH(FA(l) < FB(l) || FA(l) > FB(l));
+	case OP_F_UNORD_NOT_EQUAL:
+		EACH(FA(l) != FB(l));
+	case OP_F_ORD_LESS:
+		EACH(FA(l) < FB(l));
+	case OP_F_UNORD_LESS:
+		EACH(!(FA(l) >= FB(l)));
+	case OP_F_ORD_GREATER:
+		EACH(FA(l) > FB(l));
+	case OP_F_UNORD_GREATER:
+		EACH(!(FA(l) <= FB(l)));
+	case OP_F_ORD_LESS_EQUAL:
+		EACH(FA(l) <= FB(l));
+	case OP_F_UNORD_LESS_EQUAL:
+		EACH(!(FA(l) > FB(l)));
+	case OP_F_ORD_GREATER_EQUAL:
+		EACH(FA(l) >= FB(l));
+	case OP_F_UNORD_GREATER_EQUAL:
+		EACH(!(FA(l) < FB(l)));
+	default:
+		return false;
 	}
 }
 
@@ -295,18 +353,30 @@ functions(const Instruction *i, uint32_t width, const uint64_t *a, const uint64_
 	  const uint64_t *c, uint64_t *t)
 {
 	switch (i->words[4]) {
-	case STD_FABS: EACH(a[l] & 0x7fffffffu);
-	case STD_FMA: EACH(as_bits(fmaf(FA(l), FB(l), as_float(c[l]))));
-	case STD_FMAX: EACH(as_bits(fmaxf(FA(l), FB(l))));
-	case STD_FMIN: EACH(as_bits(fminf(FA(l), FB(l))));
-	case STD_RINT: EACH(as_bits(rintf(FA(l))));
-	case STD_S_ABS: EACH(A(l) < 0 ? -A(l) : A(l));
-	case STD_CLZ: EACH(leading_zeros(a[l], width));
-	case STD_S_MAX: EACH(A(l) > B(l) ? A(l) : B(l));
-	case STD_U_MAX: EACH(a[l] > b[l] ? a[l] : b[l]);
-	case STD_S_MIN: EACH(A(l) < B(l) ? A(l) : B(l));
-	case STD_U_MIN: EACH(a[l] < b[l] ? a[l] : b[l]);
-	default: return false;
+	case STD_FABS:
+		EACH(a[l] & 0x7fffffffu);
+	case STD_FMA:
+		EACH(as_bits(fmaf(FA(l), FB(l), as_float(c[l]))));
+	case STD_FMAX:
+		EACH(as_bits(fmaxf(FA(l), FB(l))));
+	case STD_FMIN:
+		EACH(as_bits(fminf(FA(l), FB(l))));
+	case STD_RINT:
+		EACH(as_bits(rintf(FA(l))));
+	case STD_S_ABS:
+		EACH(A(l) < 0 ? -A(l) : A(l));
+	case STD_CLZ:
+		EACH(leading_zeros(a[l], width));
+	case STD_S_MAX:
+		EACH(A(l) > B(l) ? A(l) : B(l));
+	case STD_U_MAX:
+		EACH(a[l] > b[l] ? a[l] : b[l]);
+	case STD_S_MIN:
+		EACH(A(l) < B(l) ? A(l) : B(l));
+	case STD_U_MIN:
+		EACH(a[l] < b[l] ? a[l] : b[l]);
+	default:
+		return false;
 	}
 }
 
@@ -314,10 +384,14 @@ static bool
 dots(uint32_t op, const uint64_t *a, const uint64_t *b, uint64_t *t)
 {
 	switch (op) {
-	case OP_S_DOT: EACH(dot(a[l], b[l], true, true));
-	case OP_U_DOT: EACH(dot(a[l], b[l], false, false));
-	case OP_SU_DOT: EACH(dot(a[l], b[l], true, false));
-	default: return false;
+	case OP_S_DOT:
+		EACH(dot(a[l], b[l], true, true));
+	case OP_U_DOT:
+		EACH(dot(a[l], b[l], false, false));
+	case OP_SU_DOT:
+		EACH(dot(a[l], b[l], true, false));
+	default:
+		return false;
 	}
 }
 
@@ -353,7 +427,8 @@ bitcast(SubGroup *s, const Instruction *i, unsigned mask)
 {
 	const Module *m = s->group->m;
 	const Type *to = &m->types[i->type], *from = &m->types[m->type_of[i->words[3]]];
-	LANE (l, mask) {
+	LANE(l, mask)
+	{
 		uint8_t bytes[8 * COMPONENTS_MAX] = {0};
 		for (uint32_t c = 0; c < from->count; c++)
 			memcpy(bytes + c * from->width / 8, &s->r[i->x + c * LANES + l],
@@ -374,7 +449,8 @@ shape(SubGroup *s, const Instruction *i, unsigned mask)
 	const Type *t = &m->types[i->type];
 	uint64_t *to = s->r + i->to;
 	for (uint32_t c = 0, at = 3; c < t->count; c++)
-		LANE (l, mask) {
+		LANE(l, mask)
+		{
 			const uint64_t *x = s->r + i->x + l, *y = s->r + i->y + l;
 			uint64_t v = 0;
 			if (i->op == OP_COMPOSITE_EXTRACT) {
@@ -489,7 +565,8 @@ phis(SubGroup *s, const Instruction *i, unsigned mask)
 	for (; i[n].op == OP_PHI; n++) {
 		if (n == PHIS_MAX)
 			fail_at(s, i, "too many phis");
-		LANE (l, mask) {
+		LANE(l, mask)
+		{
 			uint32_t k = 3;
 			while (k + 1 < i[n].n_words && i[n].words[k + 1] != s->from[l])
 				k += 2;
@@ -501,8 +578,8 @@ phis(SubGroup *s, const Instruction *i, unsigned mask)
 	for (uint32_t k = 0; k < n; k++) {
 		if (s->group->m->types[i[k].type].count != 1)
 			fail_at(s, &i[k], "a phi of vectors");
-		LANE (l, mask)
-			s->r[i[k].to + l] = t[k][l];
+		LANE(l, mask)
+		s->r[i[k].to + l] = t[k][l];
 	}
 	return n;
 }
@@ -514,16 +591,17 @@ control(SubGroup *s, const Instruction *i, unsigned mask, uint32_t label)
 	const uint32_t *w = i->words;
 	switch (i->op) {
 	case OP_BRANCH:
-		LANE (l, mask)
-			go(s, l, w[1], label);
+		LANE(l, mask)
+		go(s, l, w[1], label);
 		return MOVED;
 	case OP_BRANCH_CONDITIONAL:
-		LANE (l, mask)
-			go(s, l, s->r[i->x + l] ? w[2] : w[3], label);
+		LANE(l, mask)
+		go(s, l, s->r[i->x + l] ? w[2] : w[3], label);
 		return MOVED;
 	case OP_SWITCH: {
 		const uint32_t width = m->types[m->type_of[w[1]]].width > 32 ? 2 : 1;
-		LANE (l, mask) {
+		LANE(l, mask)
+		{
 			uint32_t to = w[2];
 			for (uint32_t k = 3; k + width < i->n_words; k += width + 1) {
 				uint64_t v = w[k];
@@ -566,9 +644,10 @@ step(SubGroup *s, const Instruction *i, unsigned mask, uint32_t label)
 		bitcast(s, i, mask);
 		return NEXT;
 	case OP_VARIABLE:
-		LANE (l, mask)
-			s->r[i->to + l] = (uint64_t)(uintptr_t)(s->priv + s->group->m->priv.bytes * (size_t)l) +
-					  s->group->m->fixed[i->to];
+		LANE(l, mask)
+		s->r[i->to + l] =
+			(uint64_t)(uintptr_t)(s->priv + s->group->m->priv.bytes * (size_t)l) +
+			s->group->m->fixed[i->to];
 		return NEXT;
 	case OP_UNDEF:
 	case OP_MEMORY_BARRIER:
@@ -606,18 +685,19 @@ run_block(SubGroup *s)
 	const Module *m = s->group->m;
 	unsigned mask = 0;
 	uint32_t at = UINT32_MAX;
-	LANE (l, s->live & ~s->waiting) {
+	LANE(l, s->live & ~s->waiting)
+	{
 		if (s->at[l] < at)
 			mask = 0;
 		at = s->at[l] < at ? s->at[l] : at;
 		mask |= s->at[l] == at ? 1u << l : 0;
 	}
 	if (!mask) {
-		LANE (l, s->live)
-			at = s->at[l] < at ? s->at[l] : at;
-		LANE (l, s->live)
-			if (s->at[l] != at)
-				fail_at(s, &m->code[at], "not all lanes come here");
+		LANE(l, s->live)
+		at = s->at[l] < at ? s->at[l] : at;
+		LANE(l, s->live)
+		if (s->at[l] != at)
+			fail_at(s, &m->code[at], "not all lanes come here");
 		mask = s->live;
 		s->waiting = 0;
 	}
@@ -629,14 +709,14 @@ run_block(SubGroup *s)
 		Next next;
 		if (is_collective(i) && mask != s->live) {
 			s->waiting |= mask;
-			LANE (l, mask)
-				s->at[l] = at;
+			LANE(l, mask)
+			s->at[l] = at;
 			return;
 		}
 		next = is_collective(i) ? collective(s, i) : step(s, i, mask, label);
 		if (next == STOPPED)
-			LANE (l, mask)
-				s->at[l] = at + 1;
+			LANE(l, mask)
+		s->at[l] = at + 1;
 		if (next != NEXT)
 			return;
 	}
@@ -675,7 +755,8 @@ run_group(SubGroup *s, uint32_t n)
 			waiting += s[i].state == AT_BARRIER;
 		}
 		if (done && waiting)
-			spirv_fail("%s: a barrier that not all sub-groups reach", g->m->names[g->f->id]);
+			spirv_fail("%s: a barrier that not all sub-groups reach",
+				   g->m->names[g->f->id]);
 		for (uint32_t i = 0; i < n; i++)
 			if (s[i].state == AT_BARRIER)
 				s[i].state = RUNNING;

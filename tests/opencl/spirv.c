@@ -347,9 +347,9 @@ spirv_free(Module *m)
 {
 	if (!m)
 		return;
-	void *const parts[] = {m->words,    m->types,	  m->definitions,    m->names,
-			       m->builtins, m->type_of,	  m->registers,	     m->labels,
-			       m->code,	    m->functions, m->fixed,	     m->constants.start,
+	void *const parts[] = {m->words,       m->types,      m->definitions, m->names,
+			       m->builtins,    m->type_of,    m->registers,   m->labels,
+			       m->code,	       m->functions,  m->fixed,	      m->constants.start,
 			       m->local.start, m->local_sizes};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		free(parts[i]);

@@ -63,19 +63,19 @@ typedef struct Region {
 typedef struct Module {
 	uint32_t *words;
 	uint32_t n_words, bound, ext;
-	Type *types;			 /* by id */
-	const uint32_t **definitions;	 /* by id: the instruction that makes it */
-	const char **names;		 /* by id, of imports and entries; null: none */
-	uint32_t *builtins, *type_of;	 /* by id; builtins are one more than SPIR-V's number */
-	int64_t *registers;		 /* by id */
-	uint32_t *local_sizes;		 /* by id, of entries */
-	uint32_t *labels;		 /* by id: its first instruction */
-	uint32_t n_registers, n_fixed;	 /* constants and variables come first */
+	Type *types;		       /* by id */
+	const uint32_t **definitions;  /* by id: the instruction that makes it */
+	const char **names;	       /* by id, of imports and entries; null: none */
+	uint32_t *builtins, *type_of;  /* by id; builtins are one more than SPIR-V's number */
+	int64_t *registers;	       /* by id */
+	uint32_t *local_sizes;	       /* by id, of entries */
+	uint32_t *labels;	       /* by id: its first instruction */
+	uint32_t n_registers, n_fixed; /* constants and variables come first */
 	Instruction *code;
 	uint32_t n_code;
 	Function *functions;
 	uint32_t n_functions;
-	uint64_t *fixed;		 /* n_registers * LANES */
+	uint64_t *fixed;	       /* n_registers * LANES */
 	Region constants, local, priv; /* of priv: of one lane; start is null */
 } Module;
 
