@@ -111,6 +111,13 @@ grep -q '^no OpenCL device (0 platforms): install' "$work/out" || failed "device
 "$LATHE_BUILD/lathe" devices >"$work/out" || failed "devices: $?"
 grep -q '^  runs arc kernels$' "$work/out" || failed "devices: $(cat "$work/out")"
 
+# Weights of another build, and damaged ones.
+cp "$out/stories.weights" "$work/damaged" && printf '\252' | dd of="$work/damaged" bs=1 seek=5000 conv=notrunc status=none
+cp "$out/stories.weights" "$work/other" && printf '\252\125' | dd of="$work/other" bs=1 seek=24 conv=notrunc status=none
+for file in damaged other; do
+	mock two 1 "$work/$file: the weights are of another build" --weights "$work/$file"
+done
+mock two 1 'the weights are of another build' --weights "$work/other" --check-weights no
 # The launcher itself, with the compiler's checks.
 (cd "$out" && cc -std=gnu11 -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Werror -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -I. "$root/tests/exec/arc_errors.c" stories_arc.c libstories.a stories_weights.o \
