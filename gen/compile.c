@@ -19,7 +19,7 @@ enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
-	const char *diagnostics, *verify, *devices, *math;
+	const char *diagnostics, *verify, *devices, *math, *arc_gemm;
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
@@ -46,6 +46,8 @@ static const Option compile_options[] = {
 	 "dg2-g10,dg2-g11,dg2-g12)"},
 	{"--ocloc-timeout", "N", OPTION_INT, FIELD(ocloc_seconds),
 	 "arc: seconds that ocloc may take for a file (default: 300)"},
+	{"--arc-gemm", "KIND", OPTION_STRING, FIELD(arc_gemm),
+	 "arc: products of batches by dp4a (default), or by dpas, which no Arc has proved yet"},
 	{"--math", "NAME", OPTION_STRING, FIELD(math),
 	 "arc: exp, 1/x and 1/sqrt(x) of contract (default), or libclc, outside the contract"},
 	{"--emit", "LIST", OPTION_STRING, FIELD(emit),
@@ -147,9 +149,11 @@ choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targ
 	const Device *device = NULL;
 	for (int i = 0; i < n; i++)
 		device = targets[i]->device ? targets[i]->device : device;
-	if (!device && (o->devices || o->ocloc_seconds)) {
+	if (!device && (o->devices || o->ocloc_seconds || o->arc_gemm)) {
 		diag_error(d, (Loc){0}, E_USAGE, "%s is given, but no target has devices",
-			   o->devices ? "--device" : "--ocloc-timeout");
+			   o->devices	      ? "--device"
+			   : o->ocloc_seconds ? "--ocloc-timeout"
+					      : "--arc-gemm");
 		diag_hint(d, "--target arc,x86-64-v4");
 		return false;
 	}
@@ -228,6 +232,11 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 	if (o->verify && strcmp(o->verify, "on") && strcmp(o->verify, "off")) {
 		diag_error(d, (Loc){0}, E_USAGE, "--verify '%s' is not known", o->verify);
 		diag_hint(d, "on or off");
+		return false;
+	}
+	if (o->arc_gemm && strcmp(o->arc_gemm, "dp4a") && strcmp(o->arc_gemm, "dpas")) {
+		diag_error(d, (Loc){0}, E_USAGE, "--arc-gemm '%s' is not known", o->arc_gemm);
+		diag_hint(d, "dp4a or dpas");
 		return false;
 	}
 	if (o->emit && !emit_known(o->emit)) {
@@ -393,6 +402,7 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .disassembly = o->emit && emits(o->emit, "spvasm"),
 					  .math = o->math ? math_of(o->math) : MATH_CONTRACT,
 					  .devices = o->devices,
+					  .dpas = o->arc_gemm && !strcmp(o->arc_gemm, "dpas"),
 					  .device_seconds = o->ocloc_seconds,
 					  .jobs = o->jobs,
 					  .n_golden = o->golden,

@@ -600,6 +600,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 	Artefact x = {.graph = g,
 		      .layout = layout,
 		      .name = name,
+		      .dpas = o->dpas,
 		      .ident = symbol_prefix(o, run, name),
 		      .targets = levels,
 		      .math = o->math};

@@ -14,6 +14,7 @@ typedef struct ArtefactOptions {
 	const char *ar;		 /* "ar" */
 	bool sources_only;	 /* --emit=c */
 	const char *devices;	 /* that native binaries are made for, separated by commas */
+	bool dpas;		 /* arc: as Artefact's */
 	int device_seconds;	 /* that a device's compiler may take for a module; 0: any time */
 	Math math;
 	bool disassembly; /* --emit=spvasm */

@@ -24,6 +24,7 @@ typedef struct Artefact {
 	uint8_t build[32]; /* identity of model, formats and layout */
 	uint64_t weights_checksum;
 	Math math;
+	bool dpas; /* arc: batches by the matrix instruction */
 } Artefact;
 
 /* name with every byte that a C identifier may not hold replaced; a leading digit gets `m` in

@@ -24,6 +24,33 @@ check(Arena *run, Diag *d, const Artefact *x)
 	return arc_program(run, d, x, &p);
 }
 
+/* By what products of batches go: for the report, and as a member of the manifest. */
+static void
+gemm_report(Text *t, Text *json, const ArcProgram *p)
+{
+	static const char unproven[] = "unproven until an Arc ran it";
+	int by_dpas = 0, by_dp4a = 0;
+	for (int i = 0; i < p->n_entries; i++) {
+		by_dpas += p->entries[i].dpas;
+		by_dp4a += p->entries[i].dot;
+	}
+	text_line(json,
+		  "\"arc_products\": {\"dp4a_kernels\": %d, \"dpas_kernels\": %d, "
+		  "\"dpas\": \"%s\"},",
+		  by_dp4a, by_dpas, unproven);
+	text_line(t, "arc: products of codes by dp4a in %d kernels, by dpas in %d%s%s", by_dp4a,
+		  by_dpas, by_dpas ? ": " : "", by_dpas ? unproven : "");
+}
+
+static void
+math_report(Text *t, Math math)
+{
+	if (math == MATH_CONTRACT)
+		return;
+	text_line(t, "arc: exp, 1/x, 1/sqrt(x) and silu are libclc's, outside the contract:");
+	text_line(t, "its logits are near those of the CPUs' library, and not their bits");
+}
+
 static void
 write_files(Build *b)
 {
@@ -33,7 +60,7 @@ write_files(Build *b)
 	Text *listing = text_new(run);
 	int n;
 	const char **devices = ocloc_split(run, b->o->devices, &n);
-	Text *json = text_new(run), *roofline = text_new(run);
+	Text *json = text_new(run), *roofline = text_new(run), *report = text_new(run);
 	if (!arc_program(run, diag_new(run, stderr), x, &p))
 		BUG("arc: what was checked cannot be made");
 	artefact_step(b, "arc kernels");
@@ -50,14 +77,9 @@ write_files(Build *b)
 	arc_roofline(roofline, json, &p);
 	artefact_text(b, "arc/roofline.txt", roofline);
 	b->device_manifest = json;
-	if (x->math != MATH_CONTRACT) {
-		Text *report = text_new(run);
-		text_line(report,
-			  "arc: exp, 1/x, 1/sqrt(x) and silu are libclc's, outside the contract:");
-		text_line(report,
-			  "its logits are near those of the CPUs' library, and not their bits");
-		b->device_report = report;
-	}
+	math_report(report, x->math);
+	gemm_report(report, json, &p);
+	b->device_report = report;
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_arc.c", x->name), arc_launcher(run, &p, devices, n));
 }

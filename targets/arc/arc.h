@@ -11,7 +11,9 @@
 
 enum {
 	ARC_CODELETS_MAX = 64,
-	ARC_LANES = 16, /* of a sub-group, as the lines of packed weights want it */
+	ARC_LANES = 16,	    /* of a sub-group, as the lines of packed weights want it */
+	ARC_DPAS_LANES = 8, /* as DG2's matrix instruction wants it, and its tokens */
+	ARC_DPAS_TOKENS = 8,
 	ARC_TOP_LAUNCHES = 2,
 	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
 };
@@ -82,8 +84,10 @@ typedef struct ArcEntry {
 	int n_constants;
 	int sub_groups; /* of a work-group */
 	int groups;	/* work-groups of a tile of rows; 0: as many as the launch says */
+	int lanes;	/* of a sub-group */
 	int local_floats;
-	bool dot; /* has products of codes: dp4a must be in its binary */
+	bool dot;  /* has products of codes: dp4a must be in its binary */
+	bool dpas; /* has them by DPAS, which must be */
 } ArcEntry;
 
 /*

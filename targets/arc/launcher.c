@@ -80,16 +80,16 @@ print_launches(Text *t, const ArcProgram *p, const Unit *u, const char *name,
 	for (int i = 0; i < n; i++) {
 		const ArcLaunch *l = &launches[i];
 		const ArcEntry *many = &p->entries[l->many];
-		const int items_one = ARC_LANES * (l->one < 0 ? 1 : p->entries[l->one].sub_groups);
+		const ArcEntry *one = &p->entries[l->one < 0 ? l->many : l->one];
 		int first = 0;
 		while (u && first < u->n_constants && u->constants[first].kernel < l->kernel)
 			first++;
 		text_line(t, "/* %s */", many->words);
 		text_line(t, "{%s, %s, %d, %d, %d, {%u, %d, %d}, {%u, %d, %d}},",
 			  quoted(t->arena, p, l->one), quoted(t->arena, p, l->many), many->family,
-			  first, many->n_constants, l->groups, items_one, l->tile_one,
-			  many->groups ? (unsigned)many->groups : l->groups,
-			  ARC_LANES * many->sub_groups, l->tile_many);
+			  first, many->n_constants, l->groups, one->lanes * one->sub_groups,
+			  l->tile_one, many->groups ? (unsigned)many->groups : l->groups,
+			  many->lanes * many->sub_groups, l->tile_many);
 	}
 	text_line(t, "};");
 	text_blank(t);
@@ -155,7 +155,7 @@ print_needs(Text *t, const ArcProgram *p)
 	int items = ARC_LANES, floats = 0;
 	for (int i = 0; i < p->n_entries; i++) {
 		const ArcEntry *n = &p->entries[i];
-		items = n->sub_groups * ARC_LANES > items ? n->sub_groups * ARC_LANES : items;
+		items = n->sub_groups * n->lanes > items ? n->sub_groups * n->lanes : items;
 		floats = n->local_floats > floats ? n->local_floats : floats;
 	}
 	text_line(t, "enum { ARC_ITEMS = %d, ARC_LOCAL_BYTES = %d };", items, floats * 4);

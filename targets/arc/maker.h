@@ -80,6 +80,7 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 			.calls = ARENA_ARRAY(k->a, ArcCall, ARC_CALLS_ROOM),
 			.calls_room = ARC_CALLS_ROOM,
 			.n_constants = constant_count(k),
+			.lanes = ARC_LANES,
 			.sub_groups = sub_groups};
 	return n;
 }
@@ -105,5 +106,8 @@ value_of(const Maker *k, const Kernel *kernel, Op op)
 /* cache.c: the write of keys and values, and attention. */
 ArcLaunch arc_make_kv(Maker *k, const Kernel *kernel);
 ArcLaunch arc_make_attention(Maker *k, const Kernel *kernel);
+/* dpas.c: whether a linear kernel's batches of many rows go by DPAS; an entry's sub-groups then. */
+bool arc_dpas_works(const Maker *k, const Kernel *kernel);
+void arc_dpas_groups(ArcEntry *n);
 
 #endif

@@ -239,8 +239,8 @@ declare(const Module *g, const ArcEntry *n)
 			set_attribute(g, f, (unsigned)i, "align", 64);
 		}
 	set_numbers(g, f, "reqd_work_group_size",
-		    (unsigned[]){ARC_LANES * (unsigned)n->sub_groups, 1, 1}, 3);
-	set_numbers(g, f, "intel_reqd_sub_group_size", (unsigned[]){ARC_LANES}, 1);
+		    (unsigned[]){(unsigned)(n->lanes * n->sub_groups), 1, 1}, 3);
+	set_numbers(g, f, "intel_reqd_sub_group_size", (unsigned[]){(unsigned)n->lanes}, 1);
 	return f;
 }
 

@@ -8,6 +8,12 @@
 
 #include <string.h>
 
+/* Instructions that a kernel's binary has at least: as many as there are products of codes in its
+ * SPIR-V and calls of IGC's functions for DPAS; more where loops are unrolled. */
+typedef struct Products {
+	int dp4a, dpas;
+} Products;
+
 /* A module for a device, made by a thread. */
 typedef struct Job {
 	Arena *a; /* its own */
@@ -15,7 +21,7 @@ typedef struct Job {
 	const ArcProgram *p;
 	const char *device, *name; /* "arc/dg2-g10/rows.zebin" */
 	ArcFamily family;
-	const int *dots; /* of each entry: dp4a at least */
+	const Products *products; /* of each entry */
 	Zebin zebin;
 } Job;
 
@@ -30,22 +36,26 @@ entry_named(const ArcProgram *p, ArcFamily family, const char *name, size_t size
 	return -1;
 }
 
-/*
- * Products of codes (OpSDot to OpSUDotAccSat) in each kernel of a family's module. The binary has
- * as many dp4a, or more where loops are unrolled.
- */
+/* OpSDot to OpSUDotAccSat, and calls of IGC's functions, in each kernel of a family's module. */
 static void
-count_dots(Arena *a, const uint32_t *words, size_t n, const ArcProgram *p, ArcFamily family,
-	   int *dots)
+count_products(Arena *a, const uint32_t *words, size_t n, const ArcProgram *p, ArcFamily family,
+	       Products *products)
 {
-	enum { HEADER = 5, ENTRY_POINT = 15, FUNCTION = 54, DOT_FIRST = 4450, DOT_LAST = 4455 };
+	enum { BOUND = 3, HEADER = 5, ENTRY_POINT = 15, FUNCTION = 54, CALL = 57, DECORATE = 71 };
+	enum { DOT_FIRST = 4450, DOT_LAST = 4455, LINKAGE = 41, IMPORT = 1 };
+	const uint32_t bound = n > HEADER ? words[BOUND] : 0;
+	bool *matrix = ARENA_ARRAY(a, bool, (size_t)bound + 1);
 	uint32_t *function = ARENA_ARRAY(a, uint32_t, (size_t)p->n_entries + 1);
 	int now = -1;
 	for (size_t at = HEADER, length; at < n; at += length) {
 		const uint32_t op = words[at] & 0xffff;
 		length = words[at] >> 16;
 		INVARIANT(length && length <= n - at);
-		if (op == ENTRY_POINT && length > 3) {
+		if (op == DECORATE && length > 4 && words[at + 1] < bound) {
+			matrix[words[at + 1]] |=
+				words[at + 2] == LINKAGE && words[at + length - 1] == IMPORT &&
+				strstr((const char *)&words[at + 3], "_matrix_mad_");
+		} else if (op == ENTRY_POINT && length > 3) {
 			now = entry_named(p, family, (const char *)&words[at + 3],
 					  4 * (length - 3));
 			INVARIANT(now >= 0);
@@ -55,27 +65,29 @@ count_dots(Arena *a, const uint32_t *words, size_t n, const ArcProgram *p, ArcFa
 			now = -1;
 			for (int i = 0; i < p->n_entries; i++)
 				now = function[i] == words[at + 2] ? i : now;
-		} else if (now >= 0 && op >= DOT_FIRST && op <= DOT_LAST) {
-			dots[now]++;
+		} else if (now >= 0) {
+			products[now].dp4a += op >= DOT_FIRST && op <= DOT_LAST;
+			products[now].dpas += op == CALL && length > 3 && words[at + 3] < bound &&
+					      matrix[words[at + 3]];
 		}
 	}
 }
 
-static const int *
-dots_of(const Build *b, const ArcProgram *p)
+static const Products *
+products_of(const Build *b, const ArcProgram *p)
 {
-	int *dots = ARENA_ARRAY(b->run, int, (size_t)p->n_entries + 1);
+	Products *products = ARENA_ARRAY(b->run, Products, (size_t)p->n_entries + 1);
 	for (int i = 0; i < ARC_FAMILIES; i++) {
 		const char *name = arena_printf(b->run, "arc/%s.spv", arc_families[i]);
 		const char *error;
 		Mapped m;
 		if (!file_map(artefact_staged(b, name), &m, &error))
 			fatal_environment("cannot read %s: %s", name, error);
-		count_dots(b->run, (const uint32_t *)(const void *)m.data, m.size / 4, p,
-			   (ArcFamily)i, dots);
+		count_products(b->run, (const uint32_t *)(const void *)m.data, m.size / 4, p,
+			       (ArcFamily)i, products);
 		file_unmap(&m);
 	}
-	return dots;
+	return products;
 }
 
 /* ---- one binary --------------------------------------------------------------------------- */
@@ -86,6 +98,7 @@ check_kernel(const Job *j, int entry)
 {
 	const ArcEntry *n = &j->p->entries[entry];
 	const ZebinKernel *k = zebin_kernel(&j->zebin, n->name);
+	const Products *want = &j->products[entry];
 	const char *wrong = NULL;
 	if (!k)
 		wrong = "is missing";
@@ -93,11 +106,14 @@ check_kernel(const Job *j, int entry)
 		wrong = arena_printf(j->a, "spills: %ld bytes of scratch", k->scratch);
 	else if (k->private_bytes)
 		wrong = arena_printf(j->a, "keeps %ld bytes in memory", k->private_bytes);
-	else if (k->simd != ARC_LANES)
-		wrong = arena_printf(j->a, "is SIMD%ld, not SIMD%d", k->simd, ARC_LANES);
-	else if (k->dp4a < j->dots[entry] || (n->dot && !k->dp4a))
+	else if (k->simd != n->lanes)
+		wrong = arena_printf(j->a, "is SIMD%ld, not SIMD%d", k->simd, n->lanes);
+	else if (k->dp4a < want->dp4a || (n->dot && !k->dp4a))
 		wrong = arena_printf(j->a, "has %d dp4a, not %d", k->dp4a,
-				     j->dots[entry] > n->dot ? j->dots[entry] : n->dot);
+				     want->dp4a > n->dot ? want->dp4a : n->dot);
+	else if (k->dpas < want->dpas || (n->dpas && !k->dpas))
+		wrong = arena_printf(j->a, "has %d dpas, not %d", k->dpas,
+				     want->dpas > n->dpas ? want->dpas : n->dpas);
 	if (wrong)
 		fatal_environment("the binary of %s for %s %s", n->name, j->device, wrong);
 }
@@ -160,14 +176,16 @@ print_kernel(Text *listing, Text *json, const Job *j, int entry, bool first)
 {
 	const char *name = j->p->entries[entry].name;
 	const ZebinKernel *k = zebin_kernel(&j->zebin, name);
-	text_printf(listing, "%-40s %4ld %9ld %12d %5d %5d %8d %5d\n", name, k->simd, k->registers,
-		    k->instructions, k->sends, k->dp4a, j->dots[entry], k->dpas);
+	const Products *want = &j->products[entry];
+	text_printf(listing, "%-40s %4ld %9ld %12d %5d %5d %8d %5d %8d\n", name, k->simd,
+		    k->registers, k->instructions, k->sends, k->dp4a, want->dp4a, k->dpas,
+		    want->dpas);
 	text_printf(json,
 		    "%s\t\t{\"device\": \"%s\", \"kernel\": \"%s\", \"simd\": %ld, "
 		    "\"registers\": %ld, \"instructions\": %d, \"sends\": %d, \"dp4a\": %d, "
-		    "\"dp4a_expected\": %d, \"dpas\": %d}",
+		    "\"dp4a_expected\": %d, \"dpas\": %d, \"dpas_expected\": %d}",
 		    first ? "" : ",\n", j->device, name, k->simd, k->registers, k->instructions,
-		    k->sends, k->dp4a, j->dots[entry], k->dpas);
+		    k->sends, k->dp4a, want->dp4a, k->dpas, want->dpas);
 }
 
 static void
@@ -202,7 +220,7 @@ arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devi
 	Text *listing = text_new(b->run);
 	if (!n)
 		return;
-	const int *dots = dots_of(b, p);
+	const Products *products = products_of(b, p);
 	for (int i = 0; i < n; i++) {
 		const char *device = devices[i / ARC_FAMILIES];
 		const ArcFamily family = (ArcFamily)(i % ARC_FAMILIES);
@@ -213,7 +231,7 @@ arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devi
 				.name = arena_printf(b->run, "arc/%s/%s.zebin", device,
 						     arc_families[family]),
 				.family = family,
-				.dots = dots};
+				.products = products};
 		if (!family)
 			artefact_folder(b, arena_printf(b->run, "arc/%s", device));
 	}

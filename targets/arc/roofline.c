@@ -8,12 +8,14 @@
 
 /* The A770 as published, and a product of 16 lanes as an engine of 8 lanes issues it (inferred). */
 static const double bytes_per_second = 560e9, engines = 512, hertz = 2.1e9, cycles_each = 2;
+/* 8 by 8 by 32 products at 128 a cycle. */
+static const double cycles_dpas = 16;
 static const double second_level = 16 << 20; /* bytes of the L2 */
 enum { PREFILL = 512 };
 
-/* Of one launch. dp4a, fma: of 16 lanes. */
+/* Of one launch. dp4a, fma: of 16 lanes; dpas: of 8 tokens, 8 rows, 32 columns. */
 typedef struct Work {
-	double bytes, dp4a, fma;
+	double bytes, dp4a, dpas, fma;
 } Work;
 
 /* A batch of rows behind `past` positions. */
@@ -75,12 +77,14 @@ row_bytes(const Roof *r, const Kernel *k)
 }
 
 static void
-add_linear(Work *w, const Roof *r, const Value *v, double rows)
+add_linear(Work *w, const Roof *r, const Value *v, double rows, bool dpas)
 {
 	const Value *act = emit_value(&r->e, v->operands[0]);
 	const double halves = 2 * (double)((v->width + PACK_ROWS - 1) / PACK_ROWS);
 	const RowLayout row = row_layout(act);
-	if (row.planes)
+	if (dpas)
+		w->dpas += 2 * halves * (act->width / 32) * row.planes * rows / ARC_DPAS_TOKENS;
+	else if (row.planes)
 		w->dp4a += halves * ((act->width + 3) / 4) * row.planes * rows;
 	else
 		w->fma += halves * act->width * rows;
@@ -114,7 +118,8 @@ work_of(const Roof *r, const ArcLaunch *l)
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(&r->e, k, i);
 		if (v->op == OP_LINEAR)
-			add_linear(&w, r, v, passes * tile);
+			add_linear(&w, r, v, passes * tile,
+				   r->batch.rows > 1 && r->p->entries[l->many].dpas);
 		else if (v->op == OP_ATTENTION)
 			add_attention(&w, r, v);
 		else if (v->op == OP_KV_APPEND)
@@ -132,7 +137,7 @@ memory_seconds(Work w)
 static double
 issue_seconds(Work w)
 {
-	return (w.dp4a + w.fma) * cycles_each / (engines * hertz);
+	return ((w.dp4a + w.fma) * cycles_each + w.dpas * cycles_dpas) / (engines * hertz);
 }
 
 static double
@@ -156,12 +161,13 @@ print_launch(Text *t, const Roof *r, const ArcLaunch *l, int times, Total *total
 	if (entry < 0)
 		return;
 	const Work w = work_of(r, l);
-	text_printf(t, "%-40s %5d %12.0f %12.0f %12.0f %9.2f %9.2f  %s\n",
-		    r->p->entries[entry].name, times, w.bytes, w.dp4a, w.fma,
+	text_printf(t, "%-40s %5d %12.0f %12.0f %12.0f %12.0f %9.2f %9.2f  %s\n",
+		    r->p->entries[entry].name, times, w.bytes, w.dp4a, w.dpas, w.fma,
 		    1e6 * memory_seconds(w), 1e6 * issue_seconds(w),
 		    memory_seconds(w) >= issue_seconds(w) ? "memory" : "issue");
 	total->work.bytes += times * w.bytes;
 	total->work.dp4a += times * w.dp4a;
+	total->work.dpas += times * w.dpas;
 	total->work.fma += times * w.fma;
 	total->seconds += times * seconds(w);
 	total->launches += times;
@@ -173,8 +179,8 @@ print_batch(Text *t, const ArcProgram *p, Batch batch)
 {
 	const Artefact *x = p->x;
 	Total total = {.launches = 0};
-	text_printf(t, "%-40s %5s %12s %12s %12s %9s %9s  %s\n", "kernel", "times", "bytes", "dp4a",
-		    "fma", "memory us", "issue us", "bound");
+	text_printf(t, "%-40s %5s %12s %12s %12s %12s %9s %9s  %s\n", "kernel", "times", "bytes",
+		    "dp4a", "dpas", "fma", "memory us", "issue us", "bound");
 	for (int i = 0; i < x->layout->n_units; i++) {
 		const Unit *u = &x->layout->units[i];
 		const Func *f = &x->graph->funcs[u->func];
@@ -187,9 +193,11 @@ print_batch(Text *t, const ArcProgram *p, Batch batch)
 		for (int k = 0; k < p->stages[i].n; k++)
 			print_launch(t, &r, &p->stages[i].launches[k], times, &total);
 	}
-	text_printf(t, "%-40s %5d %12.0f %12.0f %12.0f %9.2f us at least, %.0f tokens/s at most\n",
-		    "all", total.launches, total.work.bytes, total.work.dp4a, total.work.fma,
-		    1e6 * total.seconds, batch.rows / total.seconds);
+	text_printf(
+		t,
+		"%-40s %5d %12.0f %12.0f %12.0f %12.0f %9.2f us at least, %.0f tokens/s at most\n",
+		"all", total.launches, total.work.bytes, total.work.dp4a, total.work.dpas,
+		total.work.fma, 1e6 * total.seconds, batch.rows / total.seconds);
 	return total;
 }
 
@@ -198,9 +206,9 @@ print_total(Text *json, const char *name, Batch b, Total t)
 {
 	text_printf(json,
 		    "\t\t\"%s\": {\"rows\": %d, \"past\": %d, \"launches\": %d, \"bytes\": %.0f, "
-		    "\"dp4a\": %.0f, \"fma\": %.0f, \"seconds_at_least\": %.9f}",
-		    name, b.rows, b.past, t.launches, t.work.bytes, t.work.dp4a, t.work.fma,
-		    t.seconds);
+		    "\"dp4a\": %.0f, \"dpas\": %.0f, \"fma\": %.0f, \"seconds_at_least\": %.9f}",
+		    name, b.rows, b.past, t.launches, t.work.bytes, t.work.dp4a, t.work.dpas,
+		    t.work.fma, t.seconds);
 }
 
 void

@@ -16,7 +16,8 @@ top_entry(Arena *a, ArcProgram *p, const char *name, const char *words, const ch
 			.family = ARC_ROWS,
 			.calls = ARENA_ARRAY(a, ArcCall, CALLS),
 			.calls_room = CALLS,
-			.sub_groups = 1};
+			.sub_groups = 1,
+			.lanes = ARC_LANES};
 	ArcCall *c = arc_call(a, n, function);
 	arc_add(c, arc_int(p->x->graph->model->n_vocab));
 	arc_add(c, arc_int(share));

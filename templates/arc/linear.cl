@@ -543,3 +543,5 @@ linear_logits(int mt, const global int *job, const local float *y, global float 
 	if (token + i / 32 < rows && 32 * b + i % 32 < n_rows)
 		logits[(ulong)(token + i / 32) * (ulong)n_rows + 32 * b + i % 32] = y[i];
 }
+
+#include "dpas.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The roofline of arc against figures made from the model's dimensions alone: arc_roofline.py ARTEFACT (stories260K,
+"""The roofline of arc against figures made from the model's dimensions alone: arc_roofline.py ARTEFACT [dpas] (stories260K,
 weights of 8 bits in groups of 32, activations of 8 bits, cache of f16)."""
 import json
 import math
@@ -24,8 +24,12 @@ def dp4a(rows, columns, tokens):
     return blocks(rows) * 2 * math.ceil(columns / 4) * tokens
 
 
+def issue(kernel):
+    return ((kernel[3] + kernel[5]) * 2 + kernel[4] * 16) / CYCLES
+
+
 def tables(path):
-    """[[(kernel, times, bytes, dp4a, fma, memory us, issue us, bound)]], [totals], a batch each."""
+    """[[(kernel, times, bytes, dp4a, dpas, fma, memory us, issue us, bound)]], [totals], a batch each."""
     found, totals = [], []
     with open(path, encoding="utf-8") as f:
         for line in f:
@@ -33,9 +37,9 @@ def tables(path):
             if w[:1] == ["kernel"]:
                 found.append([])
             elif w[:1] == ["all"]:
-                totals.append([float(v) for v in w[1:6]] + [float(w[9])])
-            elif found and len(w) == 8:
-                found[-1].append((w[0], *[float(v) for v in w[1:7]], w[7]))
+                totals.append([float(v) for v in w[1:7]] + [float(w[10])])
+            elif found and len(w) == 9:
+                found[-1].append((w[0], *[float(v) for v in w[1:8]], w[8]))
     return found, totals
 
 
@@ -45,16 +49,18 @@ def check(what, got, want, tolerance=0.0):
 
 
 def main():
-    folder = sys.argv[1]
+    folder, dpas = sys.argv[1], sys.argv[2:] == ["dpas"]
     found, totals = tables(f"{folder}/arc/roofline.txt")
     check("batches", len(found), 2)
     shapes = {"q_k_v": ((HEADS + 2 * KV_HEADS) * HEAD, HIDDEN), "o_add": (HIDDEN, HIDDEN),
               "gate_up": (2 * blocks(INTER) * 32, HIDDEN), "down": (HIDDEN, INTER)}
     for batch, tokens in zip(found, (1, TOKENS)):
         for word, (rows, columns) in shapes.items():
-            name, times, size, products, fma, *_ = next(k for k in batch if f"_{word}" in k[0])
+            name, times, size, products, matrix_products, fma, *_ = next(k for k in batch if f"_{word}" in k[0])
             check(f"{name} times", times, LAYERS)
-            check(f"{name} dp4a", products, dp4a(rows, columns, tokens))
+            by_dpas = dpas and tokens > 1 and columns % 32 == 0
+            check(f"{name} dp4a", products, 0 if by_dpas else dp4a(rows, columns, tokens))
+            check(f"{name} dpas", matrix_products, blocks(rows) * 4 * columns / 32 * tokens / 8 if by_dpas else 0)
             check(f"{name} fma", fma, 0)
             # Rows beside the weights: inputs and outputs, four bytes an element at most, and sums and scales.
             rest = size - matrix(rows, columns)
@@ -63,20 +69,20 @@ def main():
                 sys.exit(f"{name}: {rest} bytes beside the weights")
         attention = next(k for k in batch if "attention" in k[0])
         seen = TOKENS if tokens == 1 else TOKENS * (TOKENS + 1) / 2
-        check("attention fma", attention[4], 2 * seen * HEADS * HEAD / 16)
+        check("attention fma", attention[5], 2 * seen * HEADS * HEAD / 16)
         # Keys, and values whose heads are padded to 16 columns.
         cache = TOKENS * KV_HEADS * (HEAD + 16) * 2
         if not cache <= attention[2] <= cache + tokens * 4 * 4 * HEADS * HEAD:
             sys.exit(f"attention: {attention[2]} bytes")
     for batch, total, tokens in zip(found, totals, (1, TOKENS)):
-        launches, size, products, fma, micro, rate = total
+        launches, size, products, matrix_products, fma, micro, rate = total
         check("launches", launches, sum(k[1] for k in batch))
-        for column, value in ((2, size), (3, products), (4, fma)):
+        for column, value in ((2, size), (3, products), (4, matrix_products), (5, fma)):
             check(f"total {column}", value, sum(k[1] * k[column] for k in batch), 0.5)
         for k in batch:
-            check(f"{k[0]} memory", k[5], 1e6 * k[2] / BANDWIDTH, 0.01)
-            check(f"{k[0]} issue", k[6], 1e6 * (k[3] + k[4]) * 2 / CYCLES, 0.01)
-        check("time", micro, sum(k[1] * 1e6 * max(k[2] / BANDWIDTH, (k[3] + k[4]) * 2 / CYCLES) for k in batch), 0.01)
+            check(f"{k[0]} memory", k[6], 1e6 * k[2] / BANDWIDTH, 0.01)
+            check(f"{k[0]} issue", k[7], 1e6 * issue(k), 0.01)
+        check("time", micro, sum(k[1] * 1e6 * max(k[2] / BANDWIDTH, issue(k)) for k in batch), 0.01)
         check("rate", rate, 1e6 * tokens / micro, 0.01 * rate / micro + 1)
     with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as f:
         told = json.load(f)["arc_roofline"]

@@ -10,7 +10,8 @@ sys.path.insert(0, "tests/reject")
 import fake_ocloc
 
 with open(sys.argv[1], "wb") as f:
-    f.write(fake_ocloc.zebin({"layer0_one": 8, "layer0_many": 64, "head": 0}, {"spill", "private"}))
+    f.write(fake_ocloc.zebin({name: fake_ocloc.Kernel() for name in ("layer0_one", "layer0_many", "head")},
+                             {"spill", "private"}))
 END
 "$1/fuzz/zebin_fuzz" "$work/forged" 30000 1
 if command -v ocloc >/dev/null; then

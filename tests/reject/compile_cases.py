@@ -136,6 +136,7 @@ def option_values():
         bad_usage(f"target-{value or 'empty'}", "--target", value)
     bad_usage("emit-near", "--emit", "C")
     bad_usage("emit-empty", "--emit=")
+    bad_usage("arc-gemm-near", "--arc-gemm", "dp4")
     bad_usage("emit-twice", "--emit=c,c")
     bad_usage("emit-no-device", "--emit=c,spvasm")
     bad_usage("math-unknown", "--math", "fast")

@@ -12,31 +12,45 @@ import time
 VERSIONS = {"skl": ["9.0.9"], "tgllp": ["12.0.0"], "acm-g10": ["12.55.8"], "dg2-g10": ["12.55.8"], "dg2-g11": ["12.56.5"],
             "dg2-g12": ["12.57.0"], "pvc": ["12.60.7"], "xe-hpg": ["12.55.8", "12.56.5", "12.57.0"]}
 SECTION = struct.Struct("<IIQQQQIIQQ")
-ENTRY_POINT, FUNCTION, DOT_FIRST, DOT_LAST = 15, 54, 4450, 4455
-DP4A, ADD, END = 0x58, 0x40, 0x31
+ENTRY_POINT, EXECUTION_MODE, FUNCTION, CALL, DECORATE, DOT_FIRST, DOT_LAST = 15, 16, 54, 57, 71, 4450, 4455
+SUBGROUP_SIZE = 35
+DP4A, DPAS, ADD, END = 0x58, 0x59, 0x40, 0x31
+
+
+class Kernel:
+    """What a binary has of a kernel: products of codes, calls of IGC's matrix functions, lanes."""
+
+    def __init__(self):
+        self.dp4a, self.dpas, self.simd = 0, 0, 16
 
 
 def kernels(path):
-    """{name: products of codes} of a module."""
+    """{name: Kernel} of a module."""
     with open(path, "rb") as f:
         data = f.read()
     words = struct.unpack(f"<{len(data) // 4}I", data)
-    names, dots, at, now = {}, {}, 5, None
+    found, ids, matrix, at, now = {}, {}, set(), 5, None
     while at < len(words):
         op, length = words[at] & 0xffff, words[at] >> 16
+        text = data[4 * at + 12:4 * (at + length)].split(b"\0", 1)[0].decode(errors="replace")
         if op == ENTRY_POINT:
-            names[words[at + 2]] = data[4 * at + 12:].split(b"\0", 1)[0].decode()
+            ids[words[at + 2]] = found[text] = Kernel()
+        elif op == EXECUTION_MODE and words[at + 2] == SUBGROUP_SIZE:
+            ids[words[at + 1]].simd = words[at + 3]
+        elif op == DECORATE and "_matrix_mad_" in text:
+            matrix.add(words[at + 1])
         elif op == FUNCTION:
-            now = names.get(words[at + 2])
-            dots.setdefault(now, 0)
+            now = ids.get(words[at + 2], Kernel())
+        elif op == CALL:
+            now.dpas += words[at + 3] in matrix
         elif DOT_FIRST <= op <= DOT_LAST:
-            dots[now] += 1
+            now.dp4a += 1
         at += length
-    return {n: dots[n] for n in names.values()}
+    return found
 
 
-def info(name, mood):
-    simd = 8 if "narrow" in mood else 16
+def info(name, kernel, mood):
+    simd = kernel.simd // 2 if "narrow" in mood else kernel.simd
     text = f"  - name:            {name}\n    execution_env:\n      grf_count:       128\n      simd_size:       {simd}\n"
     if "spill" in mood:
         text += "    per_thread_memory_buffers:\n      - type:            scratch\n        usage:           single_space\n" \
@@ -49,15 +63,16 @@ def info(name, mood):
     return text
 
 
-def code(dots, mood):
+def code(kernel, mood):
     full, compact = bytes(15), bytes([0, 0, 32, 0, 0, 0, 0])
-    n = 0 if "no-dp4a" in mood else dots
-    return (bytes([DP4A]) + full) * n + (bytes([ADD]) + compact) * 3 + bytes([END]) + full
+    dp4a = 0 if "no-dp4a" in mood else kernel.dp4a
+    dpas = 0 if "no-dpas" in mood else kernel.dpas
+    return (bytes([DP4A]) + full) * dp4a + (bytes([DPAS]) + full) * dpas + (bytes([ADD]) + compact) * 3 + bytes([END]) + full
 
 
 def zebin(found, mood):
-    text = "".join(info(n, mood) for n in found)
-    sections = [("", b"")] + [(f".text.{n}", code(d, mood)) for n, d in found.items() if "no-code" not in mood]
+    text = "".join(info(n, k, mood) for n, k in found.items())
+    sections = [("", b"")] + [(f".text.{n}", code(k, mood)) for n, k in found.items() if "no-code" not in mood]
     sections.append((".ze_info", f"---\nversion:         '1.20'\nkernels:\n{text}...\n".encode()))
     names, offsets, bodies, table = b"", [], b"", b""
     for name, _ in [*sections, (".strtab", b"")]:
@@ -96,7 +111,7 @@ def compile_module(argv, mood):
         if what.split()[0] in mood:
             print(f"warning: kernel x {what} around 20")
     if "missing" in mood:
-        found.popitem()
+        found.pop(next(iter(found)))
     data = zebin(found, mood)
     for word in mood:
         if word.startswith("cut="):

@@ -52,7 +52,9 @@ def binaries():
     case("spill-size", ENVIRONMENT, "spill_size")
     case("private", ENVIRONMENT, "private")
     case("narrow", ENVIRONMENT, "narrow")
-    case("no-dp4a", ENVIRONMENT, "no-dp4a")
+    case("no-dp4a", ENVIRONMENT, "no-dp4a", hide=r", not \d+")
+    case("dpas", 0, "", "--arc-gemm", "dpas")
+    case("dpas-missing", ENVIRONMENT, "no-dpas", "--arc-gemm", "dpas")
     case("kernel-missing", ENVIRONMENT, "missing")
     case("kernel-without-code", ENVIRONMENT, "no-code")
     case("hangs", ENVIRONMENT, "hang", "--ocloc-timeout", "1")
@@ -85,6 +87,8 @@ def absent():
     case("not-ocloc", ENVIRONMENT, "", ocloc={"bin/ocloc": "#!/bin/false\n"})
     cases.append(("device-without-arc", USER,
                   ["compile", "small.gguf", "-o", "out/kitten", "--target", "c", "--device", "dg2-g10"], {}))
+    cases.append(("gemm-without-arc", USER,
+                  ["compile", "small.gguf", "-o", "out/kitten", "--target", "c", "--arc-gemm", "dpas"], {}))
 
 
 def while_building(process, folder):
