@@ -108,10 +108,10 @@ add_attention(Work *w, const Roof *r, const Value *v)
 	w->fma += 2 * seen * v->heads * r->e.g->model->head_dim / ARC_LANES;
 }
 
+/* Of kernel k of the function; l->kernel is the one whose constants are read. */
 static Work
-work_of(const Roof *r, const ArcLaunch *l)
+work_of(const Roof *r, const ArcLaunch *l, const Kernel *k)
 {
-	const Kernel *k = &r->e.f->kernels[l->kernel];
 	const int tile = r->batch.rows == 1 ? l->tile_one : l->tile_many;
 	const double passes = (r->batch.rows + tile - 1) / tile;
 	Work w = {.bytes = constant_bytes(r, l, passes) + row_bytes(r, k)};
@@ -155,12 +155,12 @@ typedef struct Total {
 } Total;
 
 static void
-print_launch(Text *t, const Roof *r, const ArcLaunch *l, int times, Total *total)
+print_launch(Text *t, const Roof *r, int kernel, const ArcLaunch *l, int times, Total *total)
 {
 	const int entry = r->batch.rows == 1 ? l->one : l->many;
 	if (entry < 0)
 		return;
-	const Work w = work_of(r, l);
+	const Work w = work_of(r, l, &r->e.f->kernels[kernel]);
 	text_printf(t, "%-40s %5d %12.0f %12.0f %12.0f %12.0f %9.2f %9.2f  %s\n",
 		    r->p->entries[entry].name, times, w.bytes, w.dp4a, w.dpas, w.fma,
 		    1e6 * memory_seconds(w), 1e6 * issue_seconds(w),
@@ -191,7 +191,7 @@ print_batch(Text *t, const ArcProgram *p, Batch batch)
 		if (func_is_last(x->graph, f))
 			r.batch = (Batch){1, batch.past + batch.rows - 1};
 		for (int k = 0; k < p->stages[i].n; k++)
-			print_launch(t, &r, &p->stages[i].launches[k], times, &total);
+			print_launch(t, &r, k, &p->stages[i].launches[k], times, &total);
 	}
 	text_printf(
 		t,
