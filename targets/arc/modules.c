@@ -1,7 +1,7 @@
 /*
- * The modules of a program, each made and checked by a child: LLVM's backend keeps numbers of blocks
- * from one module to the next of a process, by addresses, and an address that comes again spoils the
- * second; and LLVM may end its process. Nobody else runs in this process now.
+ * The modules of a program, each made and checked by a child: LLVM's backend keeps numbers of
+ * blocks from one module to the next of a process, by addresses, and an address that comes again
+ * spoils the second; and LLVM may end its process. Nobody else runs in this process now.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "arc.h"
@@ -123,10 +123,12 @@ arc_modules(Build *b, const ArcProgram *p)
 		const int status = wait_for(children[i]);
 		const int exited = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-			fatal_environment("the generator of the %s kernels was killed: out of memory?",
-					  arc_families[i]);
+			fatal_environment(
+				"the generator of the %s kernels was killed: out of memory?",
+				arc_families[i]);
 		if (WIFSIGNALED(status))
-			fprintf(stderr, "lathe: the generator of the %s kernels ended by signal %d\n",
+			fprintf(stderr,
+				"lathe: the generator of the %s kernels ended by signal %d\n",
 				arc_families[i], WTERMSIG(status));
 		if (WIFSIGNALED(status) || exited == ARC_FAILED)
 			failed = i;
