@@ -1,6 +1,8 @@
 /* From kernels of the graph to entries: calls of template functions, launches, their sizes. */
 #include "maker.h"
 
+#include "../../ir/plan_apply.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -209,6 +211,41 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 	}
 }
 
+/* Where the row of value v gets what makes its kernel wide: the plan's line of its transform or its
+ * codes, if a plan says one. */
+static Loc
+row_place(const Maker *k, const Value *v)
+{
+	const Plan *p = k->e.g->plan;
+	const int layer = k->e.f->layer < 0 ? 0 : k->e.f->layer;
+	for (int i = 0; p && i < k->e.f->count; i++) {
+		const Value *reader = emit_value(&k->e, i);
+		if (reader->op != OP_LINEAR || emit_value(&k->e, reader->operands[0]) != v)
+			continue;
+		const int site = role_site((Role)reader->role);
+		if (plan_says(p->transforms[site][layer].loc))
+			return p->transforms[site][layer].loc;
+		if (plan_says(p->activations[site][layer].loc))
+			return p->activations[site][layer].loc;
+	}
+	return v->loc;
+}
+
+/* The rows of a kernel lie in local memory all at a time. */
+static void
+check_local(Maker *k, const Kernel *kernel, int floats)
+{
+	Value v = *emit_kernel_value(&k->e, kernel, kernel->count - 1);
+	if (4 * (int64_t)floats <= ARC_LOCAL_MAX)
+		return;
+	v.loc = row_place(k, emit_kernel_value(&k->e, kernel, kernel->count - 1));
+	refuse(k, &v,
+	       arena_printf(
+		       k->a,
+		       "its rows take %lld bytes of local memory, of which a work-group has %d",
+		       4 * (long long)floats, ARC_LOCAL_MAX));
+}
+
 static ArcLaunch
 make_rows(Maker *k, const Kernel *kernel)
 {
@@ -237,9 +274,7 @@ make_rows(Maker *k, const Kernel *kernel)
 		arc_add(c, arc_long(place(k, v)));
 	}
 	n->local_floats = s.used;
-	if (4 * (int64_t)s.used > ARC_LOCAL_MAX)
-		refuse(k, emit_kernel_value(&k->e, kernel, 0),
-		       "its rows do not fit 64 KB of local memory");
+	check_local(k, kernel, s.used);
 	const int index = k->p->n_entries - 1;
 	return (ArcLaunch){index, index, 1, 1, 1, k->kernel};
 }
