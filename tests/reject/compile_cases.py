@@ -322,6 +322,17 @@ def libraries():
     # The loader takes the first of its name and finds no library in it.
     compile_case("arc-no-llvm", ENVIRONMENT, "--target", "arc,c", files={"libLLVM.so.22.1": "no library\n"},
                  environment={"LD_LIBRARY_PATH": "."}, skip=cannot_arc)
+    wide = gguf_model(**{**SIZES, "layers": 1, "inter": 16416}).bytes()
+    compile_case("arc-wide-rows", USER, "--target", "arc,c", "--quantize", "layers.*.*=bits:8,group:32", "--activations",
+                 "8:token", model="wide.gguf", files={"wide.gguf": wide}, skip=cannot_arc)
+    plan = """{"lathe_plan": 1,
+ "weights": {"layers.*.*": {"bits": 8, "group": 32}},
+ "activations": {"layers.*.mlp.down.in": {"bits": 8}}}
+"""
+    compile_case("arc-wide-plan", USER, "--target", "arc,c", "--plan", "plan.json", model="wide.gguf",
+                 files={"wide.gguf": wide, "plan.json": plan}, skip=cannot_arc)
+    heads = gguf_model(**{**SIZES, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 288}).bytes()
+    compile_case("arc-wide-heads", USER, "--target", "arc,c", model="wide.gguf", files={"wide.gguf": heads}, skip=cannot_arc)
 
 
 # ---- the C compiler ------------------------------------------------------------------------------
