@@ -462,13 +462,12 @@ make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile, bo
 	}
 }
 
-/* Tokens that share a pass over the weights: as many as leave registers for their sums beside what
- * a format takes. */
+/* Tokens that share a pass over the weights, so few that their sums fit 128 registers in every
+ * format. */
 static int
-linear_tile(const Value *act, Format w)
+linear_tile(const Value *act)
 {
-	const bool lean = !w.trits && (w.bits == 2 || w.bits == 4 || w.bits == 8);
-	return row_layout(act).planes == 1 && lean && !w.zero && !act->format.zero ? 8 : 4;
+	return row_layout(act).planes == 2 ? 2 : 4;
 }
 
 static ArcLaunch
@@ -476,7 +475,6 @@ make_linear(Maker *k, const Kernel *kernel)
 {
 	const Value *v = emit_kernel_value(&k->e, kernel, 0);
 	const Value *act = emit_value(&k->e, v->operands[0]);
-	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	const bool pair = value_of(k, kernel, OP_SILU_MUL);
 	uint32_t groups = 0;
 	for (int i = 0; i < kernel->count; i++) {
@@ -485,7 +483,7 @@ make_linear(Maker *k, const Kernel *kernel)
 			groups += blocks_of(one);
 	}
 	const bool dpas = arc_dpas_works(k, kernel);
-	const int tile = dpas ? ARC_DPAS_TOKENS : linear_tile(act, w), one = k->p->n_entries;
+	const int tile = dpas ? ARC_DPAS_TOKENS : linear_tile(act), one = k->p->n_entries;
 	make_linear_entry(k, kernel, "_one", 1, false);
 	make_linear_entry(k, kernel, "_many", tile, dpas);
 	return (ArcLaunch){one, one + 1, groups, 1, tile, k->kernel};
