@@ -326,9 +326,10 @@ make_attention_one(Maker *k, const Kernel *kernel, const Kernel *kv)
 
 /* Rows that a sub-group does at once: their sums of values have to stay in registers. */
 static int
-rows_at_once(int D)
+rows_at_once(const Maker *k, int D)
 {
-	return D <= 64 ? 4 : D <= 128 ? 2 : 1;
+	const bool wide = D > 32 && graph_kv(k->e.g, k->e.f->layer).bits == 32;
+	return D > 64 ? 1 : wide ? 2 : 4;
 }
 
 /* Query heads of a KV head that a work-group does. */
@@ -349,7 +350,7 @@ make_attention_many(Maker *k, const Kernel *kernel)
 	const Value *q = emit_value(&k->e, v->operands[0]);
 	const int group = (int)(v->heads / v->kv_heads);
 	const int D = (int)round_up(k->e.g->model->head_dim, ARC_LANES);
-	const int nq = rows_at_once(D), heads = heads_at_once(group);
+	const int nq = rows_at_once(k, D), heads = heads_at_once(group);
 	const int runs = heads < 4 ? (4 + heads - 1) / heads : 1;
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "_many", heads * runs);
 	const int memory = room(n, n->sub_groups * nq * (64 + 2 * D + 2 * code_words(k)));

@@ -133,9 +133,10 @@ score_eight(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, fl
 		p[q] = p[q] + other[q];
 }
 
-/* Products of the queries with the lane's key of sixteen from position `first` on. */
+/* Products of the queries, whose heads are of 64 columns at most, with the lane's key of sixteen from
+ * position `first` on. */
 LATHE_INLINE void
-scores_floats(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
+scores_rows(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
 {
 	vf x[QUERIES][COLUMNS];
 	float other[QUERIES];
@@ -152,6 +153,46 @@ scores_floats(Kv kv, int nq, const Query *query, const KvHead *h, int first, flo
 		p[q] = p[q] + other[q];
 }
 
+/* Elements [0, n) of a chunk, on all sixteen chains at once. */
+LATHE_INLINE void
+score_chunk(Kv kv, int n, float x, const global uchar *keys, float *p)
+{
+	LATHE_UNROLL_ALL
+	for (int i = 0; i < n; i++)
+		p[i] = s_fma(intel_sub_group_shuffle(x, (uint)i), kv_float(kv, keys, i), p[i]);
+}
+
+/* The same for one query of any width. */
+LATHE_INLINE float
+score_row(Kv kv, const Query *query, const KvHead *h, int first)
+{
+	const int chunks = intel_sub_group_shuffle(kv.d / 16, 0);
+	const global uchar *keys = kv_unit(kv, h, first, 0) + lane() * (kv.bits / 8);
+	float p[16];
+	LATHE_UNROLL_ALL
+	for (int i = 0; i < 16; i++)
+		p[i] = 0.0f;
+	LATHE_ROLLED
+	for (int c = 0; c < chunks; c++, keys += 32 * kv.bits)
+		score_chunk(kv, 16, query->x[16 * c + lane()], keys, p);
+	score_chunk(kv, kv.d % 16, query->x[kv.d / 16 * 16 + (kv.d % 16 ? lane() : 0)], keys, p);
+	LATHE_UNROLL_ALL
+	for (int w = 8; w; w >>= 1)
+		LATHE_UNROLL_ALL
+	for (int i = 0; i < w; i++)
+		p[i] = p[i] + p[i + w];
+	return p[0];
+}
+
+LATHE_INLINE void
+scores_floats(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
+{
+	if (nq == 1)
+		p[0] = score_row(kv, query, h, first);
+	else
+		scores_rows(kv, nq, query, h, first, p);
+}
+
 /* Of codes: sums of products are exact, so their order is free, and they may wrap on the way. */
 LATHE_INLINE float
 score_of_sum(Kv kv, int sum_hi, int sum_lo, float scale, int sum, float k_scale, float k_zero)
@@ -163,45 +204,48 @@ score_of_sum(Kv kv, int sum_hi, int sum_lo, float scale, int sum, float k_scale,
 	return x * k_scale * scale;
 }
 
+/* Words [0, n) of a chunk of sixteen, from word `at` of the queries' on. */
+LATHE_INLINE void
+code_chunk(Kv kv, int nq, int n, int at, const Query *query, const global uchar *keys, int *hi,
+	   int *lo)
+{
+	const int per = KV_PER(kv) / 4, own = at + (lane() < n ? lane() : 0);
+	int x[QUERIES], y[QUERIES];
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++) {
+		x[q] = (int)query->hi[q * QUERY_WORDS(kv) + own];
+		y[q] = kv.query > 8 ? (int)query->lo[q * QUERY_WORDS(kv) + own] : 0;
+	}
+	LATHE_UNROLL_ALL
+	for (int w = 0; w < n; w++) {
+		const uint line = intel_sub_group_block_read((const global uint *)keys +
+							     w / per * 16);
+		const uint k = kv.bits == 8 ? line : line >> w % per * 4 & 0x0f0f0f0fu;
+		LATHE_UNROLL_ALL
+		for (int q = 0; q < nq; q++) {
+			hi[q] += dot_4x8packed_us_int(k, (uint)intel_sub_group_shuffle(x[q], (uint)w));
+			if (kv.query > 8)
+				lo[q] += dot_4x8packed_us_int(
+					k, (uint)intel_sub_group_shuffle(y[q], (uint)w));
+		}
+	}
+}
+
 LATHE_INLINE void
 scores_codes(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
 {
-	enum { WORDS = 4 };
-	const int words = LATHE_PAD(kv.d, 16) / 4, row = QUERY_WORDS(kv);
-	int hi[QUERIES], lo[QUERIES], x[QUERIES][2][WORDS];
+	const int words = LATHE_PAD(kv.d, KV_PER(kv)) / 4;
+	const int chunks = intel_sub_group_shuffle(words / 16, 0);
+	const global uchar *keys = kv_unit(kv, h, first, 0);
+	int hi[QUERIES], lo[QUERIES];
 	LATHE_UNROLL_ALL
-	for (int q = 0; q < nq; q++) {
+	for (int q = 0; q < nq; q++)
 		hi[q] = lo[q] = 0;
-		LATHE_UNROLL_ALL
-		for (int c = 0; c < words; c += 16) {
-			const bool in = c + lane() < words;
-			const int at = q * row + (in ? c + lane() : 0);
-			x[q][0][c / 16] = (int)query->hi[at];
-			x[q][1][c / 16] = kv.query > 8 ? (int)query->lo[at] : 0;
-		}
-	}
-	LATHE_UNROLL_ALL
-	for (int u = 0; u < K_BYTES(kv) / 4; u++) {
-		const uint line =
-			intel_sub_group_block_read((const global uint *)kv_unit(kv, h, first, u));
-		LATHE_UNROLL_ALL
-		for (int t = 0; t < KV_PER(kv) / 4; t++) {
-			const uint k = kv.bits == 8 ? line : line >> 4 * t & 0x0f0f0f0fu;
-			const int w = u * (KV_PER(kv) / 4) + t;
-			if (w >= words)
-				continue;
-			LATHE_UNROLL_ALL
-			for (int q = 0; q < nq; q++) {
-				hi[q] += dot_4x8packed_us_int(
-					k, (uint)intel_sub_group_shuffle(x[q][0][w / 16],
-									 (uint)(w % 16)));
-				if (kv.query > 8)
-					lo[q] += dot_4x8packed_us_int(
-						k, (uint)intel_sub_group_shuffle(x[q][1][w / 16],
-										 (uint)(w % 16)));
-			}
-		}
-	}
+	LATHE_ROLLED
+	for (int c = 0; c < chunks; c++, keys += 4096 / KV_PER(kv))
+		code_chunk(kv, nq, 16, 16 * c, query, keys, hi, lo);
+	if (words % 16)
+		code_chunk(kv, nq, words % 16, words / 16 * 16, query, keys, hi, lo);
 	const float scale = h->k_scale[first + lane()];
 	const float zero = kv.zero ? h->k_zero[first + lane()] : 0.0f;
 	LATHE_UNROLL_ALL
@@ -308,6 +352,8 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 {
 	const int columns = LATHE_PAD(kv.d, 16) / 16, count = seen_by(seen, 0);
 	const int stored = own ? min(count, own_at) : count;
+	/* as many positions at once as registers hold the values of */
+	const int round = columns > 8 ? 1 : columns > 4 ? 2 : columns > 2 ? 4 : columns > 1 ? 8 : 16;
 	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++)
 		LATHE_UNROLL_ALL
@@ -316,14 +362,14 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 	const int most = nq == 1 ? stored : seen_by(seen, nq - 1);
 	int i = 0;
 	LATHE_ROLLED
-	for (; i + 16 <= stored; i += 16) {
+	for (; i + round <= stored; i += round) {
 		vf e[QUERIES];
 		const global uchar *p = kv_values(kv, h, block + i);
 		LATHE_UNROLL_ALL
 		for (int q = 0; q < nq; q++)
-			e[q] = weights[q * 64 + i + lane()];
+			e[q] = weights[q * 64 + i + (lane() & (round - 1))];
 		LATHE_UNROLL_ALL
-		for (int t = 0; t < 16; t++)
+		for (int t = 0; t < round; t++)
 			LATHE_UNROLL_ALL
 		for (int c = 0; c < columns; c++) {
 			const float v = kv_value(kv, p, t, c);

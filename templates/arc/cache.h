@@ -96,9 +96,11 @@ codes_store(const RowFormat f, int n, int more, int self, int sub_groups, const 
 	    local uchar *hi, local uchar *lo)
 {
 	const RowScale r = code_scale(f, n, x);
+	/* a bound that drivers do not know, so that they do not unroll */
+	const int end = intel_sub_group_shuffle(LATHE_PAD(n, 32), 0);
 	int sum = 0;
-	LATHE_UNROLL_ALL
-	for (int k = 0; k < LATHE_PAD(n, 32); k += 16) {
+	LATHE_ROLLED
+	for (int k = 0; k < end; k += 16) {
 		const int c = k < n ? code_of(f, r, n, x, k) : 0;
 		sum += c;
 		if (k / 16 % sub_groups != self)
