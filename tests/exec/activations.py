@@ -6,10 +6,11 @@
 One for each site of two layers, and one for the head, whose table the embedding reads too. `selftest` of the artefact
 must find the contract interpreter's logits, bit by bit.
 """
-import json
 import os
-import subprocess
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from artefact import compile_model, run, write_plan  # noqa: E402
 
 SITES = ("attn.in", "attn.o.in", "mlp.in", "mlp.down.in")
 GROUP = {"granularity": "group", "group": 32}
@@ -26,28 +27,18 @@ ROWS = [row(8, "real"), row(4, "integer", 0.9), row(6, "real", **GROUP), row(16,
 
 def plan():
     places = [f"layers.{layer}.{site}" for layer in ("*", 1) for site in SITES]
-    return {"lathe_plan": 1,
-            "weights": {"layers.*.{q,k,v,o,gate,up,down}": {"bits": 4, "group": 32, "scheme": "minimum"},
+    return {"weights": {"layers.*.{q,k,v,o,gate,up,down}": {"bits": 4, "group": 32, "scheme": "minimum"},
                         "layers.1.{q,k,v,o,gate,up,down}": {"bits": 8, "group": 64},
                         "{embed,head}": {"bits": 8, "group": 32}},
             "activations": {**dict(zip(places, ROWS)), "head.in": row(8, "real")}}
 
 
-def run(command):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if p.returncode:
-        sys.exit(f"{' '.join(command)}\nended with {p.returncode}:\n{(p.stdout + p.stderr)[-3000:]}")
-    return p.stdout
-
-
 def main():
     lathe, work, model, tokenizer = sys.argv[1:]
-    path, folder = os.path.join(work, "plan.json"), os.path.join(work, "rows")
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(plan(), f, indent=1)
-    run([lathe, "compile", model, "--tokenizer", tokenizer, "--plan", path, "--cflags", "-O1", "--golden", "6",
-         "--target", "x86-64-v4,c", "-o", folder])
-    print(run([os.path.join(folder, "rows"), "selftest"]).strip())
+    path = write_plan(os.path.join(work, "plan.json"), plan())
+    program = compile_model(lathe, model, os.path.join(work, "rows"), "--tokenizer", tokenizer, "--plan", path,
+                            "--cflags", "-O1", "--golden", "6", "--target", "x86-64-v4,c")
+    print(run(program, "selftest").stdout.strip())
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ architectures_llamacpp.json holds what llama.cpp computed from the same files. T
 that rotates every site must agree with it too, and give the contract interpreter's bits on the
 instruction sets that its target list names; the proof of the plan must hold to 1e-9.
 """
-import array
 import hashlib
 import json
 import math
 import os
 import re
-import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "reject"))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+from artefact import compile_model, read_floats, run, write_plan  # noqa: E402
 from tinymodel import LINEARS, gguf_model  # noqa: E402
 
 SIZES = dict(hidden=64, inter=96, layers=2, heads=4, kv_heads=2, context=64)
@@ -52,25 +51,15 @@ def make(name):
 def plan(name):
     head, raw = PLANS[name]
     return {
-        "lathe_plan": 1,
         "transforms": {"R1": hadamard(64), "R2": hadamard(head), "R3": hadamard(96),
                        "K": hadamard(head), "raw": raw},
         "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3",
                   "layers.*.attn.qk.rope": "K", "layers.*.attn.qk.raw": "raw"}}
 
 
-def run(*command):
-    p = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if p.returncode:
-        sys.exit(f"{' '.join(command)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
-    return p.stdout + p.stderr
-
-
 def difference(path, golden, probes):
     """The largest relative difference of a norm or a probed logit, in root mean squares."""
-    logits = array.array("f")
-    with open(path, "rb") as f:
-        logits.frombytes(f.read())
+    logits = read_floats(path)
     n = len(logits) // len(IDS)
     assert len(logits) == n * len(IDS) and n > max(probes), len(logits)
     worst = 0.0
@@ -95,16 +84,15 @@ def check(lathe, name, golden, probes, folder):
     plain = difference(logits, golden, probes)
     assert plain < 5e-6, (name, plain)
 
-    with open(os.path.join(folder, "plan.json"), "w", encoding="utf-8") as f:
-        json.dump(plan(name), f)
-    said = run(lathe, "verify", model, os.path.join(folder, "plan.json"))
+    path = write_plan(os.path.join(folder, "plan.json"), plan(name))
+    verified = run(lathe, "verify", model, path)
+    said = verified.stdout + verified.stderr
     proof = float(re.search(r"agree to ([-+.e0-9]+)", said).group(1))
     assert proof <= 1e-9, (name, said)
-    out = os.path.join(folder, "planned")
-    run(lathe, "compile", model, "--plan", os.path.join(folder, "plan.json"), "--activations", "f32",
-        "--kv", "f32", "--target", TARGETS[name], "--cflags", "-O1", "--golden", "4", "--quiet", "-o", out)
-    program = os.path.join(out, "planned")
-    levels = run(program, "selftest").strip()
+    program = compile_model(lathe, model, os.path.join(folder, "planned"), "--plan", path, "--activations", "f32",
+                            "--kv", "f32", "--target", TARGETS[name], "--cflags", "-O1", "--golden", "4", "--quiet")
+    tested = run(program, "selftest")
+    levels = (tested.stdout + tested.stderr).strip()
     run(program, "logits", "--ids", ids, "--all", "--out", logits)
     planned = difference(logits, golden, probes)
     assert planned < 1e-5, (name, planned)

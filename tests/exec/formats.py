@@ -6,10 +6,11 @@
 The tables below are dealt out in turn: weights to the kernels of each layer, activations to the sites that fit, caches to
 layers. `selftest` of the artefact must find the contract interpreter's logits, bit by bit, on every level of the machine.
 """
-import json
 import os
-import subprocess
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from artefact import compile_model, run, write_plan  # noqa: E402
 
 WEIGHTS = [
     {"bits": 4, "group": 32, "scheme": "asymmetric"},
@@ -74,7 +75,7 @@ def fits(weight, activation):
 
 def deal():
     caches = {f"layers.{i}": CACHES[i % len(CACHES)] for i in range(LAYERS)}
-    plan = {"lathe_plan": 1, "weights": {"embed": EMBED}, "activations": {}, "kv": caches}
+    plan = {"weights": {"embed": EMBED}, "activations": {}, "kv": caches}
     todo = list(ACTIVATIONS)
     for i in range(max(LAYERS * len(KERNELS), len(WEIGHTS))):
         matrices, site = KERNELS[i % len(KERNELS)]
@@ -91,21 +92,12 @@ def deal():
     return plan
 
 
-def run(command):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if p.returncode:
-        sys.exit(f"{' '.join(command)}\nended with {p.returncode}:\n{(p.stdout + p.stderr)[-3000:]}")
-    return p.stdout
-
-
 def main():
     lathe, work, model, tokenizer = sys.argv[1:]
-    path, folder = os.path.join(work, "plan.json"), os.path.join(work, "formats")
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(deal(), f, indent=1)
-    run([lathe, "compile", model, "--tokenizer", tokenizer, "--plan", path, "--target", "x86-64-v4,x86-64-v3,c",
-         "--cflags", "-O1", "--golden", "6", "-o", folder])
-    print(run([os.path.join(folder, "formats"), "selftest"]).strip())
+    path = write_plan(os.path.join(work, "plan.json"), deal())
+    program = compile_model(lathe, model, os.path.join(work, "formats"), "--tokenizer", tokenizer, "--plan", path,
+                            "--target", "x86-64-v4,x86-64-v3,c", "--cflags", "-O1", "--golden", "6")
+    print(run(program, "selftest").stdout.strip())
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@
 Rotated and unrotated f32 artefacts must agree, exactly the transforms that the laws leave must run, each inside
 a kernel with other ops, and `selftest` must find the contract interpreter's logits bit by bit under mixed formats.
 """
-import array
-import json
 import math
 import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reject"))
-from plan_cases import safetensors  # noqa: E402
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+from artefact import compile_model, distance, read_floats, run, selftest, write_plan  # noqa: E402
 from tinymodel import gguf_model  # noqa: E402
 
 HIDDEN, INTER, LAYERS, DIM, KV_DIM = 48, 192, 4, 12, 24
@@ -27,13 +25,6 @@ INPUTS = "layers.*.{attn.in,attn.o.in,mlp.in,mlp.down.in}"
 F32 = {f"layers.*.{MATRICES}": {"bits": 32}, "{embed,head}": {"bits": 32}}
 LIMIT = 1e-4  # relative L2 distance of logits: f32 rounding in another order
 RNG = random.Random(11)
-
-
-def run(command, ok=True):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ok and p.returncode:
-        sys.exit(f"{' '.join(command)}\nended with {p.returncode}:\n{(p.stdout + p.stderr)[-3000:]}")
-    return p
 
 
 # ---- data of transforms --------------------------------------------------------------------------
@@ -120,20 +111,9 @@ ONLINE = {"embed": 0, "layer.0": 6, "layer.1": 6, "layer.2": 6, "layer.3": 4, "h
 # ---- checks ---------------------------------------------------------------------------------------
 
 
-def write_plan(path, plan, tensors=None):
-    plan = {"lathe_plan": 1, **plan}
-    if tensors:
-        plan["data"] = {"file": os.path.basename(path) + ".safetensors"}
-        with open(path + ".safetensors", "wb") as f:
-            f.write(safetensors(tensors))
-    with open(path, "w") as f:
-        json.dump(plan, f)
-    return path
-
-
 def functions(lathe, model, options):
     """{name: its lines} of the IR after all passes."""
-    text = run([lathe, "compile", model, *options, "--stop-after", "arena"]).stdout
+    text = run(lathe, "compile", model, *options, "--stop-after", "arena").stdout
     return {name: body.split("\n") for name, body in re.findall(r"^func (\S+)[^\n]*\{\n(.*?)^\}", text, re.S | re.M)}
 
 
@@ -176,23 +156,13 @@ def check_source(folder, count):
 
 def logits(program, isa, work):
     out = os.path.join(work, "logits")
-    run([program, "logits", "--ids", "5,17,40,41,99,7,3,200,11,12", "--all", "--isa", isa, "--threads", "2", "--out", out])
-    values = array.array("f")
-    with open(out, "rb") as f:
-        values.frombytes(f.read())
-    return values
-
-
-def distance(a, b):
-    if len(a) != len(b) or not len(a):
-        sys.exit(f"{len(a)} logits against {len(b)}")
-    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b))
+    run(program, "logits", "--ids", "5,17,40,41,99,7,3,200,11,12", "--all", "--isa", isa, "--threads", "2", "--out", out)
+    return read_floats(out)
 
 
 def compile_and_test(lathe, model, folder, target, options):
-    run([lathe, "compile", model, "--target", target, "--cflags", "-O1", "--golden", "6", *options, "-o", folder])
-    program = os.path.join(folder, os.path.basename(folder))
-    return program, run([program, "selftest"]).stdout.strip().split("\n")[-1]
+    program = compile_model(lathe, model, folder, "--target", target, "--cflags", "-O1", "--golden", "6", *options)
+    return program, selftest(program)
 
 
 # Weights of layer l: the first whose format this version compiles, so that new formats join by themselves.
@@ -207,11 +177,8 @@ FORMATS = [
 
 
 def accepted(lathe, model, work, plan):
-    p = run([lathe, "compile", model, "--plan", write_plan(os.path.join(work, "try.json"), plan), "--stop-after", "arena"],
-            ok=False)
-    if p.returncode not in (0, 1):
-        sys.exit(f"{json.dumps(plan)}: exit {p.returncode}\n{p.stderr[-2000:]}")
-    return p.returncode == 0
+    path = write_plan(os.path.join(work, "try.json"), plan)
+    return run(lathe, "compile", model, "--plan", path, "--stop-after", "arena", status=(0, 1)).returncode == 0
 
 
 def mixed_formats(lathe, model, work):
@@ -263,7 +230,7 @@ def smollm2(lathe, work, model):
     base, _ = compile_and_test(lathe, model, os.path.join(work, "unrotated"), target,
                                [*plain, "--verify", "off", "--plan", f32])
     levels = [isa for isa in target.split(",")
-              if run([base, "logits", "--ids", "1", "--isa", isa, "--out", os.devnull], ok=False).returncode == 0]
+              if run(base, "logits", "--ids", "1", "--isa", isa, "--out", os.devnull, status=(0, 1, 2)).returncode == 0]
     if not levels:
         print("this CPU runs neither level: logits of SmolLM2 not compared")
     for name in online:

@@ -7,15 +7,14 @@ stories260K under a plan that gives every pass something to do, in f32 and in in
 the same bits, or within the relative L2 distance, that the table in ir/README.md promises. Artefacts without the passes
 that shape kernels agree with the contract interpreter bit by bit (`selftest`).
 """
-import array
-import json
-import math
 import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from artefact import compile_model, distance, read_floats, run, selftest, write_plan  # noqa: E402
 
 IDS = "1,403,407,261,378,42,17,300,55,460,31,280"
 ARTEFACTS = [["fuse"], ["commute", "cancel", "fold-transform", "hoist", "dedup-layers", "fold-gain"]]
@@ -27,8 +26,7 @@ def permutation(n, seed):
     return p
 
 
-PLAN = {"lathe_plan": 1,
-        "transforms": {"R1": {"hadamard": 64}, "R2": {"hadamard": 8},
+PLAN = {"transforms": {"R1": {"hadamard": 64}, "R2": {"hadamard": 8},
                        "R3": {"block": 4, "of": {"hadamard": 4}, "to": 172}, "P3": {"permutation": permutation(172, 3)}},
         "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.attn.qk.rope": "R2", "layers.*.mlp.mid": "P3",
                   "layers.*.mlp.down.in": "R3", "layers.1.attn.in": {"transform": {"hadamard": 64}, "gain": "fold"}}}
@@ -36,13 +34,6 @@ INTEGERS = {**PLAN, "weights": {"layers.*.{q,k,v,o,gate,up,down}": {"bits": 8, "
                                 "{embed,head}": {"bits": 8, "group": "row", "scale": "f32"}}}
 SETTINGS = {"f32": (PLAN, ["--activations", "f32", "--kv", "f32"]),
             "integers": (INTEGERS, ["--activations", "8:token", "--kv", "f16"])}
-
-
-def run(*command):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-    if p.returncode:
-        sys.exit(f"{' '.join(command)}\nended with {p.returncode}:\n{p.stdout + p.stderr}")
-    return p.stdout
 
 
 def promised(readme):
@@ -54,24 +45,15 @@ def promised(readme):
 
 def logits(lathe, model, setting, out, disabled):
     plan, options = SETTINGS[setting]
-    with open("plan.json", "w", encoding="utf-8") as f:
-        json.dump(plan, f)
+    write_plan("plan.json", plan)
     run(lathe, "reference", model, "--plan", "plan.json", "--tokens", IDS, "--logits", out, *options,
         *[x for name in disabled for x in ("--disable-pass", name)])
-    values = array.array("f")
-    with open(out, "rb") as f:
-        values.frombytes(f.read())
-    return values
-
-
-def distance(a, b):
-    assert len(a) == len(b) > 0
-    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b))
+    return read_floats(out)
 
 
 def main():
     lathe, model, readme = (os.path.abspath(a) for a in sys.argv[1:4])
-    passes = [line.split()[0] for line in run(lathe, "passes").splitlines() if "(always runs)" not in line]
+    passes = [line.split()[0] for line in run(lathe, "passes").stdout.splitlines() if "(always runs)" not in line]
     table = promised(readme)
     assert sorted(table) == sorted(passes), f"ir/README.md tells of {sorted(table)}, there are {sorted(passes)}"
     bad = 0
@@ -88,9 +70,10 @@ def main():
         for disabled in ARTEFACTS:
             name = "without_" + disabled[0]
             plan, options = SETTINGS["integers"]
-            run(lathe, "compile", model, "--plan", "plan.json", "--target", "c", "--cflags=-O0", "--golden", "4", "--quiet",
-                *options, *[x for p in disabled for x in ("--disable-pass", p)], "-o", name)
-            print(f"artefact without {', '.join(disabled)}: " + run(f"{name}/{name}", "selftest").strip().split("\n")[-1])
+            program = compile_model(lathe, model, os.path.join(work, name), "--plan", "plan.json", "--target", "c",
+                                    "--cflags=-O0", "--golden", "4", *options,
+                                    *[x for p in disabled for x in ("--disable-pass", p)])
+            print(f"artefact without {', '.join(disabled)}: {selftest(program)}")
     return 1 if bad else 0
 
 

@@ -9,15 +9,15 @@ and find out a plan that says other transforms than were folded. The original fi
 reference, of another format and with tied weights.
 """
 import array
-import json
 import math
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reject"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+from artefact import distance, read_floats, run, write_plan  # noqa: E402
 from tinymodel import gguf_model  # noqa: E402
 
 LIMIT = 1e-5  # relative L2 distance of logits: weights rounded to f32 once more
@@ -113,46 +113,31 @@ def write_gguf(path, folded, h, change=None):
         f.write(g.bytes())
 
 
-PLAN = {"lathe_plan": 1, "stored": True,
+PLAN = {"stored": True,
         "transforms": {"R1": {"hadamard": 64}, "R2": {"hadamard": 8},
                        "R3": {"block": 4, "of": {"hadamard": 4}, "to": 172}},
         "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3"}}
 
 
 def plan(path, **apply):
-    text = {**PLAN, "apply": {**PLAN["apply"], **apply}}
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(text, f, indent=1)
-    return path
+    return write_plan(path, {**PLAN, "apply": {**PLAN["apply"], **apply}})
 
 
 # ---- checks --------------------------------------------------------------------------------------
 
 
-def run(*command):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-    return p.returncode, p.stdout + p.stderr
-
-
 def must(status, text, *command):
-    code, said = run(*command)
-    if code != status or text not in said:
-        sys.exit(f"{' '.join(command)}\nended with {code}, wanted {status} and '{text}':\n{said}")
+    p = run(*command, status=status)
+    said = p.stdout + p.stderr
+    if text not in said:
+        sys.exit(f"{' '.join(command)}\nwithout '{text}':\n{said}")
     return said
 
 
 def logits(lathe, model, out, *options):
     must(0, "", lathe, "reference", model, "--tokens", IDS, "--activations", "f32", "--kv", "f32",
          "--arithmetic", "double", "--logits", out, *options)
-    values = array.array("d")
-    with open(out, "rb") as f:
-        values.frombytes(f.read())
-    return values
-
-
-def distance(a, b):
-    assert len(a) == len(b) > 0
-    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b))
+    return read_floats(out, "d")
 
 
 def main():
