@@ -102,6 +102,71 @@ codelet_number(ArcProgram *p, const Codelet *c)
 	return p->n_codelets++;
 }
 
+/*
+ * Places for the values of a program's steps: slot[k] of step k, null: only counted; a place is
+ * free behind the last use. Returns how many places there are. Results of the program are used
+ * last.
+ */
+static int
+assign_slots(const Codelet *c, uint16_t *slot)
+{
+	uint16_t last[CODELET_VALUES_MAX] = {0}, at[CODELET_VALUES_MAX], unused[CODELET_VALUES_MAX];
+	int n = 0, n_unused = 0;
+	for (uint32_t k = 0; k < c->n_steps; k++)
+		last[c->steps[k].a] = last[c->steps[k].b] = (uint16_t)k;
+	for (uint32_t i = 0; i < c->order; i++)
+		last[c->outputs[i].value] = (uint16_t)c->n_steps;
+	for (uint32_t k = 0; k < c->n_steps; k++) {
+		const uint32_t uses[] = {c->steps[k].a, c->steps[k].b};
+		at[c->order + k] = n_unused ? unused[--n_unused] : (uint16_t)n++;
+		for (int u = 0; u < 2; u++)
+			if (uses[u] >= c->order && last[uses[u]] == k && (!u || uses[1] != uses[0]))
+				unused[n_unused++] = at[uses[u]];
+		if (slot)
+			slot[k] = at[c->order + k];
+	}
+	return n;
+}
+
+/* Whether the values of a base matrix's program have no room in 128 registers, two a value, beside
+ * its inputs, and a row of work has room for them. */
+static bool
+is_wide(const Transform *t)
+{
+	enum { VALUES = 44 };
+	if (t->kind != T_HADAMARD || !t->program || t->program->order < VALUES / 2)
+		return false;
+	const int slots = assign_slots(t->program, NULL);
+	return slots + (int)t->program->order > VALUES && slots <= (int)t->n;
+}
+
+/* A program as words: of each step its operands, inputs first and then places, the second doubled
+ * and 1 more for minus, and its place; of each output its place, doubled, and 1 more for minus. */
+static void
+add_program(const Transformer *k, ArcCall *c, const Codelet *p)
+{
+	const uint32_t n = p->order, words = 3 * p->n_steps + n;
+	uint32_t *w = ARENA_ARRAY(k->a, uint32_t, words);
+	uint16_t *slot = ARENA_ARRAY(k->a, uint16_t, p->n_steps);
+	const int slots = assign_slots(p, slot);
+	for (uint32_t i = 0; i < p->n_steps; i++) {
+		const CodeletStep s = p->steps[i];
+		const uint32_t a = s.a < n ? s.a : n + slot[s.a - n];
+		const uint32_t b = s.b < n ? s.b : n + slot[s.b - n];
+		w[3 * i] = a;
+		w[3 * i + 1] = 2 * b + s.minus;
+		w[3 * i + 2] = slot[i];
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (p->outputs[i].value < n)
+			BUG("an output of a base matrix is an input");
+		w[3 * p->n_steps + i] = 2u * slot[p->outputs[i].value - n] + p->outputs[i].negative;
+	}
+	arc_add(c, (ArcArgument){.kind = ARC_WORDS, .table = w, .value = (int64_t)words});
+	arc_add(c, arc_int(p->n_steps));
+	arc_add(c, arc_int(slots));
+}
+
 static void
 apply_hadamard(const Transformer *k, const Transform *t, View v)
 {
@@ -118,6 +183,15 @@ apply_hadamard(const Transformer *k, const Transform *t, View v)
 		}
 	}
 	ArcCall *c;
+	if (is_wide(t)) {
+		const View w = {v.offset, v.outer, v.pitch, v.right * run};
+		c = view_call(k, "row_base_wide", (uint32_t)order, w);
+		add_program(k, c, t->program);
+		arc_add(c, arc_float((float)(1.0 / root)));
+		add_row(k, c, v);
+		add_work(k, c, v);
+		return;
+	}
 	if (t->program) {
 		const View w = {v.offset, v.outer, v.pitch, v.right * run};
 		c = view_call(k, "row_base", (uint32_t)order, w);
@@ -262,7 +336,8 @@ arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, i
 bool
 arc_transform_works(const Transform *t)
 {
-	bool works = t->kind == T_PERM || t->kind == T_ORTHOGONAL || t->kind == T_MATRIX;
+	bool works =
+		t->kind == T_PERM || t->kind == T_ORTHOGONAL || t->kind == T_MATRIX || is_wide(t);
 	for (uint32_t i = 0; i < t->n_children; i++)
 		works |= arc_transform_works(t->children[i]);
 	return works;

@@ -41,6 +41,40 @@ row_base(VIEW, int which, float scale, local float *x)
 		 at = t / right / n * pitch + i * right + t % right, t < outer * n * right; \
 	     t += items())
 
+/*
+ * The program of a base matrix as words (targets/arc/transform.c), for one whose values have no
+ * room in registers: they lie in `slots` places of work, for as many columns at a time as it has
+ * room for.
+ */
+LATHE_OP
+row_base_wide(VIEW, const constant ushort *program, int steps, int slots, float scale,
+	      local float *x, local float *work)
+{
+	const int columns = outer * right, room = columns * n / slots;
+	const int at_once = room < items() ? room : items();
+	local float *w = work + item();
+	/* No literal, so that drivers do not unroll. */
+	const int end = steps + (item() >> 16);
+	for (int t = item(); item() < at_once && t < columns; t += at_once) {
+		local float *p = x + t / right * pitch + t % right;
+		int k = 0;
+		LATHE_ROLLED
+		do {
+			const int a = program[3 * k], b = program[3 * k + 1] >> 1;
+			const float u = a < n ? p[a * right] : w[(a - n) * at_once];
+			const float v = b < n ? p[b * right] : w[(b - n) * at_once];
+			w[program[3 * k + 2] * at_once] = program[3 * k + 1] & 1 ? u - v : u + v;
+		} while (++k < end);
+		k = 0;
+		LATHE_ROLLED
+		do {
+			const int o = program[3 * steps + k];
+			p[k * right] = w[(o >> 1) * at_once] * (o & 1 ? -scale : scale);
+		} while (++k < n + (end - steps));
+	}
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
 LATHE_OP
 row_scale(VIEW, float scale, local float *x)
 {
