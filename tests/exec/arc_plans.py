@@ -8,7 +8,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from long_plans import APPLY, HIDDEN, INTER, INPUTS, LAYERS, MATRICES, TENSORS, TRANSFORMS, write_plan  # noqa: E402
+from artefact import write_plan  # noqa: E402
+from long_plans import APPLY, HIDDEN, INTER, INPUTS, LAYERS, MATRICES, TENSORS, TRANSFORMS  # noqa: E402
 from tinymodel import gguf_model  # noqa: E402
 
 work = sys.argv[1]
@@ -24,6 +25,14 @@ weights = {name: FORMATS[i % len(FORMATS)] for i, name in enumerate(names)}
 weights["embed"] = {"bits": 8, "group": 32}
 rotated = {"transforms": TRANSFORMS, "apply": APPLY, "weights": weights}
 write_plan(os.path.join(work, "rotated.json"), {**rotated, "activations": {INPUTS: {"bits": 8}}, "kv": {"bits": 16}}, TENSORS)
+
+# A base matrix of order 36, which has no room in registers; embedding and head from one table.
+with open(os.path.join(work, "wide.gguf"), "wb") as f:
+    f.write(gguf_model(hidden=144, inter=96, layers=1, heads=6, kv_heads=2, context=64).bytes())
+write_plan(os.path.join(work, "wide.json"),
+           {"transforms": {"R1": {"hadamard": 144, "base": {"paley2": 17}}}, "apply": {"residual": "R1"},
+            "weights": {f"layers.*.{MATRICES}": {"bits": 4, "group": "row"}, "{embed,head}": {"bits": 8, "group": "row"}},
+            "activations": {INPUTS: {"bits": 8}, "head.in": {"bits": 8}}})
 
 # Weights, activations and transforms of SmolLM2.
 ROTATION = {"transforms": {"R1": {"hadamard": 576, "base": {"paley2": 17}}, "R2": {"hadamard": 64},
