@@ -6,6 +6,7 @@ LATHE_BUILD=$1
 . tests/lib.sh
 . tests/opencl/cases.bash
 use_opencl
+
 # An embedding, five layers of nine launches, two of the head. Linears of different formats, and transforms of q
 # and k, are launches of their own.
 positions=512
@@ -27,5 +28,20 @@ if [ -n "${LATHE_LONG:-}" ]; then
 		case_of $plan 128 273 "$smollm2" --ctx 512 --verify off --plan "$work/$plan.json"
 		rm -rf "${work:?}/$plan"
 	done
+	# Perplexity of 4,096 tokens, to the last digit.
+	text=$LATHE_SHARED/data/wiki.test.raw
+	[ -f "$text" ] || { echo "no data/wiki.test.raw in LATHE_SHARED"; exit 1; }
+	"$LATHE_BUILD/lathe" compile "$smollm2" --target arc,x86-64-v4,x86-64-v3 --device none --quiet --ctx 512 \
+		--activations 8:token -o "$work/ppl/smollm2" || exit 1
+	for where in "" "--device arc"; do
+		# shellcheck disable=SC2086
+		"$work/ppl/smollm2/smollm2" perplexity "$text" --ctx 512 --chunks 8 --json $where |
+			python3 -c 'import json, sys; d = json.load(sys.stdin); print(d["perplexity"], d["running"])'
+	done >"$work/figures"
+	cat "$work/figures"
+	[ "$(wc -l <"$work/figures")" = 2 ] && [ "$(uniq "$work/figures" | wc -l)" = 1 ] || {
+		echo "perplexity differs"
+		status=1
+	}
 fi
 exit $status
