@@ -353,7 +353,8 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 	const int columns = LATHE_PAD(kv.d, 16) / 16, count = seen_by(seen, 0);
 	const int stored = own ? min(count, own_at) : count;
 	/* as many positions at once as registers hold the values of */
-	const int round = columns > 8 ? 1 : columns > 4 ? 2 : columns > 2 ? 4 : columns > 1 ? 8 : 16;
+	const int wide = kv.bits == 4 ? 4 : 8;
+	const int round = columns > wide ? 1 : columns > 4 ? 2 : columns > 2 ? 4 : columns > 1 ? 8 : 16;
 	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++)
 		LATHE_UNROLL_ALL

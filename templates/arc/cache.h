@@ -95,8 +95,8 @@ LATHE_INLINE Codes
 codes_store(const RowFormat f, int n, int more, int self, int sub_groups, const local float *x,
 	    local uchar *hi, local uchar *lo)
 {
-	const RowScale r = code_scale(f, n, x);
-	/* a bound that drivers do not know, so that they do not unroll */
+	/* bounds that drivers do not know, so that they do not unroll */
+	const RowScale r = code_scale(f, intel_sub_group_shuffle(n, 0), x);
 	const int end = intel_sub_group_shuffle(LATHE_PAD(n, 32), 0);
 	int sum = 0;
 	LATHE_ROLLED
