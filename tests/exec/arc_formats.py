@@ -4,7 +4,6 @@ norms of heads, and a plan that arc refuses.
 
     arc_formats.py WORK
 """
-import json
 import os
 import sys
 
@@ -12,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import activations  # noqa: E402
 import formats  # noqa: E402
+from artefact import write_plan  # noqa: E402
 from tinymodel import LINEARS, gguf_model  # noqa: E402
 
 SIZES = dict(hidden=64, inter=96, layers=1, heads=4, kv_heads=2, context=64)
@@ -25,8 +25,7 @@ def main():
         with open(os.path.join(work, f"{name}.gguf"), "wb") as f:
             f.write(gguf_model(**SIZES, **model).bytes())
     for name, plan in (("formats", formats.deal()), ("rows", activations.plan())):
-        with open(os.path.join(work, f"{name}.json"), "w", encoding="utf-8") as f:
-            json.dump(plan, f, indent=1)
+        write_plan(os.path.join(work, f"{name}.json"), plan)
 
 
 if __name__ == "__main__":
