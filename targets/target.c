@@ -6,12 +6,12 @@
 #include <string.h>
 
 /* An ISA file of the CPU family: vector words and linear block of the level, the rest shared. */
-#define CPU_TEMPLATES(suffix)                                                            \
-	(const char *const[])                                                            \
-	{                                                                                \
-		"vec_" suffix ".h", "math.h", "act.h", "rows.h", "dot_" suffix ".h",     \
-			"attention.h", "transform.h", "linear_" suffix ".h", "linear.h", \
-			"phase.h", NULL                                                  \
+#define CPU_TEMPLATES(suffix)                                                                   \
+	(const char *const[])                                                                   \
+	{                                                                                       \
+		"vec_" suffix ".h", "math.h", "act.h", "codes.h", "rows.h", "dot_" suffix ".h", \
+			"attention.h", "transform.h", "linear_" suffix ".h", "linear.h",        \
+			"phase.h", NULL                                                         \
 	}
 
 const Target target_table[] = {

@@ -107,8 +107,8 @@ LATHE_CALL void
 kv_write_codes(Kv kv, int pos, const float *k, const float *v, KvHead h)
 {
 	const int d = kv.d, half = 1 << (kv.bits - 1), per = 32 / kv.bits;
-	const RowScale k_row = row_scale(LATHE_KV_ROW(kv), d, k);
-	const RowScale v_row = row_scale(LATHE_KV_ROW(kv), d, v);
+	const RowScale k_row = code_scale(LATHE_KV_ROW(kv), d, k);
+	const RowScale v_row = code_scale(LATHE_KV_ROW(kv), d, v);
 	unsigned char *k_to =
 		h.k + (size_t)(pos / 16) * 16 * LATHE_K_BYTES(kv.bits, (size_t)d) + pos % 16 * 4;
 	unsigned char *v_to = h.v + (size_t)pos * LATHE_V_BYTES(kv.bits, (size_t)d);
@@ -444,7 +444,7 @@ LATHE_CALL void
 attention_load_codes(Kv kv, int nq, int j, const float *x, Attention *t)
 {
 	const int D = LATHE_PAD(kv.d, 16), planes = kv.query > 8 ? 2 : 1;
-	const RowScale s = row_scale(LATHE_QUERY_ROW(kv), kv.d, x);
+	const RowScale s = code_scale(LATHE_QUERY_ROW(kv), kv.d, x);
 	vi sum = vi_zero();
 	for (int i = 0; i < kv.d; i += 16) {
 		const vi c = row_codes(LATHE_QUERY_ROW(kv), s, kv.d, x, i);

@@ -65,7 +65,7 @@ seen_by(Seen s, int q)
 LATHE_INLINE void
 query_codes(Kv kv, int nq, int self, int sub_groups, local float *memory, Query *to)
 {
-	const RowFormat f = {kv.query, ROW_SYMMETRIC, 0.0f};
+	const RowFormat f = {kv.query, 0, ROW_SYMMETRIC, 0.0f};
 	to->scale = 0.0f;
 	to->sum = 0;
 	LATHE_ROLLED

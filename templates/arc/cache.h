@@ -101,7 +101,7 @@ codes_store(const RowFormat f, int n, int more, int self, int sub_groups, const 
 	int sum = 0;
 	LATHE_ROLLED
 	for (int k = 0; k < end; k += 16) {
-		const int c = k < n ? code_of(f, r, n, x, k) : 0;
+		const int c = k < n ? row_codes(f, r, n, x, k) : 0;
 		sum += c;
 		if (k / 16 % sub_groups != self)
 			continue;
@@ -132,7 +132,7 @@ kv_round(Kv kv, local float *key, local float *value, local float *memory)
 	p.k_codes = (local uint *)memory;
 	p.v_codes = p.k_codes + LATHE_PAD(kv.d, 32) / 4;
 	if (KV_CODES(kv)) {
-		const RowFormat f = {kv.bits, kv.zero, 0.0f};
+		const RowFormat f = {kv.bits, 0, kv.zero, 0.0f};
 		p.k = codes_store(f, kv.d, more, self, n, key, (local uchar *)p.k_codes, 0);
 		p.v = codes_store(f, kv.d, more, self, n, value, (local uchar *)p.v_codes, 0);
 	} else if (kv.bits == 16) {

@@ -6,7 +6,6 @@
 #include "words.h"
 
 #include "../math.h"
-#include "packed.h"
 #include "quantize.h"
 
 /* x = row of the arena; of the residual stream (stream) the row of the token that the job means. */
@@ -97,30 +96,6 @@ row_silu_mul(int n, const local float *b, local float *x)
 
 /* ---- embedding ---- */
 
-/* Code `in` of a line set whose first line has the row's dword at p (targets/pack.h). */
-LATHE_INLINE int
-packed_code(const Linear s, const global uchar *p, int in)
-{
-	const int slot = in / 4, top = s.bits == 3 ? slot - 6 : 0;
-	p += in % 4;
-	if (s.trits) {
-		const int power = slot == 0 ? 1 : slot == 1 ? 3 : slot == 2 ? 9 : slot == 3 ? 27 : 81;
-		return p[0] / power % 3;
-	}
-	if (s.bits == 8)
-		return p[0];
-	if (s.bits == 2 || s.bits == 4)
-		return p[0] >> slot * s.bits & ((1 << s.bits) - 1);
-	if (s.bits == 5)
-		return (p[slot / 2 * 64] >> slot % 2 * 4 & 15) | (p[256] >> slot & 1) << 4;
-	if (s.bits == 6)
-		return slot < 3 ? p[slot * 64] & 63
-				: (p[0] >> 6) << 4 | (p[64] >> 6) << 2 | p[128] >> 6;
-	if (slot < 6)
-		return p[slot / 2 * 64] >> (slot == 5 ? 5 : slot % 2 * 3) & 7;
-	return (p[top * 64] >> 6) << 1 | (p[128] >> (4 - top) & 1);
-}
-
 /* The row of the job's token; tokens stand behind the batch's two jobs. Of the spec counts what
  * says the weights. */
 LATHE_OP
@@ -164,7 +139,7 @@ row_quantize(int n, int bits, int group, int zero, float clip, int sums, global 
 	     int capacity, ulong hi_at, ulong lo_at, ulong sum_hi_at, ulong sum_lo_at,
 	     ulong scale_at, ulong shift_at, const local float *x)
 {
-	const RowFormat f = {bits, zero, clip};
+	const RowFormat f = {bits, 0, zero, clip};
 	const int row = row_index(), padded = LATHE_PAD(n, 16), units = (n + sums - 1) / sums;
 	const int planes = bits > 8 ? 2 : 1, groups = items() / 16, self = (int)get_sub_group_id();
 	const int scales = group ? units : 1;
@@ -195,7 +170,7 @@ row_quantize(int n, int bits, int group, int zero, float clip, int sums, global 
 		}
 		int h_sum = 0, l_sum = 0;
 		for (int k = from; k < from + width; k += 16) {
-			const int c = code_of(f, s, n, x, k);
+			const int c = row_codes(f, s, n, x, k);
 			const int h = planes == 2 ? (c + 128) >> 8 : c, l = c - 256 * h;
 			hi[k + lane()] = (char)h;
 			h_sum += h;

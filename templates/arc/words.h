@@ -103,6 +103,22 @@ s_to_f16(float a)
 
 /* ---- words ---- */
 
+#define LATHE_LOCAL local
+#define LATHE_GLOBAL global
+
+LATHE_INLINE vf
+vf_load(const local float *p)
+{
+	return p[lane()];
+}
+
+/* Of the first n lanes. */
+LATHE_INLINE vm
+vm_first(int n)
+{
+	return lane() < n;
+}
+
 LATHE_INLINE vf
 vf_set1(float a)
 {

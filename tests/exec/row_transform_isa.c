@@ -18,6 +18,9 @@
 #endif
 #include "../../templates/act.h"
 #include "../../templates/math.h"
+
+#include "../../templates/codes.h"
+
 #include "../../templates/rows.h"
 #include "../../templates/transform.h"
 

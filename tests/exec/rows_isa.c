@@ -18,6 +18,9 @@
 #error "ISA_c, ISA_v3 or ISA_v4 must be defined"
 #endif
 #include "../../templates/math.h"
+
+#include "../../templates/codes.h"
+
 #include "../../templates/rows.h"
 #if defined(ISA_v4)
 #include "../../templates/dot_v4.h"
