@@ -142,13 +142,21 @@ parse_targets(Arena *run, Diag *d, const char *list, const Target **targets)
 	return n;
 }
 
-/* The devices that --device means, in o; false after diagnostics. */
-static bool
-choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targets, int n)
+/* Of the target that is no CPU level; null: none is asked for. */
+static const Device *
+device_among(const Target *const *targets, int n)
 {
 	const Device *device = NULL;
 	for (int i = 0; i < n; i++)
 		device = targets[i]->device ? targets[i]->device : device;
+	return device;
+}
+
+/* The devices that --device means, in o; false after diagnostics. */
+static bool
+choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targets, int n)
+{
+	const Device *device = device_among(targets, n);
 	if (!device && (o->devices || o->ocloc_seconds || o->arc_gemm)) {
 		diag_error(d, (Loc){0}, E_USAGE, "%s is given, but no target has devices",
 			   o->devices	      ? "--device"
@@ -256,11 +264,8 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 static bool
 check_device_options(Diag *d, const CompileOptions *o, const Target *const *targets, int n)
 {
-	bool device = false;
-	for (int i = 0; i < n; i++)
-		device |= targets[i]->device != NULL;
 	const bool text = o->emit && emits(o->emit, "spvasm"), math = o->math != NULL;
-	if (device || (!text && !math))
+	if (device_among(targets, n) || (!text && !math))
 		return true;
 	diag_error(d, (Loc){0}, E_USAGE, "--%s %s is about the target arc, which is not asked for",
 		   text ? "emit" : "math", text ? o->emit : o->math);

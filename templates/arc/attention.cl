@@ -99,39 +99,23 @@ score_chain(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, fl
 	}
 }
 
-/* p[q] of chains j and j + step up to 16: the branch of the tree that has them. */
-LATHE_INLINE void
-score_pair(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
-{
-	float other[QUERIES];
-	score_chain(kv, nq, j, x, keys, p);
-	score_chain(kv, nq, j + 8, x, keys, other);
-	LATHE_UNROLL_ALL
-	for (int q = 0; q < nq; q++)
-		p[q] = p[q] + other[q];
-}
-
-LATHE_INLINE void
-score_four(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
-{
-	float other[QUERIES];
-	score_pair(kv, nq, j, x, keys, p);
-	score_pair(kv, nq, j + 4, x, keys, other);
-	LATHE_UNROLL_ALL
-	for (int q = 0; q < nq; q++)
-		p[q] = p[q] + other[q];
-}
-
-LATHE_INLINE void
-score_eight(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys, float *p)
-{
-	float other[QUERIES];
-	score_four(kv, nq, j, x, keys, p);
-	score_four(kv, nq, j + 2, x, keys, other);
-	LATHE_UNROLL_ALL
-	for (int q = 0; q < nq; q++)
-		p[q] = p[q] + other[q];
-}
+/* p[q] of chain j and of every step-th behind it, below 16: a branch of the tree, of two of twice the
+ * step. OpenCL has no recursion. */
+#define SCORE_BRANCH(name, branch, step)                                                          \
+	LATHE_INLINE void name(Kv kv, int nq, int j, vf (*x)[COLUMNS], const global uchar *keys,  \
+			       float *p)                                                          \
+	{                                                                                         \
+		float other[QUERIES];                                                             \
+		branch(kv, nq, j, x, keys, p);                                                    \
+		branch(kv, nq, j + (step), x, keys, other);                                       \
+		LATHE_UNROLL_ALL                                                                  \
+		for (int q = 0; q < nq; q++)                                                      \
+			p[q] = p[q] + other[q];                                                   \
+	}
+SCORE_BRANCH(score_pair, score_chain, 8)
+SCORE_BRANCH(score_four, score_pair, 4)
+SCORE_BRANCH(score_eight, score_four, 2)
+SCORE_BRANCH(score_all, score_eight, 1)
 
 /* Products of the queries, whose heads are of 64 columns at most, with the lane's key of sixteen from
  * position `first` on. */
@@ -139,18 +123,13 @@ LATHE_INLINE void
 scores_rows(Kv kv, int nq, const Query *query, const KvHead *h, int first, float *p)
 {
 	vf x[QUERIES][COLUMNS];
-	float other[QUERIES];
 	const global uchar *keys = kv_unit(kv, h, first, 0) + lane() * (kv.bits / 8);
 	LATHE_UNROLL_ALL
 	for (int q = 0; q < nq; q++)
 		LATHE_UNROLL_ALL
 	for (int c = 0; c < LATHE_PAD(kv.d, 16) / 16; c++)
 		x[q][c] = query->x[q * LATHE_PAD(kv.d, 16) + 16 * c + lane()];
-	score_eight(kv, nq, 0, x, keys, p);
-	score_eight(kv, nq, 1, x, keys, other);
-	LATHE_UNROLL_ALL
-	for (int q = 0; q < nq; q++)
-		p[q] = p[q] + other[q];
+	score_all(kv, nq, 0, x, keys, p);
 }
 
 /* Elements [0, n) of a chunk, on all sixteen chains at once. */

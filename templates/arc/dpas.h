@@ -171,22 +171,10 @@ dpas_next(const Linear s, const int width, Unit *u, const global uchar *block, c
 
 /* linear_rows() for mt 8: the same parameters, and the same results. */
 LATHE_OP
-dpas_rows(LINEAR_SPEC, int mt, global uchar *arena, int capacity, const global int *job, ulong act,
-	  ulong hi_at, ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at,
-	  ulong shift_at, ulong x_at, ulong xsum_at, const global uchar *weights, int step,
-	  int first, local float *y)
+dpas_rows(LINEAR_SPEC, int mt, LINEAR_ROWS, local float *y)
 {
 	const Linear s = LINEAR_OF_SPEC;
-	const Tokens a = {(const global char *)part_at(arena, capacity, act + hi_at),
-			  (const global char *)part_at(arena, capacity, act + lo_at),
-			  (const global int *)part_at(arena, capacity, act + sum_hi_at),
-			  (const global int *)part_at(arena, capacity, act + sum_lo_at),
-			  (const global float *)part_at(arena, capacity, act + scale_at),
-			  (const global float *)part_at(arena, capacity, act + shift_at),
-			  (const global float *)part_at(arena, capacity, act + x_at),
-			  (const global float *)part_at(arena, capacity, act + xsum_at),
-			  LINEAR_TOKEN(mt),
-			  job_of(job).rows};
+	const Tokens a = LINEAR_TOKENS_OF_ROWS(mt);
 	const global uchar *block =
 		weights + (ulong)(step * linear_block() + first) * packed_block_bytes(s);
 	const int id = (int)get_sub_group_id(), quarter = id % DPAS_QUARTERS;

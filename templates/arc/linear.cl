@@ -453,24 +453,26 @@ linear_block(void)
 	for (int i = (int)get_local_id(0); i < 32 * (mt); i += (int)get_local_size(0))
 #define LINEAR_TOKEN(mt) ((int)get_group_id(1) * (mt))
 
+/* Of what makes results of a block: the rows of activations and the weights; and the tile's tokens. */
+#define LINEAR_ROWS                                                                               \
+	global uchar *arena, int capacity, const global int *job, ulong act, ulong hi_at,         \
+		ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at, ulong shift_at,    \
+		ulong x_at, ulong xsum_at, const global uchar *weights, int step, int first
+#define LINEAR_PART(type, at) ((const global type *)part_at(arena, capacity, act + (at)))
+#define LINEAR_TOKENS_OF_ROWS(mt)                                                                 \
+	{                                                                                         \
+		LINEAR_PART(char, hi_at), LINEAR_PART(char, lo_at), LINEAR_PART(int, sum_hi_at),  \
+			LINEAR_PART(int, sum_lo_at), LINEAR_PART(float, scale_at),                \
+			LINEAR_PART(float, shift_at), LINEAR_PART(float, x_at),                   \
+			LINEAR_PART(float, xsum_at), LINEAR_TOKEN(mt), job_of(job).rows           \
+	}
+
 /* y[tokens][32] of block step * work-group + first; y has room for the totals of all runs. */
 LATHE_OP
-linear_rows(LINEAR_SPEC, int mt, global uchar *arena, int capacity, const global int *job,
-	    ulong act, ulong hi_at, ulong lo_at, ulong sum_hi_at, ulong sum_lo_at, ulong scale_at,
-	    ulong shift_at, ulong x_at, ulong xsum_at, const global uchar *weights, int step,
-	    int first, local float *y)
+linear_rows(LINEAR_SPEC, int mt, LINEAR_ROWS, local float *y)
 {
 	const Linear s = LINEAR_OF_SPEC;
-	const Tokens a = {(const global char *)part_at(arena, capacity, act + hi_at),
-			  (const global char *)part_at(arena, capacity, act + lo_at),
-			  (const global int *)part_at(arena, capacity, act + sum_hi_at),
-			  (const global int *)part_at(arena, capacity, act + sum_lo_at),
-			  (const global float *)part_at(arena, capacity, act + scale_at),
-			  (const global float *)part_at(arena, capacity, act + shift_at),
-			  (const global float *)part_at(arena, capacity, act + x_at),
-			  (const global float *)part_at(arena, capacity, act + xsum_at),
-			  LINEAR_TOKEN(mt),
-			  job_of(job).rows};
+	const Tokens a = LINEAR_TOKENS_OF_ROWS(mt);
 	const global uchar *w =
 		weights + (ulong)(step * linear_block() + first) * packed_block_bytes(s);
 	linear_run(s, mt, w, &a, y);
