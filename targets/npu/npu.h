@@ -1,0 +1,108 @@
+/*
+ * The target npu: a plan's graph as models of OpenVINO, and a C host for them. What the pieces of
+ * this folder give each other.
+ */
+#ifndef LATHE_TARGETS_NPU_H
+#define LATHE_TARGETS_NPU_H
+
+#include "../artefact.h"
+#include "net.h"
+
+/* Generations, and what each takes: rules.def. */
+typedef enum NpuPlatform {
+#define NPU_PLATFORM(e, name, what) e,
+#include "platforms.def"
+	NPU_PLATFORMS
+} NpuPlatform;
+extern const char *const npu_platform_names[NPU_PLATFORMS];
+
+/* As the command line gave them; null and 0 are defaults. */
+typedef struct NpuOptions {
+	const char *platforms; /* generations that the models must suit, separated by commas;
+				  null: all */
+	const char *w2;	       /* weights of 2 bits: "i4" (widened, default) or "u2" */
+	const char *blob;      /* "auto": blobs where a compiler is found; "none" (default) */
+	const char *openvino;  /* folder or library where OpenVINO is looked for, for blobs */
+	int chunk;	       /* tokens of a prefill; 0: 128, or fewer */
+	int context;	       /* positions of the static models; 0: 1024, or the model's */
+} NpuOptions;
+
+/* The options, checked. */
+typedef struct NpuFacts {
+	bool platform[NPU_PLATFORMS]; /* that the models must suit */
+	bool u2;		      /* weights of 2 bits stay so */
+	uint32_t chunk, context;
+} NpuFacts;
+/* false after diagnostics (E_NPU). */
+bool npu_facts(Diag *d, const Graph *g, const NpuOptions *o, NpuFacts *f);
+
+/*
+ * How weights of a format are stored: codes of `element`, whose value is (code - zero) * scale, or
+ * code * scale + minimum.
+ */
+typedef struct NpuForm {
+	Element element;
+	int shift;   /* a stored code is Lathe's code minus this; i4: 8, 2-bit as i4: 2 */
+	bool zeros;  /* a zero point a group, of the element type */
+	bool minima; /* f32, behind the scales */
+	bool flips;  /* scales may be negative: those groups get codes 15 - c and zero points of
+			their own, see rules.c */
+} NpuForm;
+NpuForm npu_form(Format f, const NpuFacts *facts);
+
+/* Every value and format against rules.def for the platforms: the refusal is at the plan's line
+ * with the rule. false after diagnostics. */
+bool npu_legal(Arena *run, Diag *d, const Graph *g, const NpuFacts *f);
+
+/* ---- constants (constants.c) ---------------------------------------------------------------- */
+
+/* A matrix in the .bin. scales [rows, groups, 1] or [rows, 1]; the tail is the last group where it
+ * is short. */
+typedef struct NpuMatrix {
+	NpuForm form;
+	uint32_t rows, columns, group; /* group: columns of a scale, `columns` where it is a row */
+	BinPart codes, scales, zeros, minima;
+} NpuMatrix;
+
+/* All constants of a graph, written once for the nets that share them. */
+typedef struct NpuConstants {
+	Bin *bin;
+	NpuMatrix **matrices;	    /* [func][value]: of OP_EMBED and OP_LINEAR */
+	BinPart **vectors;	    /* [func][value]: f32, of OP_GAIN, OP_GAIN_HEADS, OP_BIAS */
+	BinPart rope_cos, rope_sin; /* f32 [context, head_dim/2] */
+} NpuConstants;
+/* false after diagnostics (weights that are not finite). positions: rows of the rope tables. */
+bool npu_constants(Arena *run, Diag *d, const Graph *g, const NpuFacts *f, uint32_t positions,
+		   Bin *bin, int jobs, NpuConstants *c);
+
+/* ---- lowering (lower.c, transform.c, attention.c) ------------------------------------------- */
+
+/* The models of an artefact: rows of models.def. */
+typedef enum NpuModel {
+#define NPU_MODEL(e, file, what) e,
+#include "models.def"
+	NPU_MODELS
+} NpuModel;
+extern const char *const npu_model_files[NPU_MODELS]; /* "npu/npu_decode.xml" */
+
+Net *npu_lower(Arena *run, const Graph *g, const NpuFacts *f, const NpuConstants *c,
+	       NpuModel model);
+/* x [..., n] times t: adds what runs. */
+Wire npu_transform(Net *n, Wire x, const Transform *t);
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* config.json and generation_config.json, as GenAI reads them. */
+void npu_config(Text *config, Text *generation, const Model *m);
+/* What of the plan the NPU executes and what not: members of the manifest, words of the report. */
+void npu_report(Text *report, Text *json, const Graph *g, const NpuFacts *f, const NpuConstants *c);
+/* NAME_npu.h and NAME_npu.c. */
+Text *npu_host_header(Arena *a, const Artefact *x);
+Text *npu_host(Arena *a, const Artefact *x, const NpuFacts *f, const NpuConstants *c);
+/* Blobs of the static models, where --npu-blob=auto and a compiler is found; otherwise a sentence
+ * in the report says how to make one. */
+void npu_blobs(Build *b, const NpuFacts *f, Text *report, Text *json);
+
+extern const Device npu_device;
+
+#endif
