@@ -2,8 +2,8 @@
 #ifndef LATHE_GEN_PLAN_READER_H
 #define LATHE_GEN_PLAN_READER_H
 
+#include "gen/model/safetensors.h"
 #include "gen/plan/plan.h"
-#include "gen/plan/safetensors.h"
 #include "gen/plan/schema.h"
 
 enum { NO_LAYER = -1 };

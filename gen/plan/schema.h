@@ -3,7 +3,7 @@
 #ifndef LATHE_GEN_PLAN_SCHEMA_H
 #define LATHE_GEN_PLAN_SCHEMA_H
 
-#include "gen/plan/json.h"
+#include "gen/model/json.h"
 #include "ir/transform.h"
 
 typedef enum SchemaObject {

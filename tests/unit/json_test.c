@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "gen/plan/json.h"
+#include "gen/model/json.h"
 
 static const Json *
 parse(Arena *a, const char *text, int *errors)

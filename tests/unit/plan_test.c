@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
+#include "gen/model/safetensors.h"
 #include "gen/pattern.h"
 #include "gen/plan/plan.h"
-#include "gen/plan/safetensors.h"
 #include "gen/plan/schema.h"
 
 enum { LAYERS = 3, HIDDEN = 32, INTER = 64, VOCABULARY = 48 };

@@ -1,4 +1,4 @@
-#include "gen/plan/json.h"
+#include "gen/model/json.h"
 #include "gen/model/cursor.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-#include "gen/plan/safetensors.h"
+#include "gen/model/safetensors.h"
 #include "gen/model/cursor.h"
-#include "gen/plan/json.h"
+#include "gen/model/json.h"
 #include "ir/format.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 const DataTypeInfo data_types[DTYPE_COUNT] = {
 #define DTYPE(name, bytes, whole, is_signed) {#name, bytes, whole, is_signed},
-#include "gen/plan/dtypes.def"
+#include "gen/model/dtypes.def"
 };
 
 enum { LENGTH_BYTES = 8, HEADER_MAX = 32 << 20, ALIGNMENT = 8 };

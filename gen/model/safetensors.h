@@ -2,8 +2,8 @@
  * safetensors: eight bytes of length, a JSON header, data. The file is mapped and tensors point
  * into it. Every length, offset and shape is checked; tensors must fill the data without holes.
  */
-#ifndef LATHE_GEN_PLAN_SAFETENSORS_H
-#define LATHE_GEN_PLAN_SAFETENSORS_H
+#ifndef LATHE_GEN_MODEL_SAFETENSORS_H
+#define LATHE_GEN_MODEL_SAFETENSORS_H
 
 #include "ir/support.h"
 
@@ -11,7 +11,7 @@ enum { SAFETENSORS_RANK = 4 };
 
 typedef enum DataType {
 #define DTYPE(name, bytes, whole, is_signed) DTYPE_##name,
-#include "gen/plan/dtypes.def"
+#include "gen/model/dtypes.def"
 	DTYPE_COUNT
 } DataType;
 

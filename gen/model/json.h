@@ -2,8 +2,8 @@
  * JSON (RFC 8259) as a tree of values that know where they stand. Strict: UTF-8 is checked, a key
  * may occur once, depth is bounded, numbers must fit a double, nothing follows the value.
  */
-#ifndef LATHE_GEN_PLAN_JSON_H
-#define LATHE_GEN_PLAN_JSON_H
+#ifndef LATHE_GEN_MODEL_JSON_H
+#define LATHE_GEN_MODEL_JSON_H
 
 #include "ir/support.h"
 
