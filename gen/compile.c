@@ -23,6 +23,7 @@ typedef struct CompileOptions {
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
+	NpuOptions npu;
 	int jobs, ctx, golden, ocloc_seconds;
 	bool quiet;
 } CompileOptions;
@@ -50,6 +51,19 @@ static const Option compile_options[] = {
 	 "arc: products of batches by dp4a (default), or by dpas, which no Arc has proved yet"},
 	{"--math", "NAME", OPTION_STRING, FIELD(math),
 	 "arc: exp, 1/x and 1/sqrt(x) of contract (default), or libclc, outside the contract"},
+	{"--npu-platform", "LIST", OPTION_STRING, FIELD(npu.platforms),
+	 "npu: generations that the models must suit: 3720, 4000, 5010 (default: all)"},
+	{"--npu-w2", "TYPE", OPTION_STRING, FIELD(npu.w2),
+	 "npu: weights of 2 bits as i4 (default), or as u2, which 3720 does not take"},
+	{"--npu-context", "N", OPTION_INT, FIELD(npu.context),
+	 "npu: positions of the static models (default: 1024, or the model's)"},
+	{"--npu-chunk", "N", OPTION_INT, FIELD(npu.chunk),
+	 "npu: tokens of a prefill of the static models (default: 128, or fewer)"},
+	{"--npu-blob", "WHEN", OPTION_STRING, FIELD(npu.blob),
+	 "npu: auto: compiled models too, where an OpenVINO with an NPU compiler is found; none "
+	 "(default)"},
+	{"--npu-openvino", "PATH", OPTION_STRING, FIELD(npu.openvino),
+	 "npu: the OpenVINO that makes blobs: a folder, or its libopenvino_c"},
 	{"--emit", "LIST", OPTION_STRING, FIELD(emit),
 	 "c: stop before the C compiler; spvasm: the kernels of arc as text too"},
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
@@ -142,34 +156,40 @@ parse_targets(Arena *run, Diag *d, const char *list, const Target **targets)
 	return n;
 }
 
-/* Of the target that is no CPU level; null: none is asked for. */
-static const Device *
-device_among(const Target *const *targets, int n)
+/* Options that only one target has; a string, or a number. */
+static const struct {
+	const char *option, *target;
+	size_t field;
+	bool number;
+} options_of_targets[] = {
+	{"--device", "arc", FIELD(devices), false},
+	{"--ocloc-timeout", "arc", FIELD(ocloc_seconds), true},
+	{"--arc-gemm", "arc", FIELD(arc_gemm), false},
+	{"--math", "arc", FIELD(math), false},
+	{"--npu-platform", "npu", FIELD(npu.platforms), false},
+	{"--npu-w2", "npu", FIELD(npu.w2), false},
+	{"--npu-context", "npu", FIELD(npu.context), true},
+	{"--npu-chunk", "npu", FIELD(npu.chunk), true},
+	{"--npu-blob", "npu", FIELD(npu.blob), false},
+	{"--npu-openvino", "npu", FIELD(npu.openvino), false},
+};
+
+static bool
+target_among(const char *name, const Target *const *targets, int n)
 {
-	const Device *device = NULL;
 	for (int i = 0; i < n; i++)
-		device = targets[i]->device ? targets[i]->device : device;
-	return device;
+		if (!strcmp(targets[i]->name, name))
+			return true;
+	return false;
 }
 
-/* The devices that --device means, in o; false after diagnostics. */
 static bool
-choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targets, int n)
+not_asked_for(Diag *d, const char *option, const char *target)
 {
-	const Device *device = device_among(targets, n);
-	if (!device && (o->devices || o->ocloc_seconds || o->arc_gemm)) {
-		diag_error(d, (Loc){0}, E_USAGE, "%s is given, but no target has devices",
-			   o->devices	      ? "--device"
-			   : o->ocloc_seconds ? "--ocloc-timeout"
-					      : "--arc-gemm");
-		diag_hint(d, "--target arc,x86-64-v4");
-		return false;
-	}
-	if (!o->ocloc_seconds)
-		o->ocloc_seconds = OCLOC_SECONDS;
-	if (device)
-		o->devices = device->devices(run, d, o->devices, o->ocloc_seconds);
-	return !device || o->devices;
+	diag_error(d, (Loc){0}, E_USAGE, "%s is about the target %s, which is not asked for",
+		   option, target);
+	diag_hint(d, "--target %s,x86-64-v4", target);
+	return false;
 }
 
 /* Whether the list of --emit has the kind. */
@@ -260,16 +280,39 @@ check_options(Arena *run, Diag *d, CompileOptions *o, const StringList *operands
 	return true;
 }
 
-/* Options that ask something of a device; false after a diagnostic. */
+/* Options of targets that are not asked for; false after a diagnostic. */
 static bool
-check_device_options(Diag *d, const CompileOptions *o, const Target *const *targets, int n)
+check_target_options(Diag *d, const CompileOptions *o, const Target *const *targets, int n)
 {
-	const bool text = o->emit && emits(o->emit, "spvasm"), math = o->math != NULL;
-	if (device_among(targets, n) || (!text && !math))
-		return true;
-	diag_error(d, (Loc){0}, E_USAGE, "--%s %s is about the target arc, which is not asked for",
-		   text ? "emit" : "math", text ? o->emit : o->math);
-	return false;
+	for (size_t i = 0; i < sizeof options_of_targets / sizeof *options_of_targets; i++) {
+		const void *field = (const char *)o + options_of_targets[i].field;
+		const bool given = options_of_targets[i].number
+					   ? *(const int *)field != 0
+					   : *(const char *const *)field != NULL;
+		if (given && !target_among(options_of_targets[i].target, targets, n))
+			return not_asked_for(d, options_of_targets[i].option,
+					     options_of_targets[i].target);
+	}
+	if (o->emit && emits(o->emit, "spvasm") && !target_among("arc", targets, n))
+		return not_asked_for(d, "--emit spvasm", "arc");
+	return true;
+}
+
+/* The devices that --device means, in o; false after diagnostics. */
+static bool
+choose_devices(Arena *run, Diag *d, CompileOptions *o, const Target *const *targets, int n)
+{
+	if (!o->ocloc_seconds)
+		o->ocloc_seconds = OCLOC_SECONDS;
+	for (int i = 0; i < n; i++) {
+		const Device *device = targets[i]->device;
+		if (!device || !device->devices)
+			continue;
+		o->devices = device->devices(run, d, o->devices, o->ocloc_seconds);
+		if (!o->devices)
+			return false;
+	}
+	return true;
 }
 
 /* The model's digest, made beside other work. */
@@ -409,6 +452,7 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .devices = o->devices,
 					  .dpas = o->arc_gemm && !strcmp(o->arc_gemm, "dpas"),
 					  .device_seconds = o->ocloc_seconds,
+					  .npu = o->npu,
 					  .jobs = o->jobs,
 					  .n_golden = o->golden,
 					  .inputs = inputs,
@@ -432,7 +476,7 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	clock_gettime(CLOCK_MONOTONIC, &progress.start);
 	const int n_targets =
 		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
-	if (!n_targets || !check_device_options(d, o, targets, n_targets) ||
+	if (!n_targets || !check_target_options(d, o, targets, n_targets) ||
 	    !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
 	show_progress(&progress, "read the model");

@@ -392,8 +392,8 @@ link_runner(Build *b)
 	argument(&a, named(b, "_weights.o"));
 	argument(&a, "-pthread");
 	argument(&a, "-lm");
-	for (int i = 0; i < b->n_devices; i++)
-		argument(&a, arena_printf(b->run, "-l%s", b->devices[i]->library));
+	if (b->n_devices)
+		argument(&a, "-ldl");
 	run_tool(b, &a, b->x->name, artefact_staged(b, "link.log"), no_compiler);
 	artefact_add(b, b->x->name);
 }
@@ -601,6 +601,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		      .layout = layout,
 		      .name = name,
 		      .dpas = o->dpas,
+		      .npu = &o->npu,
 		      .ident = symbol_prefix(o, run, name),
 		      .targets = levels,
 		      .math = o->math};
@@ -619,7 +620,10 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		   .o = o,
 		   .flags = flags,
 		   .devices = devices,
-		   .n_devices = n_devices};
+		   .n_devices = n_devices,
+		   .device_manifest = text_new(run),
+		   .device_report = text_new(run)};
+	b.device_manifest->indent = 1;
 	b.files = ARENA_ARRAY(run, MadeFile, FILES_MAX);
 	make_parents(run, o->out);
 	check_place(&b);

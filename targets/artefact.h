@@ -7,6 +7,7 @@
 #define LATHE_TARGETS_ARTEFACT_H
 
 #include "emit.h"
+#include "npu/options.h"
 
 typedef struct ArtefactOptions {
 	const char *out;	 /* "out/smollm2": its last part is the name */
@@ -16,6 +17,7 @@ typedef struct ArtefactOptions {
 	const char *devices;	 /* that native binaries are made for, separated by commas */
 	bool dpas;		 /* arc: as Artefact's */
 	int device_seconds;	 /* that a device's compiler may take for a module; 0: any time */
+	NpuOptions npu;
 	Math math;
 	bool disassembly; /* --emit=spvasm */
 	int jobs;
@@ -62,8 +64,8 @@ typedef struct Build {
 	const char *const *flags; /* of the C compiler, all files */
 	const char *folders[64];  /* below dir, null behind the last */
 	/* What devices say of their files: members of the manifest, each with a comma behind it,
-	 * and the end of the report; null: nothing. */
-	const Text *device_manifest, *device_report;
+	 * and the end of the report. */
+	Text *device_manifest, *device_report;
 } Build;
 
 /* For devices: what is at work, for people; a name's path in the staging folder; a file that is

@@ -25,6 +25,7 @@ typedef struct Artefact {
 	uint64_t weights_checksum;
 	Math math;
 	bool dpas; /* arc: batches by the matrix instruction */
+	const struct NpuOptions *npu;
 } Artefact;
 
 /* name with every byte that a C identifier may not hold replaced; a leading digit gets `m` in

@@ -164,8 +164,7 @@ manifest_text(const Build *b)
 	manifest_compiler(t, b);
 	manifest_kernels(t, b);
 	manifest_constants(t, b);
-	if (b->device_manifest)
-		text_printf(t, "%s", b->device_manifest->text);
+	text_printf(t, "%s", b->device_manifest->text);
 	text_line(t, "\"files\": [");
 	t->indent++;
 	for (int i = 0; i < b->n_files; i++)
@@ -260,7 +259,7 @@ report_text(const Build *b)
 		text_blank(t);
 		graph_print_func(t, g, f);
 	}
-	if (b->device_report)
+	if (b->device_report->size)
 		text_printf(t, "\n%s", b->device_report->text);
 	return t;
 }
@@ -310,9 +309,7 @@ pkgconfig_text(const Build *b)
 	text_line(t, "Version: 1");
 	text_line(t, "Cflags: -I${prefix}");
 	text_printf(t, "Libs: ${prefix}/%s_weights.o -L${prefix} -l%s", b->x->name, b->x->name);
-	for (int i = 0; i < b->n_devices; i++)
-		text_printf(t, " -l%s", b->devices[i]->library);
-	text_printf(t, "\n");
+	text_printf(t, "%s\n", b->n_devices ? " -ldl" : "");
 	return t;
 }
 
@@ -326,8 +323,8 @@ cmake_text(const Build *b)
 	text_line(t, "\tadd_library(%s::%s STATIC IMPORTED)", n, n);
 	text_line(t, "\tset_target_properties(%s::%s PROPERTIES", n, n);
 	text_line(t, "\t\tIMPORTED_LOCATION \"${CMAKE_CURRENT_LIST_DIR}/lib%s.a\"", n);
-	for (int i = 0; i < b->n_devices; i++)
-		text_line(t, "\t\tINTERFACE_LINK_LIBRARIES %s", b->devices[i]->library);
+	if (b->n_devices)
+		text_line(t, "\t\tINTERFACE_LINK_LIBRARIES dl");
 	text_line(t, "\t\tINTERFACE_INCLUDE_DIRECTORIES \"${CMAKE_CURRENT_LIST_DIR}\")");
 	text_line(t, "\tadd_library(%s::weights OBJECT IMPORTED)", n);
 	text_line(t, "\tset_target_properties(%s::weights PROPERTIES", n);

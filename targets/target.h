@@ -12,7 +12,8 @@ typedef struct Device {
 	/* Whether the artefact can be made for it; false after diagnostics. */
 	bool (*check)(Arena *run, Diag *d, const struct Artefact *x);
 	/* Before any work: the devices of a list that native binaries are made for (null: the usual
-	 * ones), separated by commas; null after diagnostics. Its compiler may take `seconds`. */
+	 * ones), separated by commas; null after diagnostics. Its compiler may take `seconds`.
+	 * null: it has no such devices. */
 	const char *(*devices)(Arena *run, Diag *d, const char *list, int seconds);
 	/* What binaries can be made here, for `lathe targets`. */
 	void (*list)(Text *t, int seconds);
@@ -21,9 +22,9 @@ typedef struct Device {
 	/* Adds its files to the folder; everything else of the artefact is known. */
 	void (*write)(struct Build *b);
 	/* Of what it writes: the name behind the artefact's of the C file that goes into the
-	 * library, the system's library that this file needs, and the template of the runner that
-	 * defines `device_NAME`. */
-	const char *source, *library, *runner, *name;
+	 * library, which finds its driver by dlopen, and the template of the runner that defines
+	 * `device_NAME`. */
+	const char *source, *runner, *name;
 } Device;
 
 typedef struct Target {

@@ -60,7 +60,7 @@ write_files(Build *b)
 	Text *listing = text_new(run);
 	int n;
 	const char **devices = ocloc_split(run, b->o->devices, &n);
-	Text *json = text_new(run), *roofline = text_new(run), *report = text_new(run);
+	Text *json = b->device_manifest, *roofline = text_new(run), *report = b->device_report;
 	if (!arc_program(run, diag_new(run, stderr), x, &p))
 		BUG("arc: what was checked cannot be made");
 	artefact_step(b, "arc kernels");
@@ -69,17 +69,14 @@ write_files(Build *b)
 	for (int i = 0; i < ARC_FAMILIES; i++)
 		arc_print(listing, &p, (ArcFamily)i);
 	artefact_text(b, "arc/kernels.txt", listing);
-	json->indent = 1;
 	text_line(json, "\"arc_math\": \"%s\",", math_names[x->math]);
 	if (n)
 		artefact_step(b, "arc binaries");
 	arc_native(b, &p, devices, n, json);
 	arc_roofline(roofline, json, &p);
 	artefact_text(b, "arc/roofline.txt", roofline);
-	b->device_manifest = json;
 	math_report(report, x->math);
 	gemm_report(report, json, &p);
-	b->device_report = report;
 	artefact_text(b, arena_printf(run, "%s_arc.h", x->name), arc_launcher_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_arc.c", x->name), arc_launcher(run, &p, devices, n));
 }
@@ -91,7 +88,6 @@ const Device arc_device = {
 	.machines = arc_machines,
 	.write = write_files,
 	.source = "_arc",
-	.library = "dl",
 	.runner = "runner_arc.c",
 	.name = "arc",
 };

@@ -7,6 +7,7 @@
 
 #include "../artefact.h"
 #include "net.h"
+#include "options.h"
 
 /* Generations, and what each takes: rules.def. */
 typedef enum NpuPlatform {
@@ -15,17 +16,6 @@ typedef enum NpuPlatform {
 	NPU_PLATFORMS
 } NpuPlatform;
 extern const char *const npu_platform_names[NPU_PLATFORMS];
-
-/* As the command line gave them; null and 0 are defaults. */
-typedef struct NpuOptions {
-	const char *platforms; /* generations that the models must suit, separated by commas;
-				  null: all */
-	const char *w2;	       /* weights of 2 bits: "i4" (widened, default) or "u2" */
-	const char *blob;      /* "auto": blobs where a compiler is found; "none" (default) */
-	const char *openvino;  /* folder or library where OpenVINO is looked for, for blobs */
-	int chunk;	       /* tokens of a prefill; 0: 128, or fewer */
-	int context;	       /* positions of the static models; 0: 1024, or the model's */
-} NpuOptions;
 
 /* The options, checked. */
 typedef struct NpuFacts {
@@ -102,6 +92,10 @@ Text *npu_host(Arena *a, const Artefact *x, const NpuFacts *f, const NpuConstant
 /* Blobs of the static models, where --npu-blob=auto and a compiler is found; otherwise a sentence
  * in the report says how to make one. */
 void npu_blobs(Build *b, const NpuFacts *f, Text *report, Text *json);
+
+/* For `lathe targets` and `lathe devices`: see Device. */
+void npu_list(Text *t, int seconds);
+void npu_machines(Text *t, bool json, int seconds);
 
 extern const Device npu_device;
 
