@@ -57,6 +57,7 @@ typedef struct NpuMatrix {
 /* All constants of a graph, written once for the nets that share them. */
 typedef struct NpuConstants {
 	Bin *bin;
+	const char *identity;	    /* of npu_identity: the name of every net */
 	NpuMatrix **matrices;	    /* [func][value]: of OP_EMBED and OP_LINEAR */
 	BinPart **vectors;	    /* [func][value]: f32, of OP_GAIN, OP_GAIN_HEADS, OP_BIAS */
 	BinPart rope_cos, rope_sin; /* f32 [context, head_dim/2] */
@@ -86,6 +87,11 @@ Wire npu_transform(Net *n, Wire x, const Transform *t);
 void npu_config(Text *config, Text *generation, const Model *m);
 /* What of the plan the NPU executes and what not: members of the manifest, words of the report. */
 void npu_report(Text *report, Text *json, const Graph *g, const NpuFacts *f, const NpuConstants *c);
+/* "NAME BUILD": by it the host knows the nets and the .bin of its own compile. Nets are called so,
+ * and the first constant of the .bin is npu_stamp's (u8 [NPU_STAMP]): NUL-padded. */
+enum { NPU_STAMP = 128 };
+const char *npu_identity(Arena *a, const Artefact *x);
+void npu_stamp(Bin *bin, const char *identity);
 /* NAME_npu.h and NAME_npu.c. */
 Text *npu_host_header(Arena *a, const Artefact *x);
 Text *npu_host(Arena *a, const Artefact *x, const NpuFacts *f, const NpuConstants *c);
