@@ -203,6 +203,30 @@ expect_key(Parser *s, const char *key)
 	return expect(s, '=');
 }
 
+/* ` rope_divisors=1,1.5,8`, which most models do not have. */
+static bool
+parse_rope_divisors(Parser *s)
+{
+	skip_blank(s);
+	const char *at = s->p;
+	if (strcmp(word(s), "rope_divisors") != 0) {
+		s->p = at;
+		return true;
+	}
+	float *divisors = ARENA_ARRAY(s->arena, float, s->m->head_dim / 2 + 1);
+	for (uint32_t i = 0; i < s->m->head_dim / 2; i++) {
+		double x;
+		at = s->p;
+		if (!expect(s, i ? ',' : '=') || !real(s, &x))
+			return false;
+		if (!(x > 0 && x <= 1e30))
+			return fail(s, at, "a divisor is a number above 0 and at most 1e30");
+		divisors[i] = (float)x;
+	}
+	s->m->rope_divisors = divisors;
+	return true;
+}
+
 static bool
 parse_model(Parser *s)
 {
@@ -223,7 +247,8 @@ parse_model(Parser *s)
 		memcpy((char *)m + field->offset, &v32, sizeof v32);
 	}
 	if (!expect_key(s, "norm_eps") || !real(s, &eps) || !expect_key(s, "rope_base") ||
-	    !real(s, &m->rope_base) || !expect_key(s, "tied") || !number(s, 1, &v))
+	    !real(s, &m->rope_base) || !parse_rope_divisors(s) || !expect_key(s, "tied") ||
+	    !number(s, 1, &v))
 		return false;
 	m->norm_eps = (float)eps;
 	m->tied = v == 1;

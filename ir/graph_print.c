@@ -27,6 +27,10 @@ print_model(Text *t, const Model *m)
 	text_float(t, m->norm_eps);
 	text_printf(t, " rope_base=");
 	text_double(t, m->rope_base);
+	for (uint32_t i = 0; m->rope_divisors && i < m->head_dim / 2; i++) {
+		text_printf(t, i ? "," : " rope_divisors=");
+		text_float(t, m->rope_divisors[i]);
+	}
 	text_printf(t, " tied=%d\n", m->tied);
 }
 

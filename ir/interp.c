@@ -294,6 +294,8 @@ interp_run_rope(Interp *x, int n)
 		}
 		for (uint32_t i = 0; i < half; i++) {
 			double angle = position * pow(m->rope_base, -2.0 * i / m->head_dim);
+			if (m->rope_divisors)
+				angle /= (double)m->rope_divisors[i];
 			x->cos_d[at + i] = cos(angle);
 			x->sin_d[at + i] = sin(angle);
 		}

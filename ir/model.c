@@ -76,7 +76,10 @@ rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
 	double log_base = real_log(m->rope_base);
 	for (uint32_t i = 0; i < m->head_dim / 2; i++) {
 		double exponent = -2.0 * i / m->head_dim, s, c;
-		real_sincos(position * real_exp(exponent * log_base), &s, &c);
+		double angle = position * real_exp(exponent * log_base);
+		if (m->rope_divisors)
+			angle /= (double)m->rope_divisors[i];
+		real_sincos(angle, &s, &c);
 		cos_row[i] = (float)c;
 		sin_row[i] = (float)s;
 	}

@@ -115,6 +115,7 @@ typedef struct Model {
 	uint32_t q_width, kv_width, one; /* n_head*head_dim, n_kv_head*head_dim, 1 */
 	float norm_eps;
 	double rope_base;
+	const float *rope_divisors; /* [head_dim/2] of the frequencies; null: all 1 */
 	bool tied; /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
 	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent,
 	 * as optional roles may be, in single layers too. */
@@ -129,7 +130,7 @@ void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns);
 
 /*
  * cos and sin of rope, f32 [n_ctx][head_dim/2], from double with the project's own functions
- * (identical on every host). angle = position * base^(-2i/head_dim).
+ * (identical on every host). angle = position * base^(-2i/head_dim) / rope_divisors[i].
  */
 void rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row);
 

@@ -1,16 +1,11 @@
 /* A GGUF file's keys and tensors become a Model; what is not understood is refused. */
 #include "gguf_model.h"
 #include "gguf.h"
+#include "match.h"
 #include "reader.h"
 #include "stored.h"
 
 #include <string.h>
-
-typedef struct TensorRow {
-	const char *name;
-	uint8_t role, row_order;
-	bool required;
-} TensorRow;
 
 /* The .def files end both macros, as all do. */
 #define REQUIRED(name, role, order) {name, role, order, true},
@@ -60,10 +55,6 @@ typedef struct GgufReader {
 	Gguf g;
 	Model *m;
 	const Arch *arch;
-	const Tensor **slots[ROLE_COUNT];
-	/* Names that fill no slot, to suggest them where one is missing. */
-	const char **unknown;
-	size_t n_unknown;
 } GgufReader;
 
 /* ---- metadata ----------------------------------------------------------------------------- */
@@ -280,193 +271,69 @@ read_constants(GgufReader *r)
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-/* Matches a name against a pattern with '#' for the layer, written without leading zeros. */
-static bool
-name_matches(const char *pattern, const char *name, uint32_t *layer)
-{
-	*layer = 0;
-	for (; *pattern; pattern++) {
-		if (*pattern != '#') {
-			if (*name++ != *pattern)
-				return false;
-			continue;
-		}
-		const char *first = name;
-		while (*name >= '0' && *name <= '9' && name - first < 6)
-			*layer = *layer * 10 + (uint32_t)(*name++ - '0');
-		if (name == first || (*first == '0' && name - first > 1))
-			return false;
-	}
-	return !*name;
-}
-
 static const char *
-expected_name(Arena *a, const TensorRow *row, uint32_t layer)
+wanted_shape(Arena *a, uint32_t rows, uint32_t columns)
 {
-	const char *hash = strchr(row->name, '#');
-	if (!hash)
-		return row->name;
-	return arena_printf(a, "%.*s%u%s", (int)(hash - row->name), row->name, layer, hash + 1);
-}
-
-/* Names that the architecture has and the file lacks. */
-static size_t
-empty_slots(const GgufReader *r, const char **names)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < r->arch->n_tensors; i++) {
-		const TensorRow *row = &r->arch->tensors[i];
-		for (uint32_t l = 0; l < (role_layered[row->role] ? r->m->n_layer : 1); l++)
-			if (!r->slots[row->role][l])
-				names[n++] = expected_name(r->g.arena, row, l);
-	}
-	return n;
+	const GgufTensor wanted = {.n_dims = rows > 1 ? 2 : 1, .dims = {columns, rows}};
+	return gguf_shape(a, &wanted);
 }
 
 static void
-unknown_tensor(GgufReader *r, const GgufTensor *gt)
+find_tensors(const GgufReader *r, Matcher *x)
 {
-	r->unknown[r->n_unknown++] = gt->name;
-	if (strcmp(gt->name, "rope_freqs.weight") == 0) {
-		diag_error(r->g.d, gt->loc, E_ROPE,
-			   "tensor 'rope_freqs.weight' scales the RoPE frequencies, which Lathe "
-			   "does not support");
-		return;
+	const Gguf *g = &r->g;
+	x->found = ARENA_ARRAY(g->arena, FoundTensor, g->n_tensors);
+	x->n_found = g->n_tensors;
+	for (uint32_t i = 0; i < g->n_tensors; i++) {
+		const GgufTensor *t = &g->tensors[i];
+		x->found[i] = (FoundTensor){
+			.tensor = {.name = t->name,
+				   .type = t->type,
+				   .data = t->data,
+				   .row_bytes = t->dims[0] / t->type->block * t->type->block_bytes,
+				   .loc = t->loc},
+			.rows = t->dims[2] * t->dims[3] == 1 ? t->dims[1] : 0,
+			.columns = t->dims[0],
+			.shape = gguf_shape(g->arena, t)};
 	}
-	for (size_t i = 0; i < r->arch->n_tensors; i++) {
-		uint32_t layer;
-		if (!name_matches(r->arch->tensors[i].name, gt->name, &layer))
-			continue;
-		diag_error(r->g.d, gt->loc, E_TENSOR_UNKNOWN,
-			   "tensor '%s' belongs to layer %u, but '%s.block_count' is %u", gt->name,
-			   layer, r->arch->name, r->m->n_layer);
-		return;
-	}
-	diag_error(r->g.d, gt->loc, E_TENSOR_UNKNOWN,
-		   "tensor '%s' could change the model's function and is not understood", gt->name);
-	const char **names =
-		ARENA_ARRAY(r->g.arena, const char *, r->arch->n_tensors *(size_t)r->m->n_layer);
-	const char *near = nearest_name(gt->name, names, empty_slots(r, names));
-	if (near)
-		diag_hint(r->g.d, "did you mean '%s', which is missing?", near);
-}
-
-static void
-fill_slot(GgufReader *r, const TensorRow *row, uint32_t layer, const GgufTensor *gt)
-{
-	Tensor *t = ARENA_NEW(r->g.arena, Tensor);
-	*t = (Tensor){.name = gt->name,
-		      .type = gt->type,
-		      .data = gt->data,
-		      .row_bytes = gt->dims[0] / gt->type->block * gt->type->block_bytes,
-		      .rows = (uint32_t)gt->dims[1],
-		      .columns = (uint32_t)gt->dims[0],
-		      .head_dim = r->m->head_dim,
-		      .row_order = row->row_order,
-		      .loc = gt->loc};
-	r->slots[row->role][layer] = t;
-}
-
-static bool
-match_tensors(GgufReader *r)
-{
-	Gguf *g = &r->g;
-	int before = diag_errors(g->d);
-	model_slots(g->arena, r->m, r->slots);
-	r->unknown = ARENA_ARRAY(g->arena, const char *, g->n_tensors);
-	bool *taken = ARENA_ARRAY(g->arena, bool, g->n_tensors);
-	for (uint32_t i = 0; i < g->n_tensors; i++)
-		for (size_t k = 0; k < r->arch->n_tensors && !taken[i]; k++) {
-			const TensorRow *row = &r->arch->tensors[k];
-			uint32_t layer;
-			if (!name_matches(row->name, g->tensors[i].name, &layer) ||
-			    layer >= (role_layered[row->role] ? r->m->n_layer : 1))
-				continue;
-			fill_slot(r, row, layer, &g->tensors[i]);
-			taken[i] = true;
-		}
-	for (uint32_t i = 0; i < g->n_tensors; i++)
-		if (!taken[i])
-			unknown_tensor(r, &g->tensors[i]);
-	return diag_errors(g->d) == before;
-}
-
-static bool
-check_missing(const GgufReader *r)
-{
-	enum { SHOWN = 8 };
-	uint32_t missing = 0;
-	for (size_t i = 0; i < r->arch->n_tensors; i++) {
-		const TensorRow *row = &r->arch->tensors[i];
-		for (uint32_t l = 0; l < (role_layered[row->role] ? r->m->n_layer : 1); l++) {
-			if (r->slots[row->role][l] || !row->required)
-				continue;
-			if (++missing > SHOWN)
-				continue;
-			const char *name = expected_name(r->g.arena, row, l);
-			diag_error(r->g.d, r->m->loc, E_TENSOR_MISSING, "tensor '%s' is missing",
-				   name);
-			const char *near = nearest_name(name, r->unknown, r->n_unknown);
-			if (near)
-				diag_hint(r->g.d, "the file has '%s'", near);
-		}
-	}
-	if (missing > SHOWN)
-		diag_note(r->g.d, r->m->loc, "%u more are missing", missing - SHOWN);
-	return !missing;
 }
 
 /* The vocabulary is as large as the embedding has rows, whatever else says so must agree. */
 static bool
-read_vocabulary(GgufReader *r)
+check_vocabulary(const GgufReader *r)
 {
-	const Tensor *embed = r->slots[ROLE_EMBED][0];
 	const char *key;
 	const GgufEntry *e = arch_find(r, "@.vocab_size", &key);
 	int64_t n;
-	if (embed->rows > VOCAB_MAX) {
-		diag_error(r->g.d, embed->loc, E_OVERFLOW,
-			   "an embedding of %u rows; Lathe reads up to %d", embed->rows, VOCAB_MAX);
-		return false;
-	}
-	r->m->n_vocab = embed->rows;
-	if (e && (!gguf_integer(&r->g, &e->value, &n) || n != embed->rows)) {
+	if (e && (!gguf_integer(&r->g, &e->value, &n) || n != r->m->n_vocab)) {
 		diag_error(r->g.d, cursor_loc(&r->g.cursor, e->at), E_VOCAB,
 			   "'%s' is %s, the embedding has %u rows", key,
-			   gguf_show(&r->g, &e->value), embed->rows);
+			   gguf_show(&r->g, &e->value), r->m->n_vocab);
 		return false;
 	}
 	return true;
 }
 
-static void
-check_shape(const GgufReader *r, const TensorRow *row, const GgufTensor *gt)
-{
-	uint32_t rows, columns;
-	model_shape(r->m, (Role)row->role, &rows, &columns);
-	uint64_t given = gt->dims[1] * gt->dims[2] * gt->dims[3];
-	GgufTensor wanted = {.n_dims = rows > 1 ? 2 : 1, .dims = {columns, rows}};
-	if (gt->dims[0] != columns || given != rows || gt->dims[1] != rows)
-		diag_error(r->g.d, gt->loc, E_TENSOR_SHAPE,
-			   "tensor '%s' has the shape %s, the metadata wants %s", gt->name,
-			   gguf_shape(r->g.arena, gt), gguf_shape(r->g.arena, &wanted));
-	else if (rows == 1 && !format_is_float(gt->type->format))
-		diag_error(r->g.d, gt->loc, E_TENSOR_TYPE,
-			   "tensor '%s' has type %s; Lathe reads vectors of F32 and F16", gt->name,
-			   gt->type->name);
-}
-
+/* What divides the frequencies of RoPE, where the file says so. */
 static bool
-check_shapes(const GgufReader *r)
+read_rope_divisors(const GgufReader *r)
 {
-	int before = diag_errors(r->g.d);
-	for (uint32_t i = 0; i < r->g.n_tensors; i++)
-		for (size_t k = 0; k < r->arch->n_tensors; k++) {
-			uint32_t layer;
-			if (name_matches(r->arch->tensors[k].name, r->g.tensors[i].name, &layer))
-				check_shape(r, &r->arch->tensors[k], &r->g.tensors[i]);
+	const uint32_t half = r->m->head_dim / 2;
+	for (uint32_t i = 0; i < r->g.n_tensors; i++) {
+		const GgufTensor *t = &r->g.tensors[i];
+		if (strcmp(t->name, "rope_freqs.weight") != 0)
+			continue;
+		if (t->type != stored_type(0) || t->dims[0] != half || t->bytes != half * 4) {
+			diag_error(r->g.d, t->loc, E_ROPE,
+				   "tensor '%s' has %s values of shape %s, not %u of F32", t->name,
+				   t->type->name, gguf_shape(r->g.arena, t), half);
+			return false;
 		}
-	return diag_errors(r->g.d) == before;
+		float *divisors = ARENA_ARRAY(r->g.arena, float, half);
+		t->type->dequantize(t->data, (int)half, divisors);
+		return model_set_rope_divisors(r->g.d, r->m, t->loc, divisors);
+	}
+	return true;
 }
 
 bool
@@ -483,10 +350,17 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 		return false;
 	if (!read_arch(r) || !read_constants(r))
 		return false;
-	bool ok = match_tensors(r);
-	ok = check_missing(r) && ok;
-	if (!ok || !read_vocabulary(r) || !check_shapes(r))
+	Matcher x = {.arena = a,
+		     .d = d,
+		     .m = m,
+		     .rows = r->arch->tensors,
+		     .n_rows = r->arch->n_tensors,
+		     .layers_key = arena_printf(a, "%s.block_count", m->arch),
+		     .shape = wanted_shape};
+	find_tensors(r, &x);
+	if (!match_names(&x) || !match_vocabulary(&x) || !check_vocabulary(r) ||
+	    !match_shapes(&x) || !read_rope_divisors(r))
 		return false;
-	model_set_tensors(m, r->slots);
+	model_set_tensors(m, x.slots);
 	return gguf_tokenizer(&r->g, m);
 }

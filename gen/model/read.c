@@ -26,6 +26,21 @@ model_derive(Diag *d, Model *m)
 	return diag_errors(d) == before;
 }
 
+bool
+model_set_rope_divisors(Diag *d, Model *m, Loc loc, const float *divisors)
+{
+	for (uint32_t i = 0; i < m->head_dim / 2; i++)
+		if (!(divisors[i] > 0 && divisors[i] <= 1e30f)) {
+			diag_error(
+				d, loc, E_ROPE,
+				"the RoPE frequency %u is divided by %g, not by a number above 0",
+				i, (double)divisors[i]);
+			return false;
+		}
+	m->rope_divisors = divisors;
+	return true;
+}
+
 void
 model_slots(Arena *a, const Model *m, const Tensor **slots[ROLE_COUNT])
 {

@@ -25,6 +25,8 @@ bool llama2c_looks_like(const uint8_t *data, size_t size);
 void model_set_files(Model *m, const ModelFile *files, uint32_t n);
 /* Fills q_width, kv_width and one, and checks the numbers of heads; all else must be set. */
 bool model_derive(Diag *d, Model *m);
+/* Takes divisors[head_dim / 2] if each is a sensible number. */
+bool model_set_rope_divisors(Diag *d, Model *m, Loc loc, const float *divisors);
 /* Empty slots for every role of a model whose n_layer is known; roles by [role][layer]. */
 void model_slots(Arena *a, const Model *m, const Tensor **slots[ROLE_COUNT]);
 /* Hands the slots over; an empty ROLE_HEAD becomes the embedding. */

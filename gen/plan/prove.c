@@ -3,6 +3,7 @@
 #include "gen/plan/apply.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- the reference ------------------------------------------------------------------------ */
 
@@ -27,6 +28,14 @@ shape_of(const Model *m, size_t k)
 }
 
 static bool
+same_rope(const Model *a, const Model *b)
+{
+	const size_t bytes = a->head_dim / 2 * sizeof *a->rope_divisors;
+	return a->rope_base == b->rope_base && !a->rope_divisors == !b->rope_divisors &&
+	       (!a->rope_divisors || memcmp(a->rope_divisors, b->rope_divisors, bytes) == 0);
+}
+
+static bool
 check_reference(Diag *d, const Model *m, const Model *reference)
 {
 	for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {
@@ -37,7 +46,7 @@ check_reference(Diag *d, const Model *m, const Model *reference)
 			   shape[k].name, shape_of(reference, k), m->file, shape_of(m, k));
 		return false;
 	}
-	if (m->norm_eps != reference->norm_eps || m->rope_base != reference->rope_base) {
+	if (m->norm_eps != reference->norm_eps || !same_rope(m, reference)) {
 		diag_error(d, reference->loc, E_REFERENCE,
 			   "the reference %s norms or ropes by other constants than %s",
 			   reference->file, m->file);

@@ -25,6 +25,7 @@ MODELS = {
     "qwen2": dict(arch="qwen2"),
     "qwen3": dict(arch="qwen3", head_dim=24, tied=False),
     "llama with biases": dict(arch="llama", biases=LINEARS, tied=False),
+    "llama 3": dict(arch="llama", rope_freqs=[1, 1.25, 1.5, 2, 3, 4, 8, 8]),
 }
 IDS = [3 + 7 * i * i % 260 for i in range(16)]
 
@@ -36,11 +37,13 @@ def hadamard(n):
 
 # The heads of qwen3 are 24 wide, those of the others 16; heads that are not normed take rotations
 # of RoPE's pairs.
-TARGETS = {"qwen2": "x86-64-v4", "qwen3": "x86-64-v3,c", "llama with biases": "c"}
+TARGETS = {"qwen2": "x86-64-v4", "qwen3": "x86-64-v3,c", "llama with biases": "c",
+           "llama 3": "x86-64-v3"}
 PLANS = {
     "qwen2": (16, {"so2": [0.1 * i for i in range(8)]}),
     "qwen3": (24, hadamard(24)),
     "llama with biases": (16, {"so2": [0.3 - 0.1 * i for i in range(8)]}),
+    "llama 3": (16, {"so2": [0.2 * i for i in range(8)]}),
 }
 
 

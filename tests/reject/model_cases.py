@@ -216,7 +216,10 @@ def tensors():
     gguf("tensor-layer-zeros", ("E0110", "E0112"), renamed(Q, "blk.00.attn_q.weight"))
     gguf("tensor-layer-empty", ("E0110", "E0112"), renamed(Q, "blk..attn_q.weight"))
     gguf("tensor-layer-huge", ("E0110", "E0112"), renamed(Q, "blk.4294967296.attn_q.weight"))
-    gguf("tensor-rope-freqs", "E0114", added("rope_freqs.weight", (4,)))
+    for name, diagnostic, values in (("accepted", None, [1, 1.5, 2, 8]), ("zero", "E0114", [1, 0, 2, 8]),
+                                     ("nan", "E0114", [1, math.nan, 2, 8]), ("short", "E0114", [1, 2])):
+        gguf(f"tensor-rope-freqs-{name}", diagnostic, lambda g: None, rope_freqs=tuple(values))
+    gguf("tensor-rope-freqs-of-qwen", "E0112", lambda g: None, arch="qwen2", rope_freqs=(1, 2, 2, 8))
     gguf("tensor-many-unknown", "E0112",
          lambda g: [added(f"extra.{i}")(g) for i in range(30)])
     gguf("shape-q-rows", "E0109", reshaped(Q, [32, 16]))

@@ -269,10 +269,10 @@ LINEARS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "f
 
 
 def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1,
-               content=None, arch="llama", biases=None, **sizes):
+               content=None, arch="llama", biases=None, rope_freqs=None, **sizes):
     """Matrices of type_name, embedding (and head) of head_type, vectors F32. content(type name, values) gives a
     matrix's data, else Gaussian values are encoded. `biases` names the linears that have one, None: those of the
-    architecture."""
+    architecture. `rope_freqs`: what divides the frequencies of RoPE."""
     d = dims(**sizes)
     arch_biases, normed, rope_base = ARCHS[arch]
     biases = arch_biases if biases is None else biases
@@ -322,6 +322,8 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
 
     head_type = head_type or type_name
     q, kv = d["heads"] * head_dim, d["kv_heads"] * head_dim
+    if rope_freqs:
+        g.tensors.append(Tensor("rope_freqs.weight", [len(rope_freqs)], "F32", encode("F32", rope_freqs)))
     matrix("token_embd.weight", vocabulary, hidden, head_type)
     for layer in range(d["layers"]):
         blk = f"blk.{layer}."
