@@ -28,6 +28,11 @@ have_pip() {
 	have python3 && python3 -m pip --version >/dev/null 2>&1
 }
 
+# What recipes load.
+have_openblas() {
+	compgen -G "/usr/lib/*/libopenblas.so.0" >/dev/null || compgen -G "/usr/lib*/libopenblas.so.0" >/dev/null
+}
+
 have_clang_format() {
 	have clang-format-14 || { have clang-format && clang-format --version | grep -q 'version 14\.'; }
 }
@@ -38,6 +43,7 @@ missing_packages() {
 	have_cmake || echo cmake
 	have ninja || echo ninja-build
 	have_header nettle/sha2.h nettle || echo nettle-dev
+	have_openblas || echo libopenblas0-pthread
 	have python3 || echo python3
 	have_pip || echo python3-pip ca-certificates
 	[ "$1" = tests ] || return 0

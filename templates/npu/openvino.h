@@ -43,60 +43,59 @@ enum { OPENVINO_TEXT = 512, OPENVINO_PATH = 4096 };
 
 /* X(name without ov, result, parameters). Properties are set one by one on a core: what compiles
  * or imports with properties has a variable number of arguments, or is not in each release. */
-#define OPENVINO_FUNCTIONS(X)                                                                    \
-	X(get_openvino_version, ov_status_e, (ov_version_t *))                                   \
-	X(version_free, void, (ov_version_t *))                                                  \
-	X(get_error_info, const char *, (ov_status_e))                                           \
-	X(get_last_err_msg, const char *, (void))                                                \
-	X(free, void, (const char *))                                                            \
-	X(core_create, ov_status_e, (ov_core_t **))                                              \
-	X(core_free, void, (ov_core_t *))                                                        \
-	X(core_get_available_devices, ov_status_e,                                               \
-	  (const ov_core_t *, ov_available_devices_t *))                                         \
-	X(available_devices_free, void, (ov_available_devices_t *))                              \
-	X(core_set_property, ov_status_e, (const ov_core_t *, const char *, ...))                \
-	X(core_get_property, ov_status_e,                                                        \
-	  (const ov_core_t *, const char *, const char *, char **))                              \
-	X(core_read_model, ov_status_e,                                                          \
-	  (const ov_core_t *, const char *, const char *, ov_model_t **))                        \
-	X(model_free, void, (ov_model_t *))                                                      \
-	X(core_compile_model, ov_status_e,                                                       \
-	  (const ov_core_t *, const ov_model_t *, const char *, size_t, ov_compiled_model_t **,  \
-	   ...))                                                                                 \
-	X(core_import_model, ov_status_e,                                                        \
-	  (const ov_core_t *, const char *, size_t, const char *, ov_compiled_model_t **))       \
-	X(compiled_model_export_model, ov_status_e, (const ov_compiled_model_t *, const char *)) \
-	X(compiled_model_inputs_size, ov_status_e, (const ov_compiled_model_t *, size_t *))      \
-	X(compiled_model_outputs_size, ov_status_e, (const ov_compiled_model_t *, size_t *))     \
-	X(compiled_model_input_by_name, ov_status_e,                                             \
-	  (const ov_compiled_model_t *, const char *, ov_output_const_port_t **))                \
-	X(compiled_model_output_by_name, ov_status_e,                                            \
-	  (const ov_compiled_model_t *, const char *, ov_output_const_port_t **))                \
-	X(compiled_model_create_infer_request, ov_status_e,                                      \
-	  (const ov_compiled_model_t *, ov_infer_request_t **))                                  \
-	X(compiled_model_free, void, (ov_compiled_model_t *))                                    \
-	X(const_port_get_shape, ov_status_e, (const ov_output_const_port_t *, ov_shape_t *))     \
-	X(port_get_element_type, ov_status_e,                                                    \
-	  (const ov_output_const_port_t *, ov_element_type_e *))                                 \
-	X(output_const_port_free, void, (ov_output_const_port_t *))                              \
-	X(shape_free, ov_status_e, (ov_shape_t *))                                               \
-	X(infer_request_set_tensor, ov_status_e,                                                 \
-	  (ov_infer_request_t *, const char *, const ov_tensor_t *))                             \
-	X(infer_request_infer, ov_status_e, (ov_infer_request_t *))                              \
-	X(infer_request_free, void, (ov_infer_request_t *))                                      \
-	X(tensor_create_from_host_ptr, ov_status_e,                                              \
-	  (ov_element_type_e, ov_shape_t, void *, ov_tensor_t **))                               \
+#define OPENVINO_FUNCTIONS(X)                                                                     \
+	X(get_openvino_version, ov_status_e, (ov_version_t *))                                    \
+	X(version_free, void, (ov_version_t *))                                                   \
+	X(get_error_info, const char *, (ov_status_e))                                            \
+	X(get_last_err_msg, const char *, (void))                                                 \
+	X(free, void, (const char *))                                                             \
+	X(core_create, ov_status_e, (ov_core_t **))                                               \
+	X(core_free, void, (ov_core_t *))                                                         \
+	X(core_get_available_devices, ov_status_e, (const ov_core_t *, ov_available_devices_t *)) \
+	X(available_devices_free, void, (ov_available_devices_t *))                               \
+	X(core_set_property, ov_status_e, (const ov_core_t *, const char *, ...))                 \
+	X(core_get_property, ov_status_e,                                                         \
+	  (const ov_core_t *, const char *, const char *, char **))                               \
+	X(core_read_model, ov_status_e,                                                           \
+	  (const ov_core_t *, const char *, const char *, ov_model_t **))                         \
+	X(model_free, void, (ov_model_t *))                                                       \
+	X(core_compile_model, ov_status_e,                                                        \
+	  (const ov_core_t *, const ov_model_t *, const char *, size_t, ov_compiled_model_t **,   \
+	   ...))                                                                                  \
+	X(core_import_model, ov_status_e,                                                         \
+	  (const ov_core_t *, const char *, size_t, const char *, ov_compiled_model_t **))        \
+	X(compiled_model_export_model, ov_status_e, (const ov_compiled_model_t *, const char *))  \
+	X(compiled_model_inputs_size, ov_status_e, (const ov_compiled_model_t *, size_t *))       \
+	X(compiled_model_outputs_size, ov_status_e, (const ov_compiled_model_t *, size_t *))      \
+	X(compiled_model_input_by_name, ov_status_e,                                              \
+	  (const ov_compiled_model_t *, const char *, ov_output_const_port_t **))                 \
+	X(compiled_model_output_by_name, ov_status_e,                                             \
+	  (const ov_compiled_model_t *, const char *, ov_output_const_port_t **))                 \
+	X(compiled_model_create_infer_request, ov_status_e,                                       \
+	  (const ov_compiled_model_t *, ov_infer_request_t **))                                   \
+	X(compiled_model_free, void, (ov_compiled_model_t *))                                     \
+	X(const_port_get_shape, ov_status_e, (const ov_output_const_port_t *, ov_shape_t *))      \
+	X(port_get_element_type, ov_status_e,                                                     \
+	  (const ov_output_const_port_t *, ov_element_type_e *))                                  \
+	X(output_const_port_free, void, (ov_output_const_port_t *))                               \
+	X(shape_free, ov_status_e, (ov_shape_t *))                                                \
+	X(infer_request_set_tensor, ov_status_e,                                                  \
+	  (ov_infer_request_t *, const char *, const ov_tensor_t *))                              \
+	X(infer_request_infer, ov_status_e, (ov_infer_request_t *))                               \
+	X(infer_request_free, void, (ov_infer_request_t *))                                       \
+	X(tensor_create_from_host_ptr, ov_status_e,                                               \
+	  (ov_element_type_e, ov_shape_t, void *, ov_tensor_t **))                                \
 	X(tensor_free, void, (ov_tensor_t *))
 
 typedef struct OpenVino {
 #define OPENVINO_MEMBER(name, result, parameters) result(*name) parameters;
 	OPENVINO_FUNCTIONS(OPENVINO_MEMBER)
 #undef OPENVINO_MEMBER
-	char library[OPENVINO_PATH];  /* its path, or the name by which the loader found it */
-	char version[OPENVINO_TEXT];  /* "2026.4.1-22982-e213a147257" */
+	char library[OPENVINO_PATH]; /* its path, or the name by which the loader found it */
+	char version[OPENVINO_TEXT]; /* "2026.4.1-22982-e213a147257" */
 } OpenVino;
 
-#define OPENVINO_INSTALL                                                                   \
+#define OPENVINO_INSTALL                                                                     \
 	"install OpenVINO 2026 (PyPI: openvino; its folder has libs/libopenvino_c.so.*) or " \
 	"name its folder or library"
 
