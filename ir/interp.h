@@ -71,6 +71,10 @@ void weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w);
 /* The same from w->row_f32, which floats of 16 bits are rounded in; `tensor` is the range of a
  * format with one scale for the tensor, else null. */
 void weight_row_round(int columns, Format f, const WeightRange *tensor, WeightRow *w);
+/* Whether n numbers are finite, and all of a row that are stored as floats: weights, or scales and
+ * minima. */
+bool weights_finite(const float *v, int n);
+bool weight_row_finite(const WeightRow *w, Format f, int columns);
 /* v[columns] = code - offset, or code - zero point: what the scale multiplies. */
 void weight_row_centre(const WeightRow *w, Format f, int columns, int16_t *v);
 /* The range of n weights, `above` as given; and what two ranges are together, in this order. */

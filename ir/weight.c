@@ -221,3 +221,22 @@ weight_row_sums(const WeightRow *w, Format f, int columns, int unit, float *sums
 		*sums++ = (float)sum;
 	}
 }
+
+bool
+weights_finite(const float *v, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!isfinite(v[i]))
+			return false;
+	return true;
+}
+
+bool
+weight_row_finite(const WeightRow *w, Format f, int columns)
+{
+	const int groups = format_groups(f, columns);
+	if (format_is_float(f))
+		return weights_finite(w->row_f32, columns);
+	return weights_finite(w->scales, groups) &&
+	       (!f.minimum || weights_finite(w->minima, groups));
+}

@@ -203,6 +203,15 @@ weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w)
 	weight_row_round((int)s->columns, f, f.per_tensor ? &s->range : NULL, w);
 }
 
+void
+weight_source_not_finite(const WeightSource *s, int64_t i, Diag *d)
+{
+	diag_error(d, s->tensor->loc, E_NOT_FINITE,
+		   "tensor '%s': a value or scale of row %lld is not finite in the format asked "
+		   "for",
+		   s->tensor->name, (long long)i);
+}
+
 /* ---- the range of a whole tensor ---------------------------------------------------------- */
 
 typedef struct Measure {

@@ -45,6 +45,8 @@ void weight_source_measure(WeightSource *s, Format f, int jobs);
 /* Row i in the codes of format f: bit-exact to the file, or to the plan's codes, where they are of
  * that format, else rounded to nearest. Thread-safe with a WeightRow of its own. */
 void weight_source_row(const WeightSource *s, uint32_t i, Format f, WeightRow *w);
+/* Reports row i, of a format that cannot hold it: E_NOT_FINITE at the tensor. */
+void weight_source_not_finite(const WeightSource *s, int64_t i, Diag *d);
 /* Row i before any rounding, in w->exact; ready codes are not looked at. */
 void weight_source_row_exact(const WeightSource *s, uint32_t i, WeightRow *w);
 

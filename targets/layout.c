@@ -112,10 +112,9 @@ folds_same(const Transform *a, const Transform *b)
 	return a == b || (a && b && transform_equal(a, b));
 }
 
-/* The same weights: one tensor, with nothing or the same folded into it. A looked-up row takes
- * fold_out where a linear's row takes fold_in transposed, so folded ones are shared by equal ops
- * only. */
-static bool
+/* A looked-up row takes fold_out where a linear's row takes fold_in transposed, so folded ones are
+ * shared by equal ops only. */
+bool
 weights_same(const Graph *g, const Func *f, int role, const Func *other, int other_role)
 {
 	const Value *a = constant_value(f, role), *b = constant_value(other, other_role);

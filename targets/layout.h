@@ -56,6 +56,9 @@ const Constant *unit_constant(const Unit *u, int kernel, int role);
 uint64_t constant_bytes_read(const Func *f, const Constant *c);
 /* The value of f that names role; never null. */
 const Value *constant_value(const Func *f, int role);
+/* Whether two functions' tensors hold the same weights: one tensor, with nothing or the same folded
+ * into it. Formats are the caller's to compare. */
+bool weights_same(const Graph *g, const Func *f, int role, const Func *other, int other_role);
 /* Index of role's blocks: block b of matrix i starts at (first + b * step) * pack_block_bytes. */
 void constant_blocks(const Constant *c, int role, uint32_t *first, uint32_t *step);
 

@@ -1,6 +1,5 @@
 #include "pack.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { LINE_ROWS = 16, LINE_BYTES = 64, SET_BYTES = 2 * LINE_BYTES, ROW_SUM_BYTES = 128 };
@@ -229,15 +228,6 @@ store_codes(uint8_t *line, const uint8_t *codes, int width, const Packing *p)
 	}
 }
 
-static bool
-all_finite(const float *v, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (!isfinite(v[i]))
-			return false;
-	return true;
-}
-
 /* One number of row r in the line of 32 f32 at dst. */
 static void
 store_row_sum(float sum, int r, uint8_t *dst)
@@ -312,16 +302,6 @@ store_float_row(const float *row, Format f, int columns, int r, uint8_t *dst)
 	}
 }
 
-static bool
-row_is_finite(const WeightRow *w, Format f, int columns)
-{
-	int groups = format_groups(f, columns);
-
-	if (format_is_float(f))
-		return all_finite(w->row_f32, columns);
-	return all_finite(w->scales, groups) && (!f.minimum || all_finite(w->minima, groups));
-}
-
 void
 pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uint8_t *dst,
 	   int64_t *bad_row)
@@ -338,7 +318,7 @@ pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uin
 	weight_row_alloc(scratch, &w, columns, f);
 	for (int r = 0; r < PACK_ROWS && first + (uint64_t)r < s->rows; r++) {
 		weight_source_row(s, (uint32_t)first + (uint32_t)r, f, &w);
-		if (*bad_row < 0 && !row_is_finite(&w, f, columns))
+		if (*bad_row < 0 && !weight_row_finite(&w, f, columns))
 			*bad_row = (int64_t)first + r;
 		if (format_is_float(f)) {
 			store_float_row(w.row_f32, f, columns, r, dst);
@@ -346,7 +326,7 @@ pack_block(Arena *scratch, const WeightSource *s, PackForm form, uint32_t b, uin
 		}
 		if (form.sums)
 			weight_row_sums(&w, f, columns, (int)form.sums, sums);
-		if (*bad_row < 0 && !all_finite(sums, (int)n_sums))
+		if (*bad_row < 0 && !weights_finite(sums, (int)n_sums))
 			*bad_row = (int64_t)first + r;
 		store_int_row(&w, form, r, sums, dst);
 	}

@@ -158,12 +158,9 @@ report_bad(Writer *w, const PackJob *j, int n)
 		uint32_t block;
 		if (j->bad_rows[i] < 0)
 			continue;
-		const Tensor *t =
-			j->sources[stack_block(j->constant, j->first + (uint32_t)i, &block)].tensor;
-		diag_error(w->diag, t->loc, E_NOT_FINITE,
-			   "tensor '%s': a value or scale of row %lld is not finite in the format "
-			   "asked for",
-			   t->name, (long long)j->bad_rows[i]);
+		weight_source_not_finite(
+			&j->sources[stack_block(j->constant, j->first + (uint32_t)i, &block)],
+			j->bad_rows[i], w->diag);
 		w->ok = false;
 	}
 }

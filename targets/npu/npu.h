@@ -27,16 +27,17 @@ typedef struct NpuFacts {
 bool npu_facts(Diag *d, const Graph *g, const NpuOptions *o, NpuFacts *f);
 
 /*
- * How weights of a format are stored: codes of `element`, whose value is (code - zero) * scale, or
- * code * scale + minimum.
+ * How weights of a format are stored: floats, or codes of `element` whose value is
+ * (code - zero) * scale, all three f32. Scales may be negative. A minimum is a zero point,
+ * -minimum / scale: compilers keep such codes as they are, while code * scale + minimum becomes
+ * f16.
  */
 typedef struct NpuForm {
 	Element element;
-	int shift;   /* a stored code is Lathe's code minus this; i4: 8, 2-bit as i4: 2 */
-	bool zeros;  /* a zero point a group, of the element type */
-	bool minima; /* f32, behind the scales */
-	bool flips;  /* scales may be negative: those groups get codes 15 - c and zero points of
-			their own, see rules.c */
+	int shift;  /* a stored code is Lathe's code minus this; i4: 8, 2-bit as i4: 2 */
+	int zero;   /* the zero point of all groups, where there is none a group; 0: nothing to
+		       subtract */
+	bool zeros; /* a zero point a group, any f32 */
 } NpuForm;
 NpuForm npu_form(Format f, const NpuFacts *facts);
 
@@ -46,12 +47,17 @@ bool npu_legal(Arena *run, Diag *d, const Graph *g, const NpuFacts *f);
 
 /* ---- constants (constants.c) ---------------------------------------------------------------- */
 
-/* A matrix in the .bin. scales [rows, groups, 1] or [rows, 1]; the tail is the last group where it
- * is short. */
+/*
+ * A matrix in the .bin: codes [rows, groups, group], scales and zeros f32 [rows, groups, 1]; with
+ * one group codes [rows, columns], scales [rows, 1]; floats [rows, columns], no scales. Where the
+ * last group is short, columns behind it have codes 0 (of any value): what they meet must be 0.
+ */
 typedef struct NpuMatrix {
 	NpuForm form;
-	uint32_t rows, columns, group; /* group: columns of a scale, `columns` where it is a row */
-	BinPart codes, scales, zeros, minima;
+	uint32_t rows, columns;
+	uint32_t groups, group; /* in a row; columns of one */
+	uint32_t padded;	/* groups * group, at least columns */
+	BinPart codes, scales, zeros;
 } NpuMatrix;
 
 /* All constants of a graph, written once for the nets that share them. */
