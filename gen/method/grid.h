@@ -14,41 +14,47 @@ typedef struct Grid {
 Grid grid_of(Format f);
 /* Of an integer grid with the zero point z: -z .. top - z. */
 Grid grid_with_zero(Format f, int zero);
-extern const Grid grid_e2m1;
-/* Nearest level of x, the even code where two are as near; its index. */
-int grid_nearest(const Grid *g, float x);
+/* +-{0, 0.5, 1, 1.5, 2, 3, 4, 6}. */
+Grid grid_e2m1(void);
+/* Index of the level nearest to x, the one nearer to 0 where two are as near. */
+int grid_nearest(const Grid *g, double x);
 
 /*
- * What a scale s is chosen for: n weights w that become levels q_i nearest to w_i / s. The error is
- * J(s) = s^2 q^T H q - 2 s q^T v. v null: H w. h null: diagonal `weight` [n], null: all 1.
+ * What a scale s is chosen for: n weights w that become the levels q_i nearest to w_i / s. What is
+ * made small is J(s) = s^2 q^T H q - 2 s q^T v, the error |X w - s X~ q|^2 without its constant
+ * (methods/piso.md section 2).
  */
 typedef struct ScaleProblem {
 	int n;
-	const float *w;	      /* [n] */
-	const double *weight; /* [n] */
-	const double *h;      /* [n] rows of `ld` */
+	const float *w;	      /* [n], finite */
+	const double *weight; /* [n], H is diagonal; null: 1 */
+	const double *h;      /* [n] rows of `ld`: H; null: it is diagonal */
 	size_t ld;
-	const double *v; /* [n] */
+	const double *v; /* [n]; null: H w */
 	const Grid *grid;
+	Format format;	  /* says what scales are stored as; the result is such a number */
 	bool either_sign; /* s < 0 too, which mirrors the grid */
-	bool bf16, f32;	  /* what s is stored as; neither: f16. The result is such a number */
 } ScaleProblem;
 typedef struct ScaleResult {
 	float scale;  /* 0: all weights become 0 */
-	double error; /* J(scale) */
+	double error; /* J(scale); 0 where the scale is */
 } ScaleResult;
 
-/* Scratch is taken from `scratch`, which the caller resets. Sources: methods/piso.md. */
-ScaleResult scale_absmax(const ScaleProblem *p);
-/* The best of `steps` multiples of absmax / steps, by plain squared error (perq.md section 5). */
-ScaleResult scale_mse(const ScaleProblem *p, int steps);
-/* The exact optimum over all s: a sweep over breakpoints (piso.md sections 2 and 3); a diagonal H
- * in O(n log n), a dense one in O(events n), beyond `window` columns only near the diagonal's
- * optimum (section 3.1). */
-ScaleResult scale_piso(Arena *scratch, const ScaleProblem *p);
-/* The same with an integer zero point, every one of the format's tried (section 3.3). */
-ScaleResult scale_piso_zero(Arena *scratch, const ScaleProblem *p, Format f, int *zero);
-/* J(s), from the definition. */
+/* J(s), from its definition. All of these take scratch memory, which the caller resets. */
 double scale_error(Arena *scratch, const ScaleProblem *p, float s);
+/* The largest weight meets the end of the grid: the shorter one, or with either sign the longer. */
+ScaleResult scale_absmax(Arena *scratch, const ScaleProblem *p);
+/* The best of `steps` multiples of the scale above divided by steps, by plain squared error, the
+ * first of equals (perq.md section 5). */
+ScaleResult scale_mse(Arena *scratch, const ScaleProblem *p, int steps);
+/*
+ * The best of all scales, by a sweep over the values of s at which a weight changes its level
+ * (piso.md section 3). A dense H of more than `window` weights is swept from 1.3 to 0.6 times the
+ * best scale for its diagonal only (section 3.1); 0: never.
+ */
+ScaleResult scale_piso(Arena *scratch, const ScaleProblem *p, int window);
+/* The same for levels shifted by a zero point, the best of all of them (section 3.3); p->grid is
+ * not looked at. */
+ScaleResult scale_piso_zero(Arena *scratch, const ScaleProblem *p, int window, int *zero);
 
 #endif
