@@ -1,7 +1,7 @@
 /*
- * Model files: GGUF and llama2.c's .bin enter, an ir Model leaves. The file is mapped, its tensors
- * are pointed at, nothing is copied but tables of names. Whatever could change the function and is
- * not understood is refused.
+ * Model files: GGUF, llama2.c's .bin and Hugging Face folders enter, an ir Model leaves. Files are
+ * mapped, their tensors are pointed at, nothing is copied but tables of names. Whatever could
+ * change the function and is not understood is refused.
  */
 #ifndef LATHE_GEN_MODEL_H
 #define LATHE_GEN_MODEL_H
@@ -17,17 +17,27 @@ typedef struct ModelOptions {
 	int jobs;	   /* threads for that scan; 0 means 1 */
 } ModelOptions;
 
+/* A file of a folder that lies in memory. */
+typedef struct FolderFile {
+	const char *name;
+	const uint8_t *data;
+	size_t size;
+} FolderFile;
+
 /*
- * Maps and reads `path`; options may be null. null after diagnostics. Any shard of a split file
- * stands for all. The mapping lives until the program ends. Model.sha256 stays zero until
- * model_digest.
+ * Maps and reads `path`, a file or a Hugging Face folder; options may be null. null after
+ * diagnostics. Any shard of a split file stands for all. The mapping lives until the program ends.
+ * Model.sha256 stays zero until model_digest.
  */
 Model *model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o);
 /* The same from memory, which must outlive the Model. `name` is what messages call it. */
 Model *model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, size_t size,
 			 const ModelOptions *o);
+/* A Hugging Face folder from memory, likewise. */
+Model *model_read_folder(Arena *run, Diag *d, const char *name, const FolderFile *files, uint32_t n,
+			 const ModelOptions *o);
 /*
- * Fills m->sha256 from the whole file (about 0.4 s for 100 MB), of shards one behind the other. It
+ * Fills m->sha256 from all files one behind the other (about 0.4 s for 100 MB). It
  * touches nothing else of the Model, so it may run on a thread of its own beside work that reads
  * the Model.
  */

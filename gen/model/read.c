@@ -1,9 +1,11 @@
 /* Dispatch by content, and what is checked of any model. */
 #include "gguf.h"
 #include "reader.h"
+#include "safetensors.h"
 #include "stored.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 bool
 model_derive(Diag *d, Model *m)
@@ -180,6 +182,8 @@ read_file(Arena *run, Diag *d, const char *path, Mapped map, bool mapped, const 
 	}
 	diag_error(d, m->loc, E_MAGIC,
 		   "neither a GGUF file nor a llama2.c model: nothing that Lathe reads");
+	if (safetensors_looks_like(map.data, map.size))
+		diag_hint(d, "of a safetensors model, give the folder that holds it");
 	return NULL;
 }
 
@@ -190,11 +194,36 @@ model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *data, si
 	return read_file(run, d, name, (Mapped){data, size}, false, o);
 }
 
+static Model *
+read_folder(Arena *run, Diag *d, const ModelFolder *folder, const ModelOptions *o)
+{
+	static const ModelOptions defaults = {0};
+	o = o ? o : &defaults;
+	Model *m = ARENA_NEW(run, Model);
+	m->mapped = !folder->files;
+	const bool ok = hf_model(run, d, m, folder, o) &&
+			(o->trust_values || check_values(run, d, m, o->jobs));
+	return ok ? m : NULL;
+}
+
+Model *
+model_read_folder(Arena *run, Diag *d, const char *name, const FolderFile *files, uint32_t n,
+		  const ModelOptions *o)
+{
+	const ModelFolder folder = {.path = name, .files = files, .n_files = n};
+	return read_folder(run, d, &folder, o);
+}
+
 Model *
 model_read(Arena *run, Diag *d, const char *path, const ModelOptions *o)
 {
 	Mapped map;
 	const char *error;
+	struct stat st;
+	if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
+		const ModelFolder folder = {.path = path};
+		return read_folder(run, d, &folder, o);
+	}
 	if (!file_map(path, &map, &error)) {
 		diag_error(d, (Loc){0}, E_FILE, "cannot read %s: %s", path, error);
 		return NULL;

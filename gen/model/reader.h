@@ -12,6 +12,19 @@ enum {
 	VOCAB_MAX = 1 << 24,
 };
 
+/* A folder, or files in memory that stand for one. */
+typedef struct ModelFolder {
+	const char *path;
+	const FolderFile *files; /* null: a real folder */
+	uint32_t n_files;
+} ModelFolder;
+
+/*
+ * Fills m, of which nothing is set; false after diagnostics. Values of weights are checked by the
+ * caller.
+ */
+bool hf_model(Arena *a, Diag *d, Model *m, const ModelFolder *folder, const ModelOptions *o);
+
 /*
  * Each fills m, whose data, file, file_bytes and loc are set; false after diagnostics. Values of
  * weights are checked by the caller.

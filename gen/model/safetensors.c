@@ -153,12 +153,19 @@ parse_tensors(Arena *a, Diag *d, const Json *header, Safetensors *s, uint64_t da
 	return true;
 }
 
+bool
+safetensors_looks_like(const uint8_t *data, size_t size)
+{
+	return size > LENGTH_BYTES && data[LENGTH_BYTES] == '{' &&
+	       little_endian(data, LENGTH_BYTES) <= size - LENGTH_BYTES;
+}
+
 const Safetensors *
-safetensors_read_memory(Arena *a, Diag *d, const char *path, const uint8_t *data, size_t size)
+safetensors_parse(Arena *a, Diag *d, uint32_t file, const char *path, const uint8_t *data,
+		  size_t size)
 {
 	Safetensors *s = ARENA_NEW(a, Safetensors);
-	*s = (Safetensors){.path = path, .bytes = data, .size = size};
-	s->loc.file = diag_file(d, path, NULL, size);
+	*s = (Safetensors){.path = path, .bytes = data, .size = size, .loc.file = file};
 	if (size < LENGTH_BYTES) {
 		diag_error(d, s->loc, E_SIDECAR,
 			   "the file is truncated: %zu bytes, the length of the header takes %d",
@@ -185,6 +192,12 @@ safetensors_read_memory(Arena *a, Diag *d, const char *path, const uint8_t *data
 		return NULL;
 	}
 	return parse_tensors(a, d, header, s, LENGTH_BYTES + length) ? s : NULL;
+}
+
+const Safetensors *
+safetensors_read_memory(Arena *a, Diag *d, const char *path, const uint8_t *data, size_t size)
+{
+	return safetensors_parse(a, d, diag_file(d, path, NULL, size), path, data, size);
 }
 
 const Safetensors *

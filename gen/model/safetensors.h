@@ -42,11 +42,16 @@ typedef struct Safetensors {
 	Loc loc;
 } Safetensors;
 
+/* Whether the bytes begin as a safetensors file does. */
+bool safetensors_looks_like(const uint8_t *data, size_t size);
 /* null after diagnostics. The mapping lives until the program ends. */
 const Safetensors *safetensors_read(Arena *a, Diag *d, const char *path);
 /* The same from memory, which must outlive the result. */
 const Safetensors *safetensors_read_memory(Arena *a, Diag *d, const char *path, const uint8_t *data,
 					   size_t size);
+/* Of a file that d knows as `file`. */
+const Safetensors *safetensors_parse(Arena *a, Diag *d, uint32_t file, const char *path,
+				     const uint8_t *data, size_t size);
 /* null: there is none of this name. */
 const SafeTensor *safetensors_find(const Safetensors *s, const char *name);
 /* The present name that is nearest, or null. */

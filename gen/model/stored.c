@@ -155,6 +155,15 @@ stored_type(uint32_t ggml_number)
 	return NULL;
 }
 
+const StoredType *
+stored_type_named(const char *name)
+{
+	for (int i = 0; i < STORED_COUNT; i++)
+		if (strcmp(stored_types[i].name, name) == 0)
+			return &stored_types[i];
+	return NULL;
+}
+
 const char *
 stored_type_name(uint32_t ggml_number)
 {

@@ -7,6 +7,8 @@
 
 /* The type of a ggml type number; null where Lathe does not read it. */
 const StoredType *stored_type(uint32_t ggml_number);
+/* The type of this name; null where Lathe does not read it. */
+const StoredType *stored_type_named(const char *name);
 /* The name of a ggml type number, read or not; null for a number nobody uses. */
 const char *stored_type_name(uint32_t ggml_number);
 /* "F32, F16, ...": all that Lathe reads. */

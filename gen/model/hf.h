@@ -1,0 +1,55 @@
+/* Between the files that read a Hugging Face folder. */
+#ifndef LATHE_GEN_MODEL_HF_H
+#define LATHE_GEN_MODEL_HF_H
+
+#include "json.h"
+#include "match.h"
+#include "reader.h"
+#include "safetensors.h"
+
+/* What decides which tensors a model has. */
+typedef enum HfFact {
+	HF_ALWAYS = 1,
+	HF_QKV_BIAS = 2,
+	HF_O_BIAS = 4,
+	HF_MLP_BIAS = 8,
+	HF_HEAD_NORM = 16,
+	HF_OWN_HEAD = 32,
+	HF_TIED_HEAD = 64
+} HfFact;
+
+enum { SHARDS_MAX = 4096, FILES_MAX = SHARDS_MAX + 8 };
+
+typedef struct HfReader {
+	Arena *arena;
+	Diag *d;
+	Model *m;
+	const ModelFolder *folder;
+	ModelFile *files; /* [FILES_MAX] */
+	uint32_t n_files;
+	const Json *config;
+	unsigned facts; /* HfFact that hold */
+	const Safetensors **shards;
+	uint32_t n_shards;
+} HfReader;
+
+/*
+ * A file of the folder by name, which becomes one of the model's; null: *error says why, and
+ * nothing was reported. `text`: messages print its lines.
+ */
+const ModelFile *hf_open(HfReader *r, const char *name, bool text, const char **error);
+/* Whether the folder has a file of this name. */
+bool hf_has(const HfReader *r, const char *name);
+/* The JSON object of a file, which must be there; null after diagnostics. */
+const Json *hf_open_json(HfReader *r, const char *name);
+
+/* Each: false after diagnostics. Constants of the model from config.json, and facts. */
+bool hf_config(HfReader *r);
+/* Opens the safetensors files, one or the shards of an index. */
+bool hf_shards(HfReader *r);
+/* Tensors of the shards become roles; n_vocab is set. */
+bool hf_tensors(HfReader *r);
+/* The tokenizer, if the folder has one. */
+bool hf_tokenizer(HfReader *r);
+
+#endif
