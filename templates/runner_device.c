@@ -25,7 +25,8 @@ typedef struct Device {
 	const char *(*log)(const void *context);
 	const char *(*strerror)(int error);
 	int (*environment)(int error);
-	int contract; /* its logits have the golden vectors' bits */
+	int contract;		/* its logits have the golden vectors' bits */
+	int (*positions)(void); /* of the longest context; null: the model's */
 } Device;
 
 /* ---- the CPU ---- */
@@ -95,4 +96,5 @@ static const Device device_cpu = {"cpu",
 				  cpu_log,
 				  @name@_strerror,
 				  cpu_environment,
-				  1};
+				  1,
+				  NULL};

@@ -268,14 +268,24 @@ device_find(const char *text, const char **part)
 static void
 model_open_device(Model *m, Weights *w, const char *part)
 {
-	int e = m->device->open(&m->m, part, w->data, w->bytes, w->check, m->n_ctx, m->n_batch);
+	const int most = m->device->positions ? m->device->positions() : N_CTX;
+	const char *log;
+	int e;
 
 	m->isa = m->device->name;
+	if (m->n_ctx > most)
+		fail(STATUS_USER, "a smaller --ctx or -n, or a compile with more (--npu-context)",
+		     "%s: a context of %d positions is beyond the %d that it was compiled for",
+		     m->isa, m->n_ctx, most);
+	e = m->device->open(&m->m, part, w->data, w->bytes, w->check, m->n_ctx, m->n_batch);
 	if (e && !m->device->environment(e))
 		model_init_fail(e, w);
 	if (e)
 		model_fail(m, "", e);
 	m->what = m->device->describe ? m->device->describe(m->m) : m->isa;
+	log = m->device->log(m->m);
+	if (log[0])
+		fprintf(stderr, "%s: note: %s: %s\n", PROGRAM, m->isa, log);
 }
 
 static void

@@ -180,9 +180,8 @@ selftest_device(Selftest *t, Weights *w, const Settings *s, float *logits)
 	model_open(&m, w, t->golden->n, t->way.batch, &t->way.place);
 	if (!m.device->contract)
 		fail(STATUS_USER, NULL,
-		     "selftest: this library was compiled with --math=libclc: its logits on %s "
-		     "have "
-		     "no bits to agree with",
+		     "selftest: this library's logits on %s are near the contract's and have no "
+		     "bits to agree with",
 		     m.device->name);
 	for (i = 0; i < 4; i++) {
 		t->way.chunk = chunks[i];

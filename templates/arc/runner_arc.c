@@ -87,4 +87,5 @@ arc_environment(int error)
 static const Device device_arc = {
 	"arc",	      arc_open,	  arc_close,	       arc_eval,	arc_eval_best,
 	arc_truncate, arc_n_past, arc_state_size,      arc_state_save,	arc_state_load,
-	arc_describe, arc_log,	  @name@_arc_strerror, arc_environment, @name@_ARC_CONTRACT};
+	arc_describe, arc_log,	  @name@_arc_strerror, arc_environment, @name@_ARC_CONTRACT,
+	NULL};

@@ -182,18 +182,33 @@ openvino_load(OpenVino *ov, const char *where, char *reason, size_t room)
 
 /* ---- what it says ------------------------------------------------------------------------- */
 
-/* The words of the last error: OpenVINO's own, or of the status where it has none. */
+/*
+ * The words of the last error on one line: OpenVINO's own without the places in its sources, or of
+ * the status where it has none.
+ */
 static inline void
 openvino_why(const OpenVino *ov, ov_status_e status, char *to, size_t room)
 {
-	const char *words = ov->get_last_err_msg();
-	size_t n;
+	static const char place[] = "Exception from ";
+	const char *words = ov->get_last_err_msg(), *end;
+	size_t n = 0;
 	if (!words || !words[0])
 		words = ov->get_error_info(status);
-	snprintf(to, room, "%s (status %d)", words && words[0] ? words : "no reason given", status);
-	for (n = 0; to[n]; n++)
-		if (to[n] == '\n')
-			to[n] = ' ';
+	if (!words || !words[0])
+		words = "it gives no reason";
+	while (*words && n + 1 < room) {
+		end = strncmp(words, place, sizeof place - 1) ? NULL : strstr(words, ":");
+		end = end ? end + 1 + strspn(end + 1, "0123456789") : NULL;
+		if (end && *end == ':') {
+			words = end + 1 + strspn(end + 1, " \n");
+			continue;
+		}
+		to[n++] = *words == '\n' ? ' ' : *words;
+		words++;
+	}
+	while (n && to[n - 1] == ' ')
+		n--;
+	to[n] = 0;
 }
 
 /* Looks the functions up and the version; 0, or 1 with the reason. The library stays: plugins have
@@ -217,7 +232,7 @@ openvino_open(OpenVino *ov, const char *where, char *reason, size_t room)
 	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
 		void *f = dlsym(library, functions[i].name);
 		if (!f) {
-			snprintf(reason, room, "%s has no %s: it is not OpenVINO's of %d",
+			snprintf(reason, room, "%.1000s has no %s: it is not OpenVINO's of %d",
 				 ov->library, functions[i].name, OPENVINO_MAJOR);
 			return 1;
 		}
@@ -233,9 +248,18 @@ openvino_open(OpenVino *ov, const char *where, char *reason, size_t room)
 	ov->version_free(&version);
 	if (strtol(ov->version, NULL, 10) == OPENVINO_MAJOR)
 		return 0;
-	snprintf(reason, room, "%s is OpenVINO %s, and this program knows %d alone", ov->library,
-		 ov->version, OPENVINO_MAJOR);
+	snprintf(reason, room, "%.1000s is OpenVINO %s, and this program knows %d alone",
+		 ov->library, ov->version, OPENVINO_MAJOR);
 	return 1;
+}
+
+/* Whether words of an error are about memory. */
+static inline int
+openvino_no_memory(const char *words)
+{
+	return strstr(words, "bad_alloc") || strstr(words, "OUT_OF_DEVICE_MEMORY") ||
+	       strstr(words, "OUT_OF_HOST_MEMORY") || strstr(words, "out of memory") ||
+	       strstr(words, "Can not allocate") || strstr(words, "Cannot allocate memory");
 }
 
 /* A property of a device as text, "" where it has none; returns whether it has one. */
@@ -249,6 +273,62 @@ openvino_property(const OpenVino *ov, const ov_core_t *core, const char *device,
 		return 0;
 	snprintf(to, room, "%s", value);
 	ov->free(value);
+	return 1;
+}
+
+/* ---- compiled models ---------------------------------------------------------------------- */
+
+/* Of bytes, for files of ours: not against a forger. */
+static inline uint64_t
+openvino_digest(const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ n, w;
+	size_t i;
+	for (i = 0; i < n; i += sizeof w) {
+		w = 0;
+		memcpy(&w, p + i, n - i < sizeof w ? n - i : sizeof w);
+		h = (h ^ w) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= h >> 32;
+	}
+	return h;
+}
+
+/*
+ * What a compiled model is of, in lines; the file beside a blob has these and openvino_seal's.
+ * properties: " KEY=VALUE ..." or empty; model: the digest of its XML.
+ */
+static inline void
+openvino_key(char *to, size_t room, const char *version, const char *device, const char *platform,
+	     const char *properties, uint64_t model)
+{
+	snprintf(to, room, "openvino %s\ndevice %s\nplatform %s\nproperties%s\nmodel %016llx\n",
+		 version, device, platform, properties, (unsigned long long)model);
+}
+
+static inline void
+openvino_seal(char *to, size_t room, const void *blob, size_t bytes)
+{
+	snprintf(to, room, "blob %016llx %llu\n", (unsigned long long)openvino_digest(blob, bytes),
+		 (unsigned long long)bytes);
+}
+
+/* "FOLDER/MODEL.PLATFORM", which .blob and .key follow; returns whether it has room. */
+static inline int
+openvino_blob_name(char *to, size_t room, const char *folder, const char *model,
+		   const char *platform)
+{
+	int n = snprintf(to, room, "%s/%s.", folder, model);
+	if (n < 0 || (size_t)n + strlen(platform) + 8 > room)
+		return 0;
+	for (; *platform; platform++)
+		to[n++] = (char)((*platform >= '0' && *platform <= '9') ||
+						 (*platform >= 'a' && *platform <= 'z') ||
+						 (*platform >= 'A' && *platform <= 'Z') ||
+						 *platform == '.'
+					 ? *platform
+					 : '_');
+	to[n] = 0;
 	return 1;
 }
 
