@@ -86,6 +86,8 @@ Net *npu_lower(Arena *run, const Graph *g, const NpuFacts *f, const NpuConstants
 	       NpuModel model);
 /* x [..., n] times t: adds what runs. */
 Wire npu_transform(Net *n, Wire x, const Transform *t);
+/* What npu_transform adds, in words. */
+void npu_transform_words(Text *t, const Transform *x);
 
 /* ---- files ---------------------------------------------------------------------------------- */
 

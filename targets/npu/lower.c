@@ -1,0 +1,287 @@
+/*
+ * A scheduled graph as models of OpenVINO: one function of this file or of attention.c an op. Rows
+ * are floats: what the plan rounds activations or the cache to is not done here (report.c).
+ */
+#include "lower.h"
+
+#include <string.h>
+
+const char *const npu_model_files[NPU_MODELS] = {
+#define NPU_MODEL(e, file, what) [e] = file,
+#include "models.def"
+};
+
+static const NpuModelFacts model_facts[NPU_MODELS] = {
+	[NPU_STATEFUL] = {.dynamic = true, .layers = true, .head = true, .result = "logits"},
+	[NPU_PREFILL] = {.layers = true, .result = "rows"},
+	[NPU_DECODE] = {.layers = true, .head = true, .one = true, .result = "logits"},
+	[NPU_HEAD] = {.head = true, .one = true, .result = "logits"},
+};
+
+/* ---- operands ----------------------------------------------------------------------------- */
+
+Wire
+lower_row(const Lower *l, const Value *v, int i)
+{
+	const Wire x = l->values[v->operands[i]].x;
+	const int64_t width = l->g->funcs[l->func].values[v->operands[i]].width;
+	return wire_shape(l->n, x).rank == 3 ? x : net_reshape(l->n, x, SHAPE(0, 0, width));
+}
+
+Wire
+lower_heads(const Lower *l, const Value *v, int i, uint32_t heads)
+{
+	const Wire x = l->values[v->operands[i]].x;
+	const int64_t width = l->g->funcs[l->func].values[v->operands[i]].width;
+	if (wire_shape(l->n, x).rank == 4)
+		return x;
+	return net_reshape(l->n, x, SHAPE(0, 0, heads, width / heads));
+}
+
+/* An f32 constant; one that is stored otherwise is kept so until it is read. */
+static Wire
+constant(const Lower *l, const BinPart *p, Element to)
+{
+	const Wire w = net_part(l->n, p);
+	return p->element == to ? w : net_decompress(l->n, w, to);
+}
+
+/* The vector that v names. */
+static Wire
+vector(const Lower *l, const Value *v)
+{
+	const Func *f = &l->g->funcs[l->func];
+	return constant(l, &l->constants->vectors[l->func][v - f->values], ELEMENT_F32);
+}
+
+/*
+ * The matrix m as f32 [rows, padded]. Compilers know this pattern: codes, converted, less their
+ * zero points, times scales; they keep the codes as they are stored.
+ */
+static Wire
+matrix(const Lower *l, const NpuMatrix *m)
+{
+	if (!m->scales.bytes)
+		return constant(l, &m->codes, ELEMENT_F32);
+	Wire w = net_convert(l->n, net_part(l->n, &m->codes), ELEMENT_F32);
+	if (m->form.zeros)
+		w = net_binary(l->n, NET_SUBTRACT, w, net_part(l->n, &m->zeros));
+	else if (m->form.zero)
+		w = net_binary(l->n, NET_SUBTRACT, w, net_scalar(l->n, (float)m->form.zero, 1));
+	w = net_binary(l->n, NET_MULTIPLY, w, net_part(l->n, &m->scales));
+	return m->groups > 1 ? net_reshape(l->n, w, SHAPE(m->rows, m->padded)) : w;
+}
+
+static const NpuMatrix *
+matrix_of(const Lower *l, const Value *v)
+{
+	return &l->constants->matrices[l->func][v - l->g->funcs[l->func].values];
+}
+
+/* ---- ops ---------------------------------------------------------------------------------- */
+
+static void
+lower_input(Lower *l, const Value *v, Lowered *y)
+{
+	(void)v;
+	y->x = l->carry;
+}
+
+/* Rows of the table; a static model gets them from the host. */
+static void
+lower_embed(Lower *l, const Value *v, Lowered *y)
+{
+	const NpuMatrix *m = matrix_of(l, v);
+	y->x = l->rows;
+	if (l->rows != NO_WIRE)
+		return;
+	y->x = net_gather(l->n, matrix(l, m), l->ids, 0);
+	if (m->padded > m->columns)
+		y->x = net_slice(l->n, y->x, 2, 0, m->columns);
+}
+
+/* x times 1 / sqrt(mean(x^2) + eps), of the last dimension. */
+static Wire
+normed(const Lower *l, Wire x, float eps)
+{
+	const int rank = wire_shape(l->n, x).rank;
+	Wire r = net_mean(l->n, net_binary(l->n, NET_MULTIPLY, x, x));
+	r = net_binary(l->n, NET_ADD, r, net_scalar(l->n, eps, rank));
+	r = net_unary(l->n, NET_SQRT, r);
+	r = net_binary(l->n, NET_DIVIDE, net_scalar(l->n, 1.0f, rank), r);
+	return net_binary(l->n, NET_MULTIPLY, x, r);
+}
+
+static void
+lower_rmsnorm(Lower *l, const Value *v, Lowered *y)
+{
+	y->x = normed(l, lower_row(l, v, 0), v->eps);
+}
+
+static void
+lower_rmsnorm_heads(Lower *l, const Value *v, Lowered *y)
+{
+	y->x = normed(l, lower_heads(l, v, 0, v->heads), v->eps);
+}
+
+static void
+lower_gain(Lower *l, const Value *v, Lowered *y)
+{
+	const Wire x = lower_row(l, v, 0);
+	y->x = net_binary(l->n, NET_MULTIPLY, x, vector(l, v));
+}
+
+static void
+lower_gain_heads(Lower *l, const Value *v, Lowered *y)
+{
+	const Wire x = lower_heads(l, v, 0, v->heads);
+	y->x = net_binary(l->n, NET_MULTIPLY, x, vector(l, v));
+}
+
+static void
+lower_bias(Lower *l, const Value *v, Lowered *y)
+{
+	const Wire x = lower_row(l, v, 0);
+	y->x = net_binary(l->n, NET_ADD, x, vector(l, v));
+}
+
+static void
+lower_transform(Lower *l, const Value *v, Lowered *y)
+{
+	y->x = npu_transform(l->n, lower_row(l, v, 0), v->transform);
+}
+
+/* Rows stay floats, in their own order. */
+static void
+lower_same(Lower *l, const Value *v, Lowered *y)
+{
+	*y = l->values[v->operands[0]];
+}
+
+/* x and so many zeros behind it, fewer than x has elements. */
+static Wire
+with_zeros(const Lower *l, Wire x, uint32_t count)
+{
+	const Wire some = net_slice(l->n, x, 2, 0, count);
+	const Wire zeros = net_binary(l->n, NET_MULTIPLY, some, net_scalar(l->n, 0.0f, 3));
+	return net_concat(l->n, (const Wire[]){x, zeros}, 2, 2);
+}
+
+static void
+lower_linear(Lower *l, const Value *v, Lowered *y)
+{
+	const NpuMatrix *m = matrix_of(l, v);
+	Wire x = lower_row(l, v, 0);
+	if (m->padded > m->columns)
+		x = with_zeros(l, x, m->padded - m->columns);
+	y->x = net_matmul(l->n, x, matrix(l, m), true);
+}
+
+static void
+lower_silu_mul(Lower *l, const Value *v, Lowered *y)
+{
+	const Wire silu = net_unary(l->n, NET_SWISH, lower_row(l, v, 0));
+	y->x = net_binary(l->n, NET_MULTIPLY, silu, lower_row(l, v, 1));
+}
+
+static void
+lower_add(Lower *l, const Value *v, Lowered *y)
+{
+	const Wire a = lower_row(l, v, 0);
+	y->x = net_binary(l->n, NET_ADD, a, lower_row(l, v, 1));
+}
+
+static void
+lower_output(Lower *l, const Value *v, Lowered *y)
+{
+	y->x = l->carry = lower_row(l, v, 0);
+}
+
+typedef void (*LowerFn)(Lower *l, const Value *v, Lowered *y);
+static const LowerFn lower_ops[] = {
+	[OP_INPUT] = lower_input,
+	[OP_EMBED] = lower_embed,
+	[OP_RMSNORM] = lower_rmsnorm,
+	[OP_GAIN] = lower_gain,
+	[OP_TRANSFORM] = lower_transform,
+	[OP_QUANTIZE] = lower_same,
+	[OP_TILE] = lower_same,
+	[OP_LINEAR] = lower_linear,
+	[OP_BIAS] = lower_bias,
+	[OP_RMSNORM_HEADS] = lower_rmsnorm_heads,
+	[OP_GAIN_HEADS] = lower_gain_heads,
+	[OP_ROPE] = lower_rope,
+	[OP_KV_APPEND] = lower_kv_append,
+	[OP_ATTENTION] = lower_attention,
+	[OP_SILU_MUL] = lower_silu_mul,
+	[OP_ADD] = lower_add,
+	[OP_OUTPUT] = lower_output,
+};
+_Static_assert(sizeof lower_ops / sizeof *lower_ops == OP_COUNT, "every op has a row");
+
+/* ---- functions and models ----------------------------------------------------------------- */
+
+static void
+lower_func(Lower *l, int func)
+{
+	const Func *f = &l->g->funcs[func];
+	l->func = func;
+	l->values = ARENA_ARRAY(l->run, Lowered, (size_t)f->count);
+	for (int i = 0; i < f->count; i++)
+		lower_ops[f->values[i].op](l, &f->values[i], &l->values[i]);
+}
+
+/* The inputs of a model, in the order of models.def, and what all layers share of them. */
+static void
+lower_inputs(Lower *l)
+{
+	const Shape ids = SHAPE(l->batch, l->tokens);
+	const int64_t hidden = l->g->model->hidden;
+	if (!l->model->layers) {
+		l->carry = net_parameter(l->n, "rows", ELEMENT_F32, SHAPE(1, 1, hidden));
+	} else if (l->model->dynamic) {
+		l->ids = net_parameter(l->n, "input_ids", ELEMENT_I64, ids);
+		const Wire mask = net_parameter(l->n, "attention_mask", ELEMENT_I64,
+						SHAPE(SHAPE_ANY, SHAPE_ANY));
+		const Wire positions = net_parameter(l->n, "position_ids", ELEMENT_I64, ids);
+		l->beams = net_parameter(l->n, "beam_idx", ELEMENT_I32, SHAPE(SHAPE_ANY));
+		lower_positions(l, positions);
+		lower_dynamic_mask(l, mask);
+	} else {
+		const int64_t context = l->facts->context;
+		l->rows = net_parameter(l->n, "embeds", ELEMENT_F32, SHAPE(1, l->tokens, hidden));
+		const Wire positions = net_parameter(l->n, "position_ids", ELEMENT_I64, ids);
+		l->mask = net_parameter(l->n, "mask", ELEMENT_F32,
+					SHAPE(1, 1, l->tokens, context + l->tokens));
+		lower_positions(l, positions);
+	}
+}
+
+Net *
+npu_lower(Arena *run, const Graph *g, const NpuFacts *f, const NpuConstants *c, NpuModel model)
+{
+	const NpuModelFacts *m = &model_facts[model];
+	Lower l = {.run = run,
+		   .g = g,
+		   .facts = f,
+		   .constants = c,
+		   .model = m,
+		   .n = net_new(run, c->identity, c->bin),
+		   .batch = m->dynamic ? SHAPE_ANY : 1,
+		   .tokens = m->dynamic ? SHAPE_ANY
+			     : m->one	? 1
+					: (int64_t)f->chunk,
+		   .ids = NO_WIRE,
+		   .rows = NO_WIRE};
+	lower_inputs(&l);
+	for (int n = 0; n < g->count; n++) {
+		const bool head = n == g->count - 1;
+		if (head ? !m->head : !m->layers)
+			continue;
+		lower_func(&l, n);
+		if (!func_is_last(g, &g->funcs[n]))
+			net_name(l.n, l.carry, g->funcs[n].name);
+	}
+	net_result(l.n, m->result, l.carry);
+	return l.n;
+}
