@@ -4,13 +4,17 @@
 #include "gen/model/model.h"
 
 typedef struct InspectOptions {
-	const char *tokenizer;
-	bool digest;
+	const char *tokenizer, *values;
+	bool digest, container;
 } InspectOptions;
 
 #define FIELD(f) offsetof(InspectOptions, f)
 static const Option inspect_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--container", NULL, OPTION_FLAG, FIELD(container),
+	 "of one GGUF file, of any architecture, the metadata and tensors as they are"},
+	{"--values", "FILE", OPTION_STRING, FIELD(values),
+	 "write the values of all tensors, f32 in the order of the list, rows as stored"},
 	{"--digest", NULL, OPTION_FLAG, FIELD(digest),
 	 "print the SHA-256 of the file too (of shards one behind the other)"},
 };
@@ -24,9 +28,36 @@ static const Command inspect_command = {
 	inspect_main,
 };
 
-/* The container as it is, for a GGUF file: parsed a second time, which costs little. */
+/* ---- values ------------------------------------------------------------------------------- */
+
+/* Appends n values at data, whole blocks, to out; null: nobody asked for them. */
 static void
-print_container(Arena *a, const Model *m)
+write_values(OutFile *out, const StoredType *t, const uint8_t *data, uint64_t n)
+{
+	enum { PIECE = 1 << 12 };
+	float values[PIECE];
+	for (uint64_t at = 0; out && at < n; at += PIECE) {
+		const int count = n - at < PIECE ? (int)(n - at) : PIECE;
+		t->dequantize(data + at / t->block * t->block_bytes, count, values);
+		outfile_write(out, values, (size_t)count * sizeof *values);
+	}
+}
+
+/* ---- the container ------------------------------------------------------------------------ */
+
+static void
+print_keys(const Gguf *g)
+{
+	printf("GGUF version %u, alignment %u, %u metadata keys, %u tensors\n", g->version,
+	       g->alignment, g->n_entries, g->n_tensors);
+	for (uint32_t i = 0; i < g->n_entries; i++)
+		printf("  %.*s = %s\n", (int)g->entries[i].key.size, g->entries[i].key.data,
+		       gguf_show(g, &g->entries[i].value));
+}
+
+/* The containers as they are, for GGUF files: parsed a second time, which costs little. */
+static void
+print_containers(Arena *a, const Model *m)
 {
 	for (uint32_t f = 0; f < m->n_files; f++) {
 		const ModelFile *file = &m->files[f];
@@ -37,13 +68,44 @@ print_container(Arena *a, const Model *m)
 		if (m->n_files > 1)
 			printf("shard %u, %s, %llu bytes: ", f + 1, file->path,
 			       (unsigned long long)file->bytes);
-		printf("GGUF version %u, alignment %u, %u metadata keys, %u tensors\n", g.version,
-		       g.alignment, g.n_entries, g.n_tensors);
-		for (uint32_t i = 0; i < g.n_entries; i++)
-			printf("  %.*s = %s\n", (int)g.entries[i].key.size, g.entries[i].key.data,
-			       gguf_show(&g, &g.entries[i].value));
+		print_keys(&g);
 	}
 }
+
+/* One file for itself, whatever its keys and names mean; values: where to write them, or null. */
+static bool
+inspect_container(Arena *a, Diag *d, const char *path, const char *values)
+{
+	Mapped map;
+	const char *error;
+	Gguf g;
+	if (!file_map(path, &map, &error)) {
+		diag_error(d, (Loc){0}, E_FILE, "cannot read %s: %s", path, error);
+		return false;
+	}
+	const uint32_t file = diag_file(d, path, NULL, map.size);
+	if (!gguf_is_magic(map.data, map.size)) {
+		diag_error(d, (Loc){file, 0}, E_MAGIC, "no GGUF file");
+		return false;
+	}
+	if (!gguf_parse(a, d, file, map.data, map.size, &g))
+		return false;
+	OutFile *out = values ? outfile_open(a, values) : NULL;
+	print_keys(&g);
+	printf("tensors: columns, rows; type; bytes; offset in the file\n");
+	for (uint32_t i = 0; i < g.n_tensors; i++) {
+		const GgufTensor *t = &g.tensors[i];
+		printf("  %-26s %-16s %-5s %10llu %10llu\n", t->name, gguf_shape(a, t),
+		       t->type->name, (unsigned long long)t->bytes, (unsigned long long)t->data_at);
+		write_values(out, t->type, t->data,
+			     t->bytes / t->type->block_bytes * t->type->block);
+	}
+	if (out)
+		outfile_commit(out, NULL);
+	return true;
+}
+
+/* ---- the model ---------------------------------------------------------------------------- */
 
 static void
 print_model(const Model *m)
@@ -73,7 +135,7 @@ print_tokenizer(const Tokenizer *t)
 }
 
 static void
-print_tensor(Arena *a, const Model *m, Role role, uint32_t layer)
+print_tensor(Arena *a, const Model *m, Role role, uint32_t layer, OutFile *out)
 {
 	const Tensor *t = model_tensor(m, role, layer);
 	if (!t)
@@ -83,24 +145,25 @@ print_tensor(Arena *a, const Model *m, Role role, uint32_t layer)
 	printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role], t->rows,
 	       t->columns, t->type->name, format->text,
 	       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
+	write_values(out, t->type, t->data, (uint64_t)t->rows * t->columns);
 }
 
 /* The tensors outside the layers, then layer by layer. */
 static void
-print_tensors(Arena *a, const Model *m)
+print_tensors(Arena *a, const Model *m, OutFile *out)
 {
 	printf("tensors: rows x columns\n");
 	for (int role = 0; role < ROLE_COUNT; role++)
 		if (!role_layered[role] && !(role == ROLE_HEAD && m->tied))
-			print_tensor(a, m, (Role)role, 0);
+			print_tensor(a, m, (Role)role, 0, out);
 	for (uint32_t l = 0; l < m->n_layer; l++)
 		for (int role = 0; role < ROLE_COUNT; role++)
 			if (role_layered[role])
-				print_tensor(a, m, (Role)role, l);
+				print_tensor(a, m, (Role)role, l, out);
 }
 
 static void
-print_all(Arena *a, Model *m, bool digest)
+print_all(Arena *a, Model *m, bool digest, OutFile *out)
 {
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->n_files; i++)
@@ -113,10 +176,26 @@ print_all(Arena *a, Model *m, bool digest)
 		sha256_hex(m->sha256, hex);
 		printf("sha256 %s\n", hex);
 	}
-	print_container(a, m);
+	print_containers(a, m);
 	print_model(m);
 	print_tokenizer(&m->tokenizer);
-	print_tensors(a, m);
+	print_tensors(a, m, out);
+}
+
+static bool
+inspect(Arena *a, Diag *d, const char *path, const InspectOptions *o)
+{
+	const ModelOptions how = {.tokenizer = o->tokenizer};
+	if (o->container)
+		return inspect_container(a, d, path, o->values);
+	Model *m = model_read(a, d, path, &how);
+	if (!m)
+		return false;
+	OutFile *out = o->values ? outfile_open(a, o->values) : NULL;
+	print_all(a, m, o->digest, out);
+	if (out)
+		outfile_commit(out, NULL);
+	return true;
 }
 
 int
@@ -126,17 +205,14 @@ inspect_main(int argc, char **argv)
 	Diag *d = diag_new(a, stderr);
 	InspectOptions options = {0};
 	StringList files = {0};
-	Model *m = NULL;
+	bool ok = false;
 	if (options_parse(&inspect_command, d, argc, argv, &options, &files)) {
-		ModelOptions o = {.tokenizer = options.tokenizer};
 		if (files.count == 1)
-			m = model_read(a, d, files.items[0], &o);
+			ok = inspect(a, d, files.items[0], &options);
 		else
 			diag_error(d, (Loc){0}, E_USAGE, "inspect wants one model, not %d",
 				   files.count);
 	}
-	if (m)
-		print_all(a, m, options.digest);
 	arena_free(a);
-	return m ? 0 : EXIT_USER;
+	return ok ? 0 : EXIT_USER;
 }

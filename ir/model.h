@@ -27,8 +27,8 @@ typedef struct StoredType {
 	Format format;		     /* what it is in our words */
 	/* n values as f32, bit-exact to the format's own definition. */
 	void (*dequantize)(const uint8_t *src, int n, float *dst);
-	/* n codes (unsigned, format_offset included) and one scale (and minimum) a block. null for
-	 * float types. */
+	/* n codes (unsigned, format_offset included) and one scale (and minimum) a group of the
+	 * format, which divides the block. null for float types. */
 	void (*codes)(const uint8_t *src, int n, uint8_t *codes, float *scales, float *minima);
 } StoredType;
 

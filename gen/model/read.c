@@ -78,7 +78,7 @@ typedef struct Scan {
 	const Tensor *tensor;
 	bool mapped;
 	int64_t block;
-	const char *what;
+	const char *what; /* of it is not finite; null: a code without a value */
 	uint32_t offset;
 } Scan;
 
@@ -89,6 +89,10 @@ scan_tensor(void *arg, int i)
 	const Tensor *t = s->tensor;
 	uint64_t blocks = (uint64_t)t->rows * (t->columns / t->type->block);
 	s->block = stored_not_finite(t->type, t->data, blocks, &s->what, &s->offset);
+	if (s->block < 0) {
+		s->what = NULL;
+		s->block = stored_bad_code(t->type, t->data, blocks, &s->offset);
+	}
 	if (s->mapped)
 		file_forget(t->data, (size_t)(t->rows * t->row_bytes));
 }
@@ -121,10 +125,13 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 		uint64_t block = (uint64_t)s->block, a_row = t->columns / t->type->block;
 		uint64_t at =
 			(uint64_t)(t->data - file_of(m, t)->data) + block * t->type->block_bytes;
-		diag_error(d, (Loc){t->loc.file, at + s->offset}, E_NOT_FINITE,
-			   "tensor '%s', row %llu, column %llu: the %s is NaN or infinite", t->name,
-			   (unsigned long long)(block / a_row),
-			   (unsigned long long)(block % a_row * t->type->block), s->what);
+		diag_error(
+			d, (Loc){t->loc.file, at + s->offset}, s->what ? E_NOT_FINITE : E_CODE,
+			"tensor '%s', row %llu, column %llu: %s", t->name,
+			(unsigned long long)(block / a_row),
+			(unsigned long long)(block % a_row * t->type->block),
+			s->what ? arena_printf(a, "the %s is NaN or infinite", s->what)
+				: arena_printf(a, "a code that %s gives no value", t->type->name));
 	}
 	return diag_errors(d) == before;
 }

@@ -20,5 +20,8 @@ const char *stored_type_list(Arena *a);
  */
 int64_t stored_not_finite(const StoredType *t, const uint8_t *src, uint64_t n, const char **what,
 			  uint32_t *offset);
+/* The first of n blocks with a code that the type gives no value, or -1; its byte in the block goes
+ * to *offset. */
+int64_t stored_bad_code(const StoredType *t, const uint8_t *src, uint64_t n, uint32_t *offset);
 
 #endif

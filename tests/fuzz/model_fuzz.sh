@@ -15,6 +15,8 @@ run() {
 tiny=tests/reject/tinymodel.py
 sizes=(--hidden 32 --inter 64 --layers 2 --heads 4 --kv-heads 2 --context 16)
 python3 -B "$tiny" "$folder/tiny.gguf" --type Q4_1 --head-type F16 --untied "${sizes[@]}" &&
+	python3 -B "$tiny" "$folder/k.gguf" --type Q4_K --head-type TQ2_0 --hidden 256 --inter 256 --layers 1 --heads 2 \
+		--kv-heads 1 --context 16 &&
 	python3 -B "$tiny" "$folder/tiny.bin" --tokenizer-out "$folder/tok.bin" "${sizes[@]}" || exit 2
 
 smollm2=${LATHE_MODELS:-}/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -32,5 +34,6 @@ else
 	run "$folder/tiny.bin" 30000 2 "$folder/tok.bin"
 fi
 run "$folder/tiny.gguf" 20000 3
+run "$folder/k.gguf" 10000 5
 run "$folder/tiny.bin" 10000 4 "$folder/tok.bin"
 exit $failed

@@ -18,11 +18,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from driver import judge, options
-from tinymodel import (Gguf, Llama2c, Tensor, encode, gguf_model, shard_name, split)
+from tinymodel import (FIELDS, TYPES, Gguf, Llama2c, Tensor, encode, gguf_model, shard_name, split)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "model_cases.expected")
 SIZES = dict(hidden=32, inter=64, layers=2, heads=4, kv_heads=2, context=16)
+WIDE = dict(hidden=256, inter=256, layers=1, heads=2, kv_heads=1, context=16)  # rows of types of 256 values a block
 NAN, INF = b"\x00\x7e", b"\x00\xfc"
 
 cases = []  # (name, id or None for accepted, {file name: bytes}, arguments)
@@ -196,10 +197,13 @@ def tensors():
     gguf("tensor-size-overflow", "E0104", patched(f"dimension 1 of {Q}", u64(2**63)))
     gguf("tensor-size-beyond", "E0103", patched(f"dimension 1 of {Q}", u64(2**31)))
     gguf("tensor-type-number", "E0108", patched(f"type of {Q}", u32(200)))
-    for n in (4, 6, 12, 14, 19, 30, 35, 39):
+    for n in (4, 9, 15, 19, 20, 31, 36, 39):
         gguf(f"tensor-type-{n}", "E0108", patched(f"type of {Q}", u32(n)))
     gguf("tensor-block", "E0109",
          with_tensor(Q, lambda t: (setattr(t, "dims", [48, 32]), setattr(t, "type", 3))))
+    for n in (10, 14, 34):
+        gguf(f"tensor-block-{n}", "E0109",
+             with_tensor(Q, lambda t, n=n: (setattr(t, "dims", [384, 32]), setattr(t, "type", n))))
     gguf("tensor-offset-misaligned", "E0104", patched(f"offset of {Q}", u64(4)))
     gguf("tensor-offset-overflow", "E0104", patched(f"offset of {Q}", u64(2**64 - 32)))
     gguf("tensor-offset-beyond", "E0103", patched(f"offset of {Q}", u64(2**40)))
@@ -270,6 +274,16 @@ def values():
     gguf("value-q4_1-minimum", "E0113", put(Q, 20 * 5 + 2, NAN), type_name="Q4_1")
     gguf("value-q4_1-code", None, put(Q, 20 * 5 + 4, NAN), type_name="Q4_1")
     gguf("value-q8_0-scale", "E0113", put(Q, 34 * 31, INF), type_name="Q8_0")
+    for t in ("BF16", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0"):
+        number, block, encoder = TYPES[t]
+        size, wide = len(encoder([1.0] * block)), WIDE if block == 256 else {}
+        for i, at in enumerate(FIELDS[t]):
+            bad = b"\xc0\x7f" if t == "BF16" else INF if i else NAN
+            gguf(f"value-{t.lower()}-{('minimum' if i else 'scale')}", "E0113", put(Q, size * 30 + at, bad), type_name=t,
+                 **wide)
+    gguf("value-bf16-largest", None, put(Q, 2 * 33, b"\x7f\x7f"), type_name="BF16")
+    gguf("value-tq2_0-code", "E0116", put(Q, 66 * 30 + 17, b"\x30"), type_name="TQ2_0", **WIDE)
+    gguf("value-tq1_0-code", None, put(Q, 54 * 30, bytes(range(206, 258 - 2))), type_name="TQ1_0", **WIDE)
     gguf("value-head", "E0113", put("output.weight", 0, b"\0\0\xc0\xff"), tied=False)
 
 
@@ -504,10 +518,15 @@ def llama2c_tokenizer():
 
 
 def accepted():
-    for t in ("F32", "F16", "Q4_0", "Q4_1", "Q8_0"):
+    for t, (_, block, _) in TYPES.items():
         for tied in (True, False):
             gguf(f"accepted-{t}-{'tied' if tied else 'untied'}", None, lambda g: None,
-                 type_name=t, tied=tied)
+                 type_name=t, tied=tied, **(WIDE if block == 256 else {}))
+    def vectors(g):
+        for t in g.tensors:
+            if "norm" in t.name:
+                t.type, t.data = TYPES["BF16"][0], bytearray(encode("BF16", [1.5] * t.dims[0]))
+    gguf("accepted-norms-bf16", None, vectors)
     def aligned(g):
         g.alignment = 256
         g.set("general.alignment", "u32", 256)

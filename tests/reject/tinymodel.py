@@ -50,13 +50,40 @@ def encode_q8_0(x):
     return half(scale) + struct.pack("32b", *codes)
 
 
+def random_blocks(size, fields, span, without=None):
+    """An encoder for types whose codes are not worth rounding here: random bytes, with the f16 at `fields` such that
+    values reach about the magnitude of the block's. `without`: the first bytes, where it clears the code 3."""
+    def encode_block(x):
+        data = bytearray(random.Random(struct.pack(f"<{len(x)}f", *x)).randbytes(size))
+        for i in range(without or 0):
+            data[i] &= ~(data[i] >> 1 & 0x55)
+        for at in fields:
+            data[at:at + 2] = half(max(map(abs, x)) / span)
+        return bytes(data)
+    return encode_block
+
+
 TYPES = {
     "F32": (0, 1, lambda x: struct.pack("<f", x[0])),
     "F16": (1, 1, lambda x: half(x[0])),
+    "BF16": (30, 1, lambda x: struct.pack("<f", x[0])[2:]),
     "Q4_0": (2, 32, encode_q4_0),
     "Q4_1": (3, 32, encode_q4_1),
+    "Q5_0": (6, 32, random_blocks(22, [0], 16)),
+    "Q5_1": (7, 32, random_blocks(24, [0, 2], 31)),
     "Q8_0": (8, 32, encode_q8_0),
+    "Q2_K": (10, 256, random_blocks(84, [80, 82], 45)),
+    "Q3_K": (11, 256, random_blocks(110, [108], 128)),
+    "Q4_K": (12, 256, random_blocks(144, [0, 2], 945)),
+    "Q5_K": (13, 256, random_blocks(176, [0, 2], 1953)),
+    "Q6_K": (14, 256, random_blocks(210, [208], 4096)),
+    "TQ1_0": (34, 256, random_blocks(54, [52], 1)),
+    "TQ2_0": (35, 256, random_blocks(66, [64], 1, without=64)),
 }
+# Where a block of a type has its scale and, if any, its minimum.
+FIELDS = {"F16": [0], "BF16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
+          "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "TQ1_0": [52],
+          "TQ2_0": [64]}
 
 
 def encode(type_name, values):

@@ -198,9 +198,76 @@ floats_are_dequantized(void **state)
 		assert_true(x == (float)want);
 	}
 	assert_null(f16->codes);
-	assert_null(stored_type(12));
-	assert_string_equal(stored_type_name(12), "Q4_K");
+	assert_null(stored_type(20));
+	assert_string_equal(stored_type_name(20), "IQ4_NL");
 	assert_null(stored_type_name(4));
+}
+
+/* Blocks of random bytes of every type of integers: the codes stay below the format's top, and with
+ * their group's scale and minimum give the values, in the two forms that the contract may use. What
+ * the values are is the gguf package's to say: tests/exec/gguf_types.py. */
+static void
+codes_are_the_values(void **state)
+{
+	(void)state;
+	enum { BLOCKS = 2, VALUES = 256 * BLOCKS, ROUNDS = 4000 };
+	uint32_t seed = 11;
+	int types = 0;
+	for (uint32_t number = 0; number < 64; number++) {
+		const StoredType *t = stored_type(number);
+		if (!t || !t->codes)
+			continue;
+		types++;
+		const int n = BLOCKS * (int)t->block, group = (int)t->format.group;
+		assert_true(n <= VALUES && t->block % t->format.group == 0);
+		assert_string_equal(stored_type_name(number), t->name);
+		int looked = 0;
+		for (int round = 0; round < ROUNDS; round++) {
+			uint8_t data[BLOCKS * 256], codes[VALUES];
+			float x[VALUES], scales[VALUES], minima[VALUES];
+			for (size_t i = 0; i < sizeof data; i++)
+				data[i] = (uint8_t)next_random(&seed);
+			const char *what;
+			uint32_t offset;
+			for (size_t i = 0; i < sizeof data && number == 35; i++)
+				data[i] ^= data[i] & data[i] >> 1 & 0x55;
+			assert_int_equal(stored_bad_code(t, data, BLOCKS, &offset), -1);
+			if (stored_not_finite(t, data, BLOCKS, &what, &offset) >= 0)
+				memset(data, 0, sizeof data);
+			else
+				looked++;
+			t->dequantize(data, n, x);
+			t->codes(data, n, codes, scales, minima);
+			for (int i = 0; i < n; i++) {
+				const float c = (float)(codes[i] - format_offset(t->format));
+				const float s = scales[i / group];
+				const float m = t->format.minimum ? minima[i / group] : -0.0f;
+				assert_true(codes[i] <= format_top(t->format));
+				assert_true(x[i] == fmaf(c, s, m) && x[i] == c * s + m);
+			}
+		}
+		assert_true(looked > ROUNDS / 2);
+	}
+	assert_int_equal(types, 12);
+}
+
+/* A pair of bits of TQ2_0 may be 0, 1 or 2. */
+static void
+codes_without_a_value_are_found(void **state)
+{
+	(void)state;
+	const StoredType *t = stored_type(35);
+	uint8_t data[3 * 66];
+	uint32_t offset;
+	for (int i = 0; i < 64; i++)
+		for (int shift = 0; shift < 8; shift += 2) {
+			memset(data, 0xaa, sizeof data);
+			memset(data + 66 + 64, 0x33, 2); /* the scale may have any bits */
+			assert_int_equal(stored_bad_code(t, data, 3, &offset), -1);
+			data[66 + i] = (uint8_t)(data[66 + i] | 3 << shift);
+			assert_int_equal(stored_bad_code(t, data, 3, &offset), 1);
+			assert_int_equal(offset, i);
+		}
 }
 
 /* NaN in every place of a long row of blocks, one at a time. */
@@ -209,31 +276,36 @@ not_finite_is_found(void **state)
 {
 	(void)state;
 	enum { BLOCKS = 4096 + 3 };
-	static const uint32_t numbers[] = {0, 1, 2, 3, 8};
-	uint8_t *data = calloc(BLOCKS, 34);
+	static const struct {
+		uint32_t number, at; /* of the first field */
+	} types[] = {{0, 0},	{1, 0},	 {2, 0},  {3, 0},    {6, 0},  {7, 0},	{8, 0},	 {10, 80},
+		     {11, 108}, {12, 0}, {13, 0}, {14, 208}, {30, 0}, {34, 52}, {35, 64}};
+	uint8_t *data = calloc(BLOCKS, 256);
 	assert_non_null(data);
-	for (int k = 0; k < 5; k++) {
-		const StoredType *t = stored_type(numbers[k]);
+	for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+		const StoredType *t = stored_type(types[k].number);
+		const uint32_t at = types[k].at;
 		const char *what;
 		uint32_t offset;
 		assert_int_equal(stored_not_finite(t, data, BLOCKS, &what, &offset), -1);
 		for (int64_t b = 0; b < BLOCKS; b += b < 4090 ? 409 : 1) {
-			uint8_t *p = data + b * t->block_bytes;
-			size_t high = numbers[k] == 0 ? 3 : 1;
+			uint8_t *p = data + b * t->block_bytes + at;
+			size_t high = types[k].number == 0 ? 3 : 1;
 			p[high] = 0xff;
-			p[high - 1] = 0x80; /* infinity in f32, NaN in f16 */
+			p[high - 1] = 0x80; /* infinity in f32 and bf16, NaN in f16 */
 			assert_int_equal(stored_not_finite(t, data, BLOCKS, &what, &offset), b);
-			assert_int_equal(offset, 0);
-			memset(p, 0, 4);
+			assert_int_equal(offset, at);
+			assert_string_equal(what, t->codes ? "scale" : "value");
+			memset(p, 0, types[k].number == 0 || t->format.minimum ? 4 : 2);
 			if (!t->format.minimum)
 				continue;
 			p[3] = 0x7c;
 			assert_int_equal(stored_not_finite(t, data, BLOCKS, &what, &offset), b);
 			assert_string_equal(what, "minimum");
-			assert_int_equal(offset, 2);
+			assert_int_equal(offset, at + 2);
 			p[3] = 0;
 		}
-		memset(data, 0, (size_t)BLOCKS * 34);
+		memset(data, 0, (size_t)BLOCKS * 256);
 	}
 	free(data);
 }
@@ -510,6 +582,8 @@ main(void)
 		cmocka_unit_test(rope_rows_are_found),
 		cmocka_unit_test(integers_are_dequantized),
 		cmocka_unit_test(floats_are_dequantized),
+		cmocka_unit_test(codes_are_the_values),
+		cmocka_unit_test(codes_without_a_value_are_found),
 		cmocka_unit_test(not_finite_is_found),
 		cmocka_unit_test(quotes_are_printable),
 		cmocka_unit_test(small_gguf_is_read),
