@@ -75,6 +75,8 @@ void weight_row_round(int columns, Format f, const WeightRange *tensor, WeightRo
  * minima. */
 bool weights_finite(const float *v, int n);
 bool weight_row_finite(const WeightRow *w, Format f, int columns);
+/* values[columns]: what a row of format f stands for, exactly; f may be a float format. */
+void weight_row_values(const WeightRow *w, Format f, int columns, double *values);
 /* v[columns] = code - offset, or code - zero point: what the scale multiplies. */
 void weight_row_centre(const WeightRow *w, Format f, int columns, int16_t *v);
 /* The range of n weights, `above` as given; and what two ranges are together, in this order. */

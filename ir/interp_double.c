@@ -9,7 +9,7 @@
 #include "interp_impl.h"
 #include "wide.h"
 
-/* A weight row in double, exact: a code of at most 8 bits times a float fits. */
+/* A weight row in double. */
 static void
 weights_double(const Step *step, uint32_t row, TaskScratch *s)
 {
@@ -21,21 +21,7 @@ weights_double(const Step *step, uint32_t row, TaskScratch *s)
 		return;
 	}
 	weight_source_row(&step->source, row, f, &s->row);
-	if (format_is_float(f)) {
-		for (int i = 0; i < k; i++)
-			s->weights[i] = (double)s->row.row_f32[i];
-		return;
-	}
-	int groups = format_groups(f, k);
-	int at = 0;
-	for (int g = 0; g < groups; g++) {
-		int end = at + format_group_width(f, k, g);
-		int offset = f.zero ? s->row.zeros[g] : format_offset(f);
-		double scale = (double)s->row.scales[g];
-		double minimum = f.minimum ? (double)s->row.minima[g] : 0.0;
-		for (; at < end; at++)
-			s->weights[at] = (s->row.codes[at] - offset) * scale + minimum;
-	}
+	weight_row_values(&s->row, f, k, s->weights);
 }
 
 static double

@@ -184,6 +184,26 @@ weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 	weight_row_round(columns, f, NULL, w);
 }
 
+/* A code of at most 8 bits times a float fits a double. */
+void
+weight_row_values(const WeightRow *w, Format f, int columns, double *values)
+{
+	if (format_is_float(f)) {
+		for (int i = 0; i < columns; i++)
+			values[i] = (double)w->row_f32[i];
+		return;
+	}
+	int at = 0;
+	for (int g = 0; g < format_groups(f, columns); g++) {
+		const int end = at + format_group_width(f, columns, g);
+		const int offset = f.zero ? w->zeros[g] : format_offset(f);
+		const double scale = (double)w->scales[g];
+		const double minimum = f.minimum ? (double)w->minima[g] : 0.0;
+		for (; at < end; at++)
+			values[at] = (w->codes[at] - offset) * scale + minimum;
+	}
+}
+
 void
 weight_row_centre(const WeightRow *w, Format f, int columns, int16_t *v)
 {

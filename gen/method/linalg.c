@@ -99,6 +99,14 @@ linalg_linear(const Linalg *l, size_t m, size_t n, size_t k, const float *x, con
 	parallel_for(l->jobs, blas_int(pieces(m, ROWS_AT_ONCE)), linear_piece, &j);
 }
 
+void
+linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, float factor,
+	     const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
+{
+	l->sgemm(ROW_MAJOR, PLAIN, transposed ? TRANSPOSED : PLAIN, blas_int(m), blas_int(n),
+		 blas_int(k), factor, a, blas_int(lda), b, blas_int(ldb), 0.0f, c, blas_int(ldc));
+}
+
 typedef struct MultiplyJob {
 	const Linalg *l;
 	bool transposed;

@@ -17,6 +17,10 @@ const char *linalg_machine(const Linalg *l); /* "SkylakeX" */
 /* y [m][n] = x [m][k] w^T, w [n][k]. */
 void linalg_linear(const Linalg *l, size_t m, size_t n, size_t k, const float *x, const float *w,
 		   float *y);
+/* One thread's share: c [m][n] = factor a [m][k] b, b [k][n] or transposed [n][k], rows `ld` apart.
+ */
+void linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, float factor,
+		  const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 /*
  * h [n][n] += x^T y, x and y [t][n]: pieces of LINALG_PIECE rows are multiplied in f32 and added in
  * order in double. y null: x, and h stays symmetric to the bit.
