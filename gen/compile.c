@@ -545,7 +545,7 @@ targets_main(int argc, char **argv)
 	for (int i = 0; i < target_count; i++) {
 		const Target *one = &target_table[i];
 		Text *devices = text_new(run);
-		if (one->device)
+		if (one->device && one->device->list)
 			one->device->list(devices, OCLOC_SECONDS);
 		printf("%-10s %s\n           %s\n%s", one->name, one->what,
 		       one->flags[0] ? one->flags : "(no flags)", devices->text);

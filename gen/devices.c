@@ -40,7 +40,7 @@ devices_main(int argc, char **argv)
 	}
 	for (int i = 0; i < target_count; i++) {
 		Text *t = text_new(run);
-		if (!target_table[i].device)
+		if (!target_table[i].device || !target_table[i].device->machines)
 			continue;
 		target_table[i].device->machines(t, o.json, SECONDS);
 		fputs(t->text, stdout);

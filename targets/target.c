@@ -2,6 +2,7 @@
 #include "target.h"
 
 #include "arc/arc.h"
+#include "npu/npu.h"
 
 #include <string.h>
 
@@ -49,6 +50,16 @@ const Target target_table[] = {
 		.templates = (const char *const[]){"launcher.h", "opencl.h", "launcher.c",
 						   "runner_arc.c", NULL},
 		.device = &arc_device,
+	},
+	{
+		.name = "npu",
+		.suffix = "npu",
+		.what = "Intel NPU through OpenVINO, beside a CPU level",
+		.flags = "",
+		.detect = "0",
+		.templates = (const char *const[]){"host.h", "openvino.h", "nets.c", "host.c",
+						   "runner_npu.c", NULL},
+		.device = &npu_device,
 	},
 };
 const int target_count = sizeof target_table / sizeof *target_table;

@@ -15,9 +15,10 @@ typedef struct Device {
 	 * ones), separated by commas; null after diagnostics. Its compiler may take `seconds`.
 	 * null: it has no such devices. */
 	const char *(*devices)(Arena *run, Diag *d, const char *list, int seconds);
-	/* What binaries can be made here, for `lathe targets`. */
+	/* What binaries can be made here, for `lathe targets`; null: nothing to say. */
 	void (*list)(Text *t, int seconds);
-	/* This machine's devices, for `lathe devices`: text, or a JSON object and a newline. */
+	/* This machine's devices, for `lathe devices`: text, or a JSON object and a newline; null
+	 * as above. */
 	void (*machines)(Text *t, bool json, int seconds);
 	/* Adds its files to the folder; everything else of the artefact is known. */
 	void (*write)(struct Build *b);
