@@ -10,8 +10,10 @@
 typedef struct Tally {
 	const char *what, *says;
 	int count;
+	unsigned roles;	     /* of matrices, a bit each */
 	uint64_t bytes, own; /* stored, and as the format counts them */
 } Tally;
+_Static_assert(ROLE_COUNT <= 32, "roles are bits");
 
 typedef struct Tallies {
 	Arena *run;
@@ -86,21 +88,30 @@ tally_matrix(Tallies *t, const Graph *g, const Func *f, const Value *v, const Np
 		bits > format.bits ? arena_printf(t->run, ", widened from %d bits", format.bits)
 				   : "",
 		kept_as(m));
-	Tally *line = tally(t, role_names[v->role], says);
+	Tally *line = tally(t, "", says);
+	line->roles |= 1u << v->role;
 	line->bytes += m->codes.bytes + m->scales.bytes + m->zeros.bytes;
 	line->own += own_bytes(m, format);
 }
 
 /* ---- rows --------------------------------------------------------------------------------- */
 
+/* Rows that linears of integer weights read, each site once. */
 static void
-tally_activations(Tallies *t, const Graph *g, const Func *f, const Value *v)
+tally_activations(Tallies *t, const Graph *g, const Func *f)
 {
-	const Format format = graph_activations(g, v->role, f->layer);
-	const int site = role_site(v->role);
-	if (!format_is_float(format) &&
-	    !format_is_float(graph_weight_format(g, v->role, f->layer)) && site >= 0)
-		tally(t, site_table[site].name, format_words(t->run, format));
+	bool seen[SITE_COUNT] = {false};
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = &f->values[i];
+		const int site = v->op == OP_LINEAR ? role_site(v->role) : -1;
+		if (site < 0 || seen[site] ||
+		    format_is_float(graph_weight_format(g, v->role, f->layer)))
+			continue;
+		const Format format = graph_activations(g, v->role, f->layer);
+		seen[site] = true;
+		if (!format_is_float(format))
+			tally(t, site_table[site].name, format_words(t->run, format));
+	}
 }
 
 static void
@@ -132,17 +143,40 @@ typedef struct Sections {
 	uint64_t bytes, own;
 } Sections;
 
+/* The role names of a line of matrices. */
+static const char *
+names_of(Arena *run, unsigned roles)
+{
+	Text *t = text_new(run);
+	for (int r = 0; r < ROLE_COUNT; r++)
+		if (roles >> r & 1)
+			text_printf(t, "%s%s", t->size ? ", " : "", role_names[r]);
+	return t->text;
+}
+
+/* One that an earlier value has too, as a tied table, is counted with that. */
+static bool
+is_again(const Graph *g, const NpuConstants *c, int func, const NpuMatrix *m)
+{
+	for (int n = 0; n < func && g->funcs[func].layer < 0; n++)
+		for (int i = 0; i < g->funcs[n].count && g->funcs[n].layer < 0; i++)
+			if (op_table[g->funcs[n].values[i].op].tensor == TENSOR_MATRIX &&
+			    c->matrices[n][i].codes.offset == m->codes.offset)
+				return true;
+	return false;
+}
+
 static void
 collect(Sections *s, const Graph *g, const NpuConstants *c)
 {
 	for (int n = 0; n < g->count; n++) {
 		const Func *f = &g->funcs[n];
+		tally_activations(&s->rows, g, f);
 		for (int i = 0; i < f->count; i++) {
 			const Value *v = &f->values[i];
-			if (op_table[v->op].tensor == TENSOR_MATRIX)
-				tally_matrix(&s->weights, g, f, v, &c->matrices[n][i]);
-			if (v->op == OP_LINEAR)
-				tally_activations(&s->rows, g, f, v);
+			const NpuMatrix *m = &c->matrices[n][i];
+			if (op_table[v->op].tensor == TENSOR_MATRIX && !is_again(g, c, n, m))
+				tally_matrix(&s->weights, g, f, v, m);
 			if (v->op == OP_KV_APPEND)
 				tally_cache(&s->rows, g, f);
 			if (v->op == OP_TRANSFORM)
@@ -150,8 +184,10 @@ collect(Sections *s, const Graph *g, const NpuConstants *c)
 		}
 	}
 	for (int i = 0; i < s->weights.count; i++) {
-		s->bytes += s->weights.items[i].bytes;
-		s->own += s->weights.items[i].own;
+		Tally *w = &s->weights.items[i];
+		w->what = names_of(s->weights.run, w->roles);
+		s->bytes += w->bytes;
+		s->own += w->own;
 	}
 }
 

@@ -98,13 +98,14 @@ apply_identity(Net *n, Wire x, const Transform *t)
 /*
  * The factors of a Hadamard transform of order K 2^k, first factor first: the base with some of the
  * twos, then powers of two. Of those with factors up to BLOCK_MOST (the base itself may exceed it)
- * the one with the smallest sum, which is the work of an element. Returns how many.
+ * the fewest, and of these the ones with the smallest sum, which is the work of an element. Returns
+ * how many.
  */
 static int
 hadamard_factors(const Transform *t, uint32_t factors[FACTORS_MOST])
 {
 	int twos = 0, count = 0;
-	uint32_t best = UINT32_MAX;
+	uint64_t best = UINT64_MAX;
 	while (t->n / t->base->order >> twos > 1)
 		twos++;
 	for (int own = 0; own <= twos; own++)
@@ -119,9 +120,10 @@ hadamard_factors(const Transform *t, uint32_t factors[FACTORS_MOST])
 				sum += 1u << share;
 				most = trial[i + 1] > most ? trial[i + 1] : most;
 			}
-			if (most > BLOCK_MOST || sum >= best)
+			const uint64_t cost = (uint64_t)(parts + (first > 1)) << 32 | sum;
+			if (most > BLOCK_MOST || cost >= best)
 				continue;
-			best = sum;
+			best = cost;
 			count = parts + 1;
 			memcpy(factors, trial, sizeof trial);
 		}
@@ -159,7 +161,7 @@ apply_hadamard(Net *n, Wire x, const Transform *t)
 	const Wire whole = x;
 	int64_t right = 1;
 	for (int i = count; i-- > 0; right *= factors[i]) {
-		const bool with_base = i == 0 && factors[0] % t->base->order == 0;
+		const bool with_base = i == 0;
 		const double *m = hadamard_matrix(a, t, factors[i], with_base);
 		x = cut(n, x, factors[i], right);
 		if (right > 1)
