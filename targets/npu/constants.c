@@ -35,6 +35,16 @@ npu_form(Format f, const NpuFacts *facts)
 	return (NpuForm){.element = rows[i].symmetric, .shift = format_offset(f)};
 }
 
+/* What is at work. */
+typedef struct Adding {
+	Arena *run, *layer;
+	Diag *diag;
+	const Graph *g;
+	const NpuFacts *facts;
+	int jobs;
+	NpuConstants *c;
+} Adding;
+
 /* ---- one matrix ----------------------------------------------------------------------------- */
 
 typedef struct Packing {
@@ -151,21 +161,22 @@ piece_rows(const Packing *p)
 }
 
 static bool
-add_codes(Arena *layer, Diag *d, Packing *p, Shape shape, Bin *bin, int jobs, BinPart *part)
+add_codes(const Adding *a, Packing *p, Shape shape, BinPart *part)
 {
+	Bin *bin = a->c->bin;
 	const uint32_t rows = p->source->rows, step = piece_rows(p);
-	p->codes = ARENA_ARRAY(layer, uint8_t, step / TASK_ROWS * p->task_bytes);
-	p->bad_rows = ARENA_ARRAY(layer, int64_t, step / TASK_ROWS);
+	p->codes = ARENA_ARRAY(a->layer, uint8_t, step / TASK_ROWS * p->task_bytes);
+	p->bad_rows = ARENA_ARRAY(a->layer, int64_t, step / TASK_ROWS);
 	bin_begin(bin, p->form.element, shape);
 	for (p->first = 0; p->first < rows; p->first += step) {
 		const uint32_t n = rows - p->first < step ? rows - p->first : step;
 		const int tasks = (int)((n + TASK_ROWS - 1) / TASK_ROWS);
 		const uint64_t bits =
 			(uint64_t)n * p->padded * (uint64_t)element_table[p->form.element].bits;
-		parallel_for(jobs, tasks, pack_rows, p);
+		parallel_for(a->jobs, tasks, pack_rows, p);
 		for (int i = 0; i < tasks; i++)
 			if (p->bad_rows[i] >= 0) {
-				weight_source_not_finite(p->source, p->bad_rows[i], d);
+				weight_source_not_finite(p->source, p->bad_rows[i], a->diag);
 				return false;
 			}
 		bin_piece(bin, p->codes, (size_t)((bits + 7) / 8));
@@ -174,14 +185,27 @@ add_codes(Arena *layer, Diag *d, Packing *p, Shape shape, Bin *bin, int jobs, Bi
 	return true;
 }
 
+/* f16 where the format's scales are f16, but f32 beside zero points, where compilers keep the codes
+ * for f32 only, and in the table whose rows the host looks up. */
+static BinPart
+add_scales(const Adding *a, const Packing *p, const Value *v, Shape shape)
+{
+	const Format f = p->format;
+	if (p->form.zeros || f.scale_bits != 16 || f.bf16 || v->op == OP_EMBED)
+		return bin_add(a->c->bin, ELEMENT_F32, shape, p->scales);
+	const size_t n = (size_t)shape_elements(shape);
+	uint8_t *halves = ARENA_ARRAY(a->layer, uint8_t, 2 * n);
+	store_floats(p->scales, n, 16, halves);
+	return bin_add(a->c->bin, ELEMENT_F16, shape, halves);
+}
+
 static bool
-add_matrix(Arena *layer, Diag *d, const WeightSource *s, Format f, const NpuFacts *facts, Bin *bin,
-	   int jobs, NpuMatrix *m)
+add_matrix(const Adding *a, const WeightSource *s, const Value *v, Format f, NpuMatrix *m)
 {
 	const uint32_t groups = (uint32_t)format_groups(f, (int)s->columns);
 	const size_t scales = (size_t)s->rows * groups;
 	const bool in_groups = groups > 1;
-	*m = (NpuMatrix){.form = npu_form(f, facts),
+	*m = (NpuMatrix){.form = npu_form(f, a->facts),
 			 .rows = s->rows,
 			 .columns = s->columns,
 			 .group = in_groups ? f.group : s->columns,
@@ -195,31 +219,22 @@ add_matrix(Arena *layer, Diag *d, const WeightSource *s, Format f, const NpuFact
 		     .groups = groups};
 	p.task_bytes =
 		TASK_ROWS * (uint64_t)p.padded * (uint64_t)element_table[m->form.element].bits / 8;
-	p.scales = ARENA_ARRAY(layer, float, scales);
-	p.zeros = ARENA_ARRAY(layer, float, m->form.zeros ? scales : 0);
+	p.scales = ARENA_ARRAY(a->layer, float, scales);
+	p.zeros = ARENA_ARRAY(a->layer, float, m->form.zeros ? scales : 0);
 	const Shape of_codes =
 		in_groups ? SHAPE(s->rows, groups, m->group) : SHAPE(s->rows, s->columns);
 	const Shape of_scales = in_groups ? SHAPE(s->rows, groups, 1) : SHAPE(s->rows, 1);
-	if (!add_codes(layer, d, &p, of_codes, bin, jobs, &m->codes))
+	if (!add_codes(a, &p, of_codes, &m->codes))
 		return false;
 	if (format_is_float(f))
 		return true;
-	m->scales = bin_add(bin, ELEMENT_F32, of_scales, p.scales);
+	m->scales = add_scales(a, &p, v, of_scales);
 	if (m->form.zeros)
-		m->zeros = bin_add(bin, ELEMENT_F32, of_scales, p.zeros);
+		m->zeros = bin_add(a->c->bin, ELEMENT_F32, of_scales, p.zeros);
 	return true;
 }
 
 /* ---- all constants -------------------------------------------------------------------------- */
-
-typedef struct Adding {
-	Arena *run, *layer;
-	Diag *diag;
-	const Graph *g;
-	const NpuFacts *facts;
-	int jobs;
-	NpuConstants *c;
-} Adding;
 
 /* The matrix of an earlier value that is the same; null: none. Layers have tensors of their own. */
 static const NpuMatrix *
@@ -254,8 +269,8 @@ add_value(const Adding *a, const Func *f, const Value *v)
 	}
 	weight_source_open(&s, a->g, f, v, a->jobs, NULL);
 	if (tensor == TENSOR_MATRIX) {
-		ok = add_matrix(a->layer, a->diag, &s, graph_weight_format(a->g, v->role, f->layer),
-				a->facts, a->c->bin, a->jobs, &a->c->matrices[func][value]);
+		ok = add_matrix(a, &s, v, graph_weight_format(a->g, v->role, f->layer),
+				&a->c->matrices[func][value]);
 	} else {
 		WeightRow w;
 		weight_row_alloc(a->layer, &w, (int)s.columns, FORMAT_F32);

@@ -68,7 +68,7 @@ matrix(const Lower *l, const NpuMatrix *m)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_part(l->n, &m->zeros));
 	else if (m->form.zero)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_scalar(l->n, (float)m->form.zero, 1));
-	w = net_binary(l->n, NET_MULTIPLY, w, net_part(l->n, &m->scales));
+	w = net_binary(l->n, NET_MULTIPLY, w, constant(l, &m->scales, ELEMENT_F32));
 	return m->groups > 1 ? net_reshape(l->n, w, SHAPE(m->rows, m->padded)) : w;
 }
 

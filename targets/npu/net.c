@@ -316,6 +316,7 @@ net_matmul(Net *n, Wire x, Wire w, bool transposed)
 	INVARIANT(wire_element(n, x) == wire_element(n, w) && a.rank >= 2 && b.rank >= 2);
 	const int64_t inner = b.dims[b.rank - (transposed ? 1 : 2)],
 		      columns = b.dims[b.rank - (transposed ? 2 : 1)];
+	INVARIANT(transposed || n->nodes[n->wires[w].node].op != NET_CONST);
 	dim_same(a.dims[a.rank - 1], inner);
 	/* Only what leads is broadcast. */
 	Shape lead_a = a, lead_b = b;

@@ -48,8 +48,9 @@ Wire net_decompress(Net *n, Wire x, Element to);
 Wire net_binary(Net *n, Operation op, Wire a, Wire b);
 Wire net_unary(Net *n, Operation op, Wire x); /* NET_SQRT, NET_SWISH */
 Wire net_mean(Net *n, Wire x);		      /* over the last dimension, which becomes 1 */
-/* x [..., k] by w: [m, k] when transposed, else [k, m]. Both sides' leading dimensions broadcast.
- */
+/* x [..., k] by w: [m, k] when transposed, else [k, m]. Both sides' leading dimensions broadcast. A
+ * constant w is transposed: OpenVINO 2026.4's CPU plugin keeps one packed copy of the same bytes
+ * and takes it for both, silently. */
 Wire net_matmul(Net *n, Wire x, Wire w, bool transposed);
 /* dims: 0 keeps the dimension of that place, SHAPE_ANY takes what is left. */
 Wire net_reshape(Net *n, Wire x, Shape dims);

@@ -48,8 +48,9 @@ bool npu_legal(Arena *run, Diag *d, const Graph *g, const NpuFacts *f);
 /* ---- constants (constants.c) ---------------------------------------------------------------- */
 
 /*
- * A matrix in the .bin: codes [rows, groups, group], scales and zeros f32 [rows, groups, 1]; with
- * one group codes [rows, columns], scales [rows, 1]; floats [rows, columns], no scales. Where the
+ * A matrix in the .bin: codes [rows, groups, group], scales f32 or f16 and zeros f32
+ * [rows, groups, 1]; with one group codes [rows, columns], scales [rows, 1]; floats [rows,
+ * columns], no scales. Where the
  * last group is short, columns behind it have codes 0 (of any value): what they meet must be 0.
  */
 typedef struct NpuMatrix {

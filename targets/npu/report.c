@@ -79,9 +79,10 @@ tally_matrix(Tallies *t, const Graph *g, const Func *f, const Value *v, const Np
 {
 	const Format format = graph_weight_format(g, v->role, f->layer);
 	const int bits = element_table[m->form.element].bits;
-	const char *how = !m->scales.bytes ? ""
-			  : m->form.zeros  ? ", f32 scales and zero points"
-					   : ", f32 scales";
+	const char *how = !m->scales.bytes		     ? ""
+			  : m->form.zeros		     ? ", f32 scales and zero points"
+			  : m->scales.element == ELEMENT_F16 ? ", f16 scales"
+							     : ", f32 scales";
 	const char *says = arena_printf(
 		t->run, "%s as %s%s%s%s", format_words(t->run, format),
 		element_table[m->form.element].type, how,
