@@ -23,9 +23,9 @@ static const char *const net_files[NETS] = {"npu_prefill", "npu_decode", "npu_he
 #define CACHE_FLOATS ((size_t)@name@_N_LAYER * 2 * PART_FLOATS)
 #define FRESH_FLOATS ((size_t)@name@_N_LAYER * 2 * KV_HEADS * CHUNK * HEAD_DIM)
 
-/* Of the ports: embeds, position_ids, mask, rows or logits of two nets, the head's two; a layer's
- * keys and values that are kept, and new ones of two nets. */
-enum { TENSORS_MAX = 10 + 6 * @name@_N_LAYER };
+/* Of the ports: embeds, position_ids, mask, rows or logits of two nets and of a layer keys and values
+ * that are kept and new ones; the head's two. */
+enum { TENSORS_MAX = 2 * (4 + 4 * @name@_N_LAYER) + 2 };
 
 struct @name@_npu {
 	OpenVino ov;
