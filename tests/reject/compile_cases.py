@@ -280,6 +280,10 @@ def places():
     for size in ("4k", "64k", "256k"):
         case(f"full-disk-{size}", ENVIRONMENT, to("full/kitten"), prepare=mount_full(size),
              after=unmount_full, skip=cannot_mount, hide=r"/kitten[^/]*(?=: No space)")
+    for size in ("340k", "480k", "640k"):  # full in the constants, a model, and behind all models
+        case(f"full-disk-npu-{size}", ENVIRONMENT,
+             ["compile", "small.gguf", "-o", "full/kitten", "--quiet", "--target", "c,npu", "--emit=c", "-j", "1"],
+             prepare=mount_full(size), after=unmount_full, skip=cannot_mount, hide=r"/kitten.*(?=: No space)")
     for kilobytes in (10000, 15000, 20000, 40000):
         compile_case(f"memory-limit-{kilobytes}", (0, ENVIRONMENT), hide=r".*\n",
                      wrap=["sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh"])
