@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Numbers of a JSON object, one a line. */
+/* Members of a JSON object, one a line. */
 typedef struct Members {
 	Text *t;
 	bool some;
@@ -27,10 +27,10 @@ add_string(Members *m, const char *key, const char *s)
 }
 
 static void
-add_number(Members *m, const char *key, double v)
+add_number(Members *m, const char *key, uint32_t v)
 {
 	add_key(m, key);
-	text_double(m->t, v);
+	text_printf(m->t, "%lu", (unsigned long)v);
 }
 
 static void
@@ -50,7 +50,7 @@ add_tokens(Members *m, const Tokenizer *z)
 	} tokens[] = {{"bos_token_id", z->bos}, {"eos_token_id", z->eos}, {"pad_token_id", z->pad}};
 	for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
 		if (tokens[i].id >= 0)
-			add_number(m, tokens[i].key, tokens[i].id);
+			add_number(m, tokens[i].key, (uint32_t)tokens[i].id);
 }
 
 /* Hugging Face's class of an architecture; null: unknown. */
@@ -96,8 +96,10 @@ npu_config(Text *config, Text *generation, const Model *m)
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		add_number(&c, sizes[i].key, sizes[i].value);
 	add_string(&c, "hidden_act", "silu");
-	add_number(&c, "rms_norm_eps", (double)m->norm_eps);
-	add_number(&c, "rope_theta", m->rope_base);
+	add_key(&c, "rms_norm_eps");
+	text_float(config, m->norm_eps);
+	add_key(&c, "rope_theta");
+	text_double(config, m->rope_base);
 	add_bool(&c, "tie_word_embeddings", m->tied);
 	add_tokens(&c, &m->tokenizer);
 	text_printf(config, "\n}\n");

@@ -23,8 +23,8 @@ static const char *const net_files[NETS] = {"npu_prefill", "npu_decode", "npu_he
 #define CACHE_FLOATS ((size_t)@name@_N_LAYER * 2 * PART_FLOATS)
 #define FRESH_FLOATS ((size_t)@name@_N_LAYER * 2 * KV_HEADS * CHUNK * HEAD_DIM)
 
-/* Of the ports: embeds, position_ids, mask, rows or logits of two nets and of a layer keys and values
- * that are kept and new ones; the head's two. */
+/* Of the ports: embeds, position_ids, mask, rows or logits of two nets and of a layer keys and
+ * values that are kept and new ones; the head's two. */
 enum { TENSORS_MAX = 2 * (4 + 4 * @name@_N_LAYER) + 2 };
 
 struct @name@_npu {

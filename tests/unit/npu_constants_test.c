@@ -306,14 +306,48 @@ test_not_finite(void **state)
 	close_bench(&b);
 }
 
+static void
+test_config(void **state)
+{
+	(void)state;
+	Bench b = open_bench(true);
+	Text *config = text_new(b.a), *generation = text_new(b.a);
+	b.model->tokenizer = (Tokenizer){.bos = 1, .eos = 0, .unk = -1, .pad = -1};
+	npu_config(config, generation, b.model);
+	assert_string_equal(config->text, "{\n"
+					  "  \"architectures\": [\"LlamaForCausalLM\"],\n"
+					  "  \"model_type\": \"llama\",\n"
+					  "  \"hidden_size\": 24,\n"
+					  "  \"intermediate_size\": 40,\n"
+					  "  \"num_hidden_layers\": 2,\n"
+					  "  \"num_attention_heads\": 6,\n"
+					  "  \"num_key_value_heads\": 2,\n"
+					  "  \"head_dim\": 8,\n"
+					  "  \"vocab_size\": 37,\n"
+					  "  \"max_position_embeddings\": 16,\n"
+					  "  \"hidden_act\": \"silu\",\n"
+					  "  \"rms_norm_eps\": 1e-05,\n"
+					  "  \"rope_theta\": 1e+04,\n"
+					  "  \"tie_word_embeddings\": true,\n"
+					  "  \"bos_token_id\": 1,\n"
+					  "  \"eos_token_id\": 0\n"
+					  "}\n");
+	assert_string_equal(generation->text, "{\n"
+					      "  \"bos_token_id\": 1,\n"
+					      "  \"eos_token_id\": 0,\n"
+					      "  \"max_length\": 16,\n"
+					      "  \"do_sample\": false\n"
+					      "}\n");
+	close_bench(&b);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),
-		cmocka_unit_test(test_forms),
-		cmocka_unit_test(test_tied_table),
-		cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_formats),	   cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_tied_table), cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_config),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
