@@ -102,5 +102,9 @@ typedef struct ProcessEnd {
 /* The same with an end after some seconds; 0: it may take as long as it likes. */
 ProcessEnd process_run_within(const char *dir, const char *const *argv, const char *log,
 			      int seconds);
+/* The same with a call in a copy of this process, where nobody else runs: its status is what call
+ * returns. */
+ProcessEnd process_call_within(const char *dir, int (*call)(void *arg), void *arg, const char *log,
+			       int seconds);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -12,9 +13,17 @@
 
 enum { NOT_STARTED = 127 };
 
+/* What a child does: a program, or a call. */
+typedef struct Work {
+	const char *program;
+	const char *const *argv;
+	int (*call)(void *arg);
+	void *arg;
+} Work;
+
 /* The child: never returns. Its errno goes through the pipe when exec fails. */
 static void LATHE_NORETURN
-child(const char *dir, const char *program, const char *const *argv, const char *log, int report)
+child(const char *dir, const Work *work, const char *log, int report)
 {
 	int failed = 0;
 	sigset_t none;
@@ -27,8 +36,14 @@ child(const char *dir, const char *program, const char *const *argv, const char 
 	if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
 	    chdir(dir))
 		failed = errno;
+	if (!failed && work->call) {
+		close(report);
+		const int status = work->call(work->arg);
+		fflush(NULL);
+		_exit(status);
+	}
 	if (!failed) {
-		execvp(program, (char *const *)(uintptr_t)argv);
+		execvp(work->program, (char *const *)(uintptr_t)work->argv);
 		failed = errno;
 	}
 	if (write(report, &failed, sizeof failed) < 0)
@@ -61,24 +76,23 @@ wait_within(pid_t pid, int seconds, int *status, bool *late)
 	}
 }
 
-ProcessEnd
-process_run_within(const char *dir, const char *const *argv, const char *log, int seconds)
+static ProcessEnd
+run(const char *dir, const Work *work, const char *name, const char *log, int seconds)
 {
 	ProcessEnd end = {.status = NOT_STARTED};
 	int pipe_ends[2], status = 0;
-	/* A path is the user's, not relative to dir. */
-	char *path = strchr(argv[0], '/') ? realpath(argv[0], NULL) : NULL;
 	if (pipe2(pipe_ends, O_CLOEXEC))
 		fatal_environment("cannot make a pipe: %s", strerror(errno));
+	if (work->call)
+		fflush(NULL);
 	const pid_t pid = fork();
 	if (pid < 0)
-		fatal_environment("cannot start %s: %s", argv[0], strerror(errno));
+		fatal_environment("cannot start %s: %s", name, strerror(errno));
 	if (pid == 0)
-		child(dir, path ? path : argv[0], argv, log, pipe_ends[1]);
+		child(dir, work, log, pipe_ends[1]);
 	/* The child does it too: whichever comes first. */
 	setpgid(pid, pid);
 	cleanup_add_child(pid);
-	free(path);
 	close(pipe_ends[1]);
 	if (read(pipe_ends[0], &end.error, sizeof end.error) != sizeof end.error)
 		end.error = 0;
@@ -94,6 +108,25 @@ process_run_within(const char *dir, const char *const *argv, const char *log, in
 	end.status = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 	end.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	return end;
+}
+
+ProcessEnd
+process_run_within(const char *dir, const char *const *argv, const char *log, int seconds)
+{
+	/* A path is the user's, not relative to dir. */
+	char *path = strchr(argv[0], '/') ? realpath(argv[0], NULL) : NULL;
+	const Work work = {.program = path ? path : argv[0], .argv = argv};
+	const ProcessEnd end = run(dir, &work, argv[0], log, seconds);
+	free(path);
+	return end;
+}
+
+ProcessEnd
+process_call_within(const char *dir, int (*call)(void *arg), void *arg, const char *log,
+		    int seconds)
+{
+	const Work work = {.call = call, .arg = arg};
+	return run(dir, &work, "a process", log, seconds);
 }
 
 int

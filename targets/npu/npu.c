@@ -56,12 +56,15 @@ write_files(Build *b)
 	artefact_text(b, "npu/config.json", config);
 	artefact_text(b, "npu/generation_config.json", generation);
 	npu_report(b->device_report, b->device_manifest, x->graph, &f, &c);
+	npu_blobs(b, &f, b->device_report, b->device_manifest);
 	artefact_text(b, arena_printf(run, "%s_npu.h", x->name), npu_host_header(run, x));
 	artefact_text(b, arena_printf(run, "%s_npu.c", x->name), npu_host(run, x, &f, &c));
 }
 
 const Device npu_device = {
 	.check = check,
+	.list = npu_list,
+	.machines = npu_machines,
 	.write = write_files,
 	.source = "_npu",
 	.runner = "runner_npu.c",

@@ -179,9 +179,11 @@ void
 			m->ov.infer_request_free(m->nets[i].request);
 	for (i = 0; i < m->n_tensors; i++)
 		m->ov.tensor_free(m->tensors[i]);
-	for (i = 0; i < NETS; i++)
+	for (i = 0; i < NETS; i++) {
 		if (m->nets[i].compiled)
 			m->ov.compiled_model_free(m->nets[i].compiled);
+		unmap_file(&m->nets[i].blob);
+	}
 	if (m->core)
 		m->ov.core_free(m->core);
 	unmap_file(&m->bin);

@@ -9,10 +9,11 @@ typedef struct Bytes {
 	size_t size;
 } Bytes;
 
-/* A model for the device: what compiled it, how it is called. */
+/* A model compiled for the device, and how it is called. */
 typedef struct Net {
 	ov_compiled_model_t *compiled;
 	ov_infer_request_t *request;
+	Bytes blob; /* that `compiled` was imported from: it may read its weights there */
 } Net;
 
 enum { PREFILL, DECODE, HEAD, NETS };
@@ -220,7 +221,7 @@ import_blob(@name@_npu *m, int which, const char *folder, const char *key)
 	char path[PATH_ROOM], file[PATH_ROOM + 8], found[KEY_MAX], line[256], words[WORDS_MAX];
 	Bytes text, blob;
 	size_t n = strlen(key);
-	ov_status_e status = 0;
+	ov_status_e status;
 	if (!openvino_blob_name(path, sizeof path, folder, net_files[which], m->platform))
 		return 0;
 	snprintf(file, sizeof file, "%s.key", path);
@@ -241,17 +242,22 @@ import_blob(@name@_npu *m, int which, const char *folder, const char *key)
 		return 0;
 	}
 	openvino_seal(line, sizeof line, blob.data, blob.size);
-	if (strcmp(found + n, line) != 0)
+	if (strcmp(found + n, line) != 0) {
 		say(m, file, "it is damaged; compiled anew");
-	else if ((status = m->ov.core_import_model(m->core, (const char *)blob.data, blob.size,
-						   m->device, &m->nets[which].compiled)) != 0) {
-		openvino_why(&m->ov, status, words, sizeof words);
-		say(m, file, words);
-		say(m, "", "compiled anew");
-		m->nets[which].compiled = NULL;
+		unmap_file(&blob);
+		return 0;
 	}
-	unmap_file(&blob);
-	return m->nets[which].compiled != NULL;
+	m->nets[which].blob = blob;
+	status = m->ov.core_import_model(m->core, (const char *)blob.data, blob.size, m->device,
+					 &m->nets[which].compiled);
+	if (!status)
+		return 1;
+	openvino_why(&m->ov, status, words, sizeof words);
+	say(m, file, words);
+	say(m, "", "compiled anew");
+	m->nets[which].compiled = NULL;
+	unmap_file(&m->nets[which].blob);
+	return 0;
 }
 
 /* Keeps a compiled model and then its key; a failure is spoken of and else without consequence. */

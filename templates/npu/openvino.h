@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#ifndef LATHE_OPENVINO_TYPES /* defined: OpenVINO's headers are here */
 typedef struct ov_core ov_core_t;
 typedef struct ov_model ov_model_t;
 typedef struct ov_compiled_model ov_compiled_model_t;
@@ -37,6 +38,7 @@ typedef struct {
 	char **devices;
 	size_t size;
 } ov_available_devices_t;
+#endif
 
 enum { OPENVINO_MAJOR = 2026, OPENVINO_F32 = 4, OPENVINO_I64 = 10, OPENVINO_RANK = 8 };
 enum { OPENVINO_TEXT = 512, OPENVINO_PATH = 4096 };

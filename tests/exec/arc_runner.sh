@@ -101,7 +101,7 @@ LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_lanes,two "$LATHE_BUILD/lathe" devices >"
 LD_LIBRARY_PATH="$work" OPENCL_MOCK=two,no_spirv "$LATHE_BUILD/lathe" devices --json >"$work/out" &&
 	python3 -c '
 import json, sys
-arc = json.load(sys.stdin)["arc"]
+arc = json.loads(sys.stdin.readline())["arc"]
 assert [d["name"] for d in arc["devices"]] == ["Mock CPU", "Mock GPU"], arc
 assert all(d["lacks"] == "SPIR-V 1.2 (none)" and d["usable"] is False and d["sub_groups"] == [8, 16, 32] and
            d["memory"] == 1 << 30 for d in arc["devices"]), arc' <"$work/out" || failed "devices: $(cat "$work/out")"
