@@ -122,14 +122,14 @@ print_model(const Model *m)
 static void
 print_tokenizer(const Tokenizer *t)
 {
-	static const char *const kinds[] = {"none", "byte-level BPE", "scored BPE"};
-	static const char *const pres[PRE_COUNT] = {"gpt2", "smollm"};
+	static const char *const kinds[TOKENIZER_KINDS] = {"none", "byte-level BPE", "scored BPE",
+							   "SentencePiece BPE"};
 	printf("tokenizer %s\n", kinds[t->kind]);
 	if (t->kind == TOKENIZER_NONE)
 		return;
 	printf("  %u tokens", t->n_tokens);
 	if (t->kind == TOKENIZER_BPE)
-		printf(", %u merges, pre-tokenizer %s", t->n_merges, pres[t->pre]);
+		printf(", %u merges, pre-tokenizer %s", t->n_merges, t->pre->name);
 	printf(", bos %d, eos %d, unknown %d, padding %d%s%s\n", t->bos, t->eos, t->unk, t->pad,
 	       t->add_bos ? ", adds bos" : "", t->add_space_prefix ? ", adds a space" : "");
 }

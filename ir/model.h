@@ -7,6 +7,7 @@
 #define LATHE_IR_MODEL_H
 
 #include "format.h"
+#include "split.h"
 
 typedef enum Role {
 #define ROLE(e, name, layered, optional, rows, columns) e,
@@ -59,11 +60,19 @@ void tensor_row_f32(const Tensor *t, uint32_t i, float *dst);
 
 typedef enum TokenizerKind {
 	TOKENIZER_NONE,
-	TOKENIZER_BPE,	  /* byte-level, merges by rank */
-	TOKENIZER_SCORED, /* llama2.c: merges by best score, byte fallback */
+	TOKENIZER_BPE,		 /* byte-level, merges by rank */
+	TOKENIZER_SCORED,	 /* llama2.c: merges by best score, byte fallback */
+	TOKENIZER_SENTENCEPIECE, /* U+2581 for spaces, merges by rank, byte fallback */
+	TOKENIZER_KINDS
 } TokenizerKind;
 
-typedef enum PreTokenizer { PRE_GPT2, PRE_SMOLLM, PRE_COUNT } PreTokenizer;
+/* Where a space is put in front; fragments are what special tokens cut a text into. */
+typedef enum SpacePrefix {
+	PREFIX_NONE,
+	PREFIX_ALWAYS,	/* of each fragment */
+	PREFIX_MISSING, /* of each that does not begin with one */
+	PREFIX_FIRST	/* likewise, but only at the beginning of the text */
+} SpacePrefix;
 
 typedef enum TokenType {
 	TOKEN_NORMAL = 1,
@@ -80,15 +89,23 @@ typedef struct Bytes {
 } Bytes;
 
 typedef struct Tokenizer {
-	uint8_t kind; /* TokenizerKind */
-	uint8_t pre;  /* PreTokenizer */
-	bool add_bos, add_space_prefix;
-	int bos, eos, unk, pad; /* -1: none */
+	uint8_t kind;		  /* TokenizerKind */
+	uint8_t add_space_prefix; /* SpacePrefix */
+	bool add_bos;
+	bool whole_words; /* BPE: a piece that is a token is it, whatever merges make of it */
+	bool split_words; /* SENTENCEPIECE: no merge crosses the front of a space */
+	const PreTokenizer *pre; /* BPE */
+	int bos, eos, unk, pad;	 /* -1: none */
 	uint32_t n_tokens, n_merges;
-	const Bytes *tokens;  /* as in the file: GPT-2 symbols for BPE, raw bytes for SCORED */
+	const Bytes *tokens;  /* as in the file: GPT-2 symbols for BPE, U+2581 for spaces for
+				 SENTENCEPIECE, raw bytes for SCORED */
 	const uint8_t *types; /* TokenType; null: all normal */
 	const float *scores;  /* SCORED only */
-	const Bytes *merges;  /* BPE: "left right", in rank order */
+	const Bytes *merges;  /* all but SCORED: "left right", in rank order */
+	/* How special tokens that overlap are found in a text. null: all occurrences of the
+	 * longest, in what remains those of the next. Else by a level of each token: the leftmost
+	 * of level 0, of those that begin there the longest; in what remains those of level 1. */
+	const uint8_t *special_levels;
 	Loc loc;
 } Tokenizer;
 

@@ -10,13 +10,11 @@ enum {
 	STRIDE = 16,	 /* tokens between two entries of token_start */
 };
 
-/* Code points by class, as templates/tokenizer_bpe.c numbers them. */
-enum { OTHER, LETTER, NUMBER, SPACE };
-
 static const struct {
-	uint32_t first, last, class;
+	uint32_t first, last;
+	CodeCategory category;
 } unicode_ranges[] = {
-#define UNICODE_RANGE(first, last, class) {first, last, class},
+#define UNICODE_RANGE(first, last, category) {first, last, CODE_##category},
 #include "templates/unicode.def"
 };
 
@@ -146,21 +144,26 @@ print_merges(Text *out, const TokenizerTables *tables)
 	text_printf(out, "\n/* Merges by the hash of their pair, open addressing. */");
 	print_numbers(out, "MergeIndex", "merge_slot", tables->slots,
 		      (size_t)1 << tables->hash_bits, "NO_MERGE");
-	if (tables->tie) {
-		text_printf(out, "\n/* The first merge with the same score. */");
-		print_numbers(out, "MergeIndex", "merge_tie", tables->tie, tables->n_merges, NULL);
-	}
+}
+
+static void
+print_ties(Text *out, const TokenizerTables *tables)
+{
+	text_printf(out, "\nenum { HAS_TIES = %d };\n\n/* The first merge with the same score. */",
+		    tables->tie != NULL);
+	print_numbers(out, "MergeIndex", "merge_tie", tables->tie,
+		      tables->tie ? tables->n_merges : 0, NULL);
 }
 
 static void
 print_specials(Text *out, const TokenizerTables *tables)
 {
-	text_printf(out,
-		    "\n/* Tokens that are matched whole, longest first. always: even where special "
-		    "tokens are not parsed. */\n"
-		    "typedef struct Special {\n\tconst char *text;\n\tuint32_t size;\n"
-		    "\tint32_t id;\n\tint always;\n} Special;\n\n"
-		    "static const Special specials[] = {\n");
+	text_printf(out, "\n/* Tokens that are matched whole, by level. always: even where special "
+			 "tokens are "
+			 "not parsed. */\n"
+			 "typedef struct Special {\n\tconst char *text;\n\tuint32_t size;\n"
+			 "\tint32_t id;\n\tint always;\n} Special;\n\n"
+			 "static const Special specials[] = {\n");
 	for (uint32_t i = 0; i < tables->n_specials; i++) {
 		const SpecialToken *s = &tables->specials[i];
 		text_printf(out, "\t{\"");
@@ -171,27 +174,142 @@ print_specials(Text *out, const TokenizerTables *tables)
 	if (tables->n_specials == 0)
 		text_printf(out, "\t{\"\", 0, -1, 0},\n");
 	text_printf(out, "};\n");
+	uint32_t *levels = ARENA_ARRAY(out->arena, uint32_t, (size_t)tables->n_levels + 1);
+	uint32_t first[256] = {0};
+	for (uint32_t i = 0; i < tables->n_specials; i++) {
+		levels[tables->specials[i].level + 1] = i + 1;
+		first[(unsigned char)tables->specials[i].text.data[0]] = 1;
+	}
+	text_printf(out,
+		    "\n/* Where each level begins, and the end; bytes that begin one of them. */");
+	print_numbers(out, integer_type(tables->n_specials), "special_level", levels,
+		      (size_t)tables->n_levels + 1, NULL);
+	print_numbers(out, "uint8_t", "special_first", first, 256, NULL);
 }
 
-/* Where a class begins: code point << 2 | class; from 0 on, without gaps. */
+/* Whether an expression tells a category from what no category names. */
+static bool
+is_told_apart(const TokenizerTables *tables, CodeCategory category)
+{
+	for (uint32_t i = 0; i < tables->tokenizer->pre->n_steps; i++)
+		for (uint32_t k = 0; k < tables->steps[i]->n_items; k++) {
+			const unsigned bits = tables->steps[i]->items[k].class.categories;
+			if ((bits >> category & 1) != (bits >> CODE_OTHER & 1))
+				return true;
+		}
+	return false;
+}
+
+/* Where a category begins: code point << 3 | category; from 0 on, without gaps. */
 static void
-print_ranges(Text *out)
+print_ranges(Text *out, const TokenizerTables *tables)
 {
 	size_t n = sizeof unicode_ranges / sizeof unicode_ranges[0], count = 0;
 	uint32_t *starts = ARENA_ARRAY(out->arena, uint32_t, 2 * n + 1);
+	bool apart[CODE_CATEGORIES];
 	uint32_t next = 0;
 
+	for (int c = 0; c < CODE_CATEGORIES; c++)
+		apart[c] = is_told_apart(tables, (CodeCategory)c);
 	for (size_t i = 0; i < n; i++) {
+		if (!apart[unicode_ranges[i].category])
+			continue;
 		if (unicode_ranges[i].first > next)
-			starts[count++] = next << 2 | OTHER;
-		starts[count++] = unicode_ranges[i].first << 2 | unicode_ranges[i].class;
+			starts[count++] = next << 3 | CODE_OTHER;
+		starts[count++] = unicode_ranges[i].first << 3 | unicode_ranges[i].category;
 		next = unicode_ranges[i].last + 1;
 	}
-	starts[count++] = next << 2 | OTHER;
-	text_printf(out,
-		    "\nenum { N_RANGES = %zu };\n\n/* First code points of ranges << 2 | class. */",
-		    count);
+	starts[count++] = next << 3 | CODE_OTHER;
+	text_printf(
+		out,
+		"\nenum { N_RANGES = %zu };\n\n/* First code points of ranges << 3 | category. */",
+		count);
 	print_numbers(out, "uint32_t", "unicode_range", starts, count, NULL);
+}
+
+static void
+print_class_ranges(Text *out, const TokenizerTables *tables)
+{
+	const PreTokenizer *pre = tables->tokenizer->pre;
+	Printer p = {.out = out};
+	uint32_t n = 0;
+
+	text_printf(out,
+		    "\n/* How text is cut into pieces: steps of branches of items; an item is that "
+		    "many "
+		    "code points\n * of a class, which is categories, by bits, and ranges. */\n"
+		    "static const struct {\n\tuint32_t first, last;\n} class_ranges[] = {");
+	print_break(&p);
+	for (uint32_t i = 0; i < pre->n_steps; i++)
+		for (uint32_t k = 0; k < tables->steps[i]->n_ranges; k++, n++) {
+			const CodeRange r = tables->steps[i]->ranges[k];
+			text_printf(out, "{0x%X,0x%X},", r.first, r.last);
+			print_fits(&p);
+		}
+	text_printf(out, "%s", n ? "" : "{1,0}");
+	print_end(&p);
+}
+
+static void
+print_items(Text *out, const TokenizerTables *tables)
+{
+	const PreTokenizer *pre = tables->tokenizer->pre;
+	uint32_t range = 0;
+
+	text_printf(out,
+		    "\nenum { ANY_COUNT = %d };\n\ntypedef struct Item {\n"
+		    "\tuint8_t categories, negated, least, most;\n\tuint16_t first, count;\n"
+		    "} Item;\n\nstatic const Item items[] = {\n",
+		    SPLIT_ANY);
+	for (uint32_t i = 0; i < pre->n_steps; i++) {
+		const SplitRule *rule = tables->steps[i];
+		for (uint32_t k = 0; k < rule->n_items; k++) {
+			const SplitItem *item = &rule->items[k];
+			text_printf(out, "\t{0x%02X, %d, %u, %u, %u, %u},\n",
+				    item->class.categories, item->class.negated, item->least,
+				    item->most, range + item->class.first, item->class.count);
+		}
+		range += rule->n_ranges;
+	}
+	text_printf(out, "%s};\n", pre->n_steps ? "" : "\t{0, 0, 1, 1, 0, 0},\n");
+}
+
+static void
+print_steps(Text *out, const TokenizerTables *tables)
+{
+	const PreTokenizer *pre = tables->tokenizer->pre;
+	uint32_t starts[SPLIT_STEPS + 1] = {0}, item = 0;
+
+	print_class_ranges(out, tables);
+	print_items(out, tables);
+	text_printf(out, "\ntypedef struct Branch {\n\tuint16_t first, count;\n\tuint8_t ahead;\n"
+			 "} Branch;\n\nstatic const Branch branches[] = {\n");
+	for (uint32_t i = 0; i < pre->n_steps; i++) {
+		const SplitRule *rule = tables->steps[i];
+		for (uint32_t k = 0; k < rule->n_branches; k++)
+			text_printf(out, "\t{%u, %u, %u},\n", item + rule->branches[k].first,
+				    rule->branches[k].count, rule->branches[k].ahead);
+		item += rule->n_items;
+		starts[i + 1] = starts[i] + rule->n_branches;
+	}
+	text_printf(out,
+		    "%s};\n\nenum { N_STEPS = %u };\n\n/* Where the branches of each begin. */",
+		    pre->n_steps ? "" : "\t{0, 0, 0},\n", pre->n_steps);
+	print_numbers(out, "uint16_t", "steps", starts, (size_t)pre->n_steps + 1, NULL);
+	text_printf(out,
+		    "\nenum { N_WORDS = %u };\n\n/* Pieces that are tokens although merges make "
+		    "others of them, by their bytes. */",
+		    tables->n_words);
+	print_numbers(out, "int32_t", "words", tables->words, tables->n_words, NULL);
+}
+
+/* The first token whose leading space goes where it begins a text. */
+static uint32_t
+first_word(const Tokenizer *t)
+{
+	if (t->kind == TOKENIZER_SCORED)
+		return TOKENIZER_FIRST_BYTE + 256;
+	return t->add_space_prefix ? 0 : t->n_tokens;
 }
 
 static void
@@ -200,10 +318,12 @@ print_characters(Text *out, const TokenizerTables *tables)
 	Printer p = {.out = out};
 
 	text_printf(out,
-		    "\nenum {\n\tFIRST_BYTE = %d,\n\tN_CHARACTERS = %u,\n\tADD_SPACE = %d,\n"
-		    "\tSPACE_SYMBOL = %u\n};\n",
-		    TOKENIZER_FIRST_BYTE, tables->n_characters, tables->tokenizer->add_space_prefix,
-		    tables->space == TOKENIZER_NONE_ID ? 0 : tables->space);
+		    "\nenum {\n\tFIRST_WORD = %u,\n\tN_CHARACTERS = %u,\n\tSPLIT_WORDS = %d,\n"
+		    "\tSPACE_SYMBOL = %u\n};\n\nstatic const int add_space = %d;\n",
+		    first_word(tables->tokenizer), tables->n_characters,
+		    tables->tokenizer->split_words,
+		    tables->space == TOKENIZER_NONE_ID ? 0 : tables->space,
+		    tables->tokenizer->add_space_prefix);
 	text_printf(out,
 		    "\n/* Tokens of one character, by its bytes from the top of key. */\n"
 		    "static const struct {\n\tuint32_t key;\n\tSymbol symbol;\n} characters[] = {");
@@ -268,9 +388,11 @@ print_constants(Text *out, const TokenizerTables *tables)
 		    "typedef %s Symbol;\ntypedef %s MergeIndex;\n"
 		    "#define NO_SYMBOL ((Symbol)-1)\n#define NO_MERGE ((MergeIndex)-1)\n\n"
 		    "enum {\n\tN_TOKENS = %u,\n\tLONGEST_TOKEN = %u,\n\tTEXT_ROW = %d,\n"
-		    "\tTOKEN_STRIDE = %d,\n\tHASH_BITS = %d,\n\tN_SPECIALS = %u\n};\n",
+		    "\tTOKEN_STRIDE = %d,\n\tHASH_BITS = %d,\n\tN_LEVELS = %u,\n"
+		    "\tBOS_RESTARTS = %d\n};\n",
 		    integer_type(t->n_tokens), integer_type(tables->n_merges), t->n_tokens,
-		    tables->longest, TEXT_ROW, STRIDE, tables->hash_bits, tables->n_specials);
+		    tables->longest, TEXT_ROW, STRIDE, tables->hash_bits, tables->n_levels,
+		    t->kind == TOKENIZER_SCORED);
 }
 
 bool
@@ -290,12 +412,13 @@ tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const c
 	print_tokens(out, &tables);
 	print_merges(out, &tables);
 	print_specials(out, &tables);
+	text_printf(out, "\n/* The symbol of each byte. */");
+	print_numbers(out, "Symbol", "byte_symbol", tables.byte_symbol, 256, "NO_SYMBOL");
 	if (t->kind == TOKENIZER_BPE) {
-		text_printf(out, "\n/* The symbol of each byte. */");
-		print_numbers(out, "Symbol", "byte_symbol", tables.byte_symbol, 256, "NO_SYMBOL");
-		text_printf(out, "\nenum { NUMBERS_ALONE = %d };\n", t->pre == PRE_SMOLLM);
-		print_ranges(out);
+		print_steps(out, &tables);
+		print_ranges(out, &tables);
 	} else {
+		print_ties(out, &tables);
 		print_characters(out, &tables);
 	}
 	print_template(out, "tokenizer.c", name, symbol);

@@ -22,7 +22,8 @@ typedef struct Merge {
 typedef struct SpecialToken {
 	Bytes text;
 	uint32_t id;
-	bool always; /* else only where special tokens are parsed */
+	uint32_t level; /* 0, 1, ..: found after those of the levels before */
+	bool always;	/* else only where special tokens are parsed */
 } SpecialToken;
 
 /* A token that is one character: any byte and up to three UTF-8 continuation bytes. */
@@ -41,19 +42,26 @@ typedef struct TokenizerTables {
 	int hash_bits;
 	const uint32_t *slots; /* [1 << hash_bits] merge by pair, TOKENIZER_NONE_ID: empty */
 	uint32_t n_specials;
-	const SpecialToken *specials; /* longest first, then by id */
-	uint32_t byte_symbol[256];    /* BPE: id or TOKENIZER_NONE_ID */
+	const SpecialToken *specials; /* by level, longest first, then by id */
+	uint32_t n_levels;
+	uint32_t byte_symbol[256]; /* id or TOKENIZER_NONE_ID */
+	/* BPE: */
+	const SplitRule *steps[SPLIT_STEPS];
+	uint32_t n_words;
+	const uint32_t *words; /* tokens that pieces are but merges do not make, by their bytes */
+	/* others: */
 	uint32_t n_characters;
-	const Character *characters; /* SCORED: by key */
-	uint32_t space;		     /* SCORED: id of " " or TOKENIZER_NONE_ID */
+	const Character *characters; /* by key */
+	uint32_t space;		     /* id of a space or TOKENIZER_NONE_ID */
 } TokenizerTables;
 
 /*
- * Builds the tables of a BPE or SCORED tokenizer. Everything is owned by `a` or by t. Refuses
+ * Builds the tables of a tokenizer that is not NONE. Everything is owned by `a` or by t. Refuses
  * (E_TOKENIZER at t->loc, false): no or more than 2^31 tokens, tokens that are empty, longer than
  * TOKENIZER_LONGEST or equal, unknown types, ids out of range, symbols that stand for no byte,
  * merges that are malformed, equal or name something that is no token, scores that are NaN, and
- * scored vocabularies without byte tokens or a needed space.
+ * vocabularies of characters without byte tokens or a needed space. The pre-tokenizer's expressions
+ * must be of the subset.
  */
 bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out);
 

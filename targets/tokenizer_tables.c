@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* U+2581, which stands for a space in vocabularies of SentencePiece. */
+static const char SPACE_TEXT[] = "\xE2\x96\x81";
+
 /* Tokens by their text. */
 typedef struct Vocabulary {
 	Arena *arena;
@@ -373,10 +376,12 @@ merges_scored(const Vocabulary *v, TokenizerTables *out)
 /* ---- scored vocabularies ------------------------------------------------------------------- */
 
 static void
-check_scored(const Vocabulary *v)
+check_scored(const Vocabulary *v, TokenizerTables *out)
 {
 	const Tokenizer *t = v->t;
 
+	(void)out;
+	INVARIANT(t->scores);
 	for (uint32_t id = 0; id < t->n_tokens; id++)
 		if (isnan(t->scores[id]))
 			diag_error(v->d, t->loc, E_TOKENIZER, "token %u has no number for a score",
@@ -396,6 +401,60 @@ check_scored(const Vocabulary *v)
 			   "texts begin with a space, but no token is \" \"");
 }
 
+/* U+2581 for a space. */
+static Bytes
+spaced(Arena *a, Bytes text)
+{
+	char *out = arena_alloc(a, text.size);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < text.size; i++) {
+		const bool space = text.size - i >= 3 && !memcmp(text.data + i, SPACE_TEXT, 3);
+		out[n++] = space ? ' ' : text.data[i];
+		i += space ? 2 : 0;
+	}
+	return (Bytes){out, n};
+}
+
+/* Every byte has a token <0xNN>, and the space one if a text may begin with it. */
+static void
+check_sentencepiece(const Vocabulary *v, TokenizerTables *out)
+{
+	const Tokenizer *t = v->t;
+
+	for (uint32_t b = 0; b < 256; b++) {
+		const char *name = arena_printf(v->arena, "<0x%02X>", b);
+		out->byte_symbol[b] = vocabulary_find(v, (Bytes){name, 6});
+		if (out->byte_symbol[b] != TOKENIZER_NONE_ID)
+			continue;
+		diag_error(v->d, t->loc, E_TOKENIZER, "no token is the byte token \"%s\"", name);
+		return;
+	}
+	if (vocabulary_find(v, (Bytes){SPACE_TEXT, 3}) == TOKENIZER_NONE_ID)
+		diag_error(v->d, t->loc, E_TOKENIZER, "no token is U+2581, the space");
+}
+
+static void
+decode_sentencepiece(const Vocabulary *v, TokenizerTables *out)
+{
+	const Tokenizer *t = v->t;
+	Bytes *decoded = ARENA_ARRAY(v->arena, Bytes, t->n_tokens);
+	char *bytes = arena_alloc(v->arena, 256);
+
+	for (uint32_t id = 0; id < t->n_tokens; id++) {
+		const TokenType type = token_type(t, id);
+		if (type == TOKEN_NORMAL)
+			decoded[id] = spaced(v->arena, t->tokens[id]);
+		else if (type == TOKEN_USER)
+			decoded[id] = t->tokens[id];
+	}
+	for (uint32_t b = 0; b < 256; b++) {
+		bytes[b] = (char)b;
+		decoded[out->byte_symbol[b]] = (Bytes){bytes + b, 1};
+	}
+	out->decoded = decoded;
+}
+
 static void
 decode_scored(const Vocabulary *v, TokenizerTables *out)
 {
@@ -410,6 +469,7 @@ decode_scored(const Vocabulary *v, TokenizerTables *out)
 	}
 	for (uint32_t b = 0; b < 256; b++) {
 		bytes[b] = (char)b;
+		out->byte_symbol[b] = TOKENIZER_FIRST_BYTE + b;
 		decoded[TOKENIZER_FIRST_BYTE + b] = (Bytes){bytes + b, 1};
 	}
 	out->decoded = decoded;
@@ -423,24 +483,31 @@ character_compare(const void *a, const void *b)
 	return x->key < y->key ? -1 : x->key > y->key;
 }
 
+/* Tokens of one character; of SENTENCEPIECE no special ones, and a space is what U+2581 is. */
 static void
-characters_scored(const Vocabulary *v, TokenizerTables *out)
+list_characters(const Vocabulary *v, TokenizerTables *out)
 {
-	Character *list = ARENA_ARRAY(v->arena, Character, v->t->n_tokens);
+	const bool pieces = v->t->kind == TOKENIZER_SENTENCEPIECE;
+	Character *list = ARENA_ARRAY(v->arena, Character, (size_t)v->t->n_tokens + 1);
 	uint32_t n = 0;
 
 	for (uint32_t id = 0; id < v->t->n_tokens; id++) {
 		Bytes text = v->t->tokens[id];
+		if (pieces &&
+		    (bytes_equal(text, (Bytes){" ", 1}) || token_type(v->t, id) == TOKEN_UNUSED))
+			continue;
 		uint32_t key = (uint32_t)(unsigned char)text.data[0] << 24, i = 1;
 		for (; i < 4 && i < text.size && (text.data[i] & 0xC0) == 0x80; i++)
 			key |= (uint32_t)(unsigned char)text.data[i] << (24 - 8 * i);
 		if (i == text.size)
 			list[n++] = (Character){key, id};
 	}
+	out->space = vocabulary_find(v, pieces ? (Bytes){SPACE_TEXT, 3} : (Bytes){" ", 1});
+	if (pieces)
+		list[n++] = (Character){(uint32_t)' ' << 24, out->space};
 	qsort(list, n, sizeof *list, character_compare);
 	out->characters = list;
 	out->n_characters = n;
-	out->space = vocabulary_find(v, (Bytes){" ", 1});
 }
 
 /* ---- special tokens ------------------------------------------------------------------------ */
@@ -450,6 +517,8 @@ special_compare(const void *a, const void *b)
 {
 	const SpecialToken *x = a, *y = b;
 
+	if (x->level != y->level)
+		return x->level < y->level ? -1 : 1;
 	if (x->text.size != y->text.size)
 		return x->text.size > y->text.size ? -1 : 1;
 	return x->id < y->id ? -1 : x->id > y->id;
@@ -463,7 +532,7 @@ collect_specials(const Vocabulary *v, TokenizerTables *out)
 	SpecialToken *list = NULL;
 	uint32_t n = 0;
 
-	if (t->kind != TOKENIZER_BPE)
+	if (t->kind == TOKENIZER_SCORED)
 		return;
 	for (int pass = 0; pass < 2; pass++) {
 		n = 0;
@@ -472,24 +541,147 @@ collect_specials(const Vocabulary *v, TokenizerTables *out)
 			if (type != TOKEN_CONTROL && type != TOKEN_UNKNOWN && type != TOKEN_USER)
 				continue;
 			if (list)
-				list[n] = (SpecialToken){t->tokens[id], id, type == TOKEN_USER};
+				list[n] = (SpecialToken){t->tokens[id], id,
+							 t->special_levels ? t->special_levels[id]
+									   : 0,
+							 type == TOKEN_USER};
 			n++;
 		}
 		if (!list)
 			list = ARENA_ARRAY(v->arena, SpecialToken, (size_t)n + 1);
 	}
 	qsort(list, n, sizeof *list, special_compare);
+	for (uint32_t i = 0; i < n; i++) {
+		const bool same =
+			i > 0 && t->special_levels &&
+			t->special_levels[list[i].id] == t->special_levels[list[i - 1].id];
+		out->n_levels += !same;
+		list[i].level = out->n_levels - 1;
+	}
 	out->specials = list;
 	out->n_specials = n;
 }
+
+/* ---- pieces of byte-level vocabularies ------------------------------------------------------ */
+
+enum { WORD_MERGED = 256 /* bytes of words that merges are tried on */ };
+
+static uint32_t
+merge_of(const TokenizerTables *x, uint32_t left, uint32_t right)
+{
+	const uint32_t mask = (UINT32_C(1) << x->hash_bits) - 1;
+	uint32_t at = merge_hash((Merge){left, right, 0}, x->hash_bits);
+
+	for (; x->slots[at] != TOKENIZER_NONE_ID; at = (at + 1) & mask) {
+		const Merge *m = &x->merges[x->slots[at]];
+		if (m->left == left && m->right == right)
+			return x->slots[at];
+	}
+	return TOKENIZER_NONE_ID;
+}
+
+/* Whether merges make the token of its own bytes. */
+static bool
+is_merged(const TokenizerTables *x, uint32_t id)
+{
+	uint32_t symbol[WORD_MERGED], n = x->decoded[id].size;
+
+	for (uint32_t i = 0; i < n; i++)
+		symbol[i] = x->byte_symbol[(unsigned char)x->decoded[id].data[i]];
+	for (;;) {
+		uint32_t best = TOKENIZER_NONE_ID, at = 0;
+		for (uint32_t i = 0; i + 1 < n; i++) {
+			const uint32_t m = merge_of(x, symbol[i], symbol[i + 1]);
+			if (m < best) {
+				best = m;
+				at = i;
+			}
+		}
+		if (best == TOKENIZER_NONE_ID)
+			return n == 1 && symbol[0] == id;
+		symbol[at] = x->merges[best].result;
+		memmove(symbol + at + 1, symbol + at + 2, (n - at - 2) * sizeof *symbol);
+		n--;
+	}
+}
+
+typedef struct Word {
+	Bytes text;
+	uint32_t id;
+} Word;
+
+static int
+word_compare(const void *a, const void *b)
+{
+	const Word *x = a, *y = b;
+	const uint32_t n = x->text.size < y->text.size ? x->text.size : y->text.size;
+	const int order = memcmp(x->text.data, y->text.data, n);
+
+	if (order)
+		return order;
+	return (x->text.size > y->text.size) - (x->text.size < y->text.size);
+}
+
+/* Words that would be cut by merges; of others a search finds nothing that merges do not. Long ones
+ * are listed unseen. */
+static void
+list_words(const Vocabulary *v, TokenizerTables *out)
+{
+	const Tokenizer *t = v->t;
+	Word *list = ARENA_ARRAY(v->arena, Word, t->n_tokens);
+	uint32_t *ids = ARENA_ARRAY(v->arena, uint32_t, t->n_tokens);
+
+	for (uint32_t id = 0; t->whole_words && id < t->n_tokens; id++)
+		if (token_type(t, id) == TOKEN_NORMAL &&
+		    (out->decoded[id].size > WORD_MERGED || !is_merged(out, id)))
+			list[out->n_words++] = (Word){out->decoded[id], id};
+	qsort(list, out->n_words, sizeof *list, word_compare);
+	for (uint32_t i = 0; i < out->n_words; i++)
+		ids[i] = list[i].id;
+	out->words = ids;
+}
+
+static void
+read_steps(const Vocabulary *v, TokenizerTables *out)
+{
+	const PreTokenizer *pre = v->t->pre;
+
+	for (uint32_t i = 0; i < pre->n_steps; i++) {
+		const char *why;
+		out->steps[i] = split_parse(v->arena, pre->steps[i], &why);
+		if (!out->steps[i])
+			diag_error(v->d, v->t->loc, E_PRE_TOKENIZER,
+				   "expression %u of the pre-tokenizer '%s' is not understood: %s",
+				   i, pre->name, why);
+	}
+}
+
+static void
+pieces_bpe(const Vocabulary *v, TokenizerTables *out)
+{
+	list_words(v, out);
+	read_steps(v, out);
+}
+
+/* What makes the tables of each kind, in this order. */
+static const struct {
+	void (*check)(const Vocabulary *v, TokenizerTables *out);
+	void (*decode)(const Vocabulary *v, TokenizerTables *out);
+	void (*merges)(const Vocabulary *v, TokenizerTables *out);
+	void (*symbols)(const Vocabulary *v, TokenizerTables *out);
+} kinds[TOKENIZER_KINDS] = {
+	[TOKENIZER_BPE] = {NULL, decode_bpe, merges_bpe, pieces_bpe},
+	[TOKENIZER_SCORED] = {check_scored, decode_scored, merges_scored, list_characters},
+	[TOKENIZER_SENTENCEPIECE] = {check_sentencepiece, decode_sentencepiece, merges_bpe,
+				     list_characters},
+};
 
 bool
 tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out)
 {
 	Vocabulary v = {.arena = a, .t = t, .d = d, .errors = diag_errors(d)};
 
-	INVARIANT(t->kind == TOKENIZER_BPE || t->kind == TOKENIZER_SCORED);
-	INVARIANT(t->pre < PRE_COUNT);
+	INVARIANT(t->kind != TOKENIZER_NONE && t->kind < TOKENIZER_KINDS);
 	*out = (TokenizerTables){.tokenizer = t};
 	if (t->n_tokens == 0 || t->n_tokens > INT32_MAX) {
 		diag_error(d, t->loc, E_TOKENIZER, "a vocabulary of %u tokens", t->n_tokens);
@@ -497,20 +689,14 @@ tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out)
 	}
 	vocabulary_fill(&v);
 	check_ids(&v);
-	if (t->kind == TOKENIZER_SCORED && !refused(&v)) {
-		INVARIANT(t->scores);
-		check_scored(&v);
-	}
+	if (!refused(&v) && kinds[t->kind].check)
+		kinds[t->kind].check(&v, out);
 	if (refused(&v))
 		return false;
-	if (t->kind == TOKENIZER_SCORED) {
-		decode_scored(&v, out);
-		merges_scored(&v, out);
-		characters_scored(&v, out);
-	} else {
-		decode_bpe(&v, out);
-		merges_bpe(&v, out);
-	}
+	kinds[t->kind].decode(&v, out);
+	kinds[t->kind].merges(&v, out);
+	if (!refused(&v))
+		kinds[t->kind].symbols(&v, out);
 	collect_specials(&v, out);
 	for (uint32_t id = 0; id < t->n_tokens; id++)
 		if (out->decoded[id].size > out->longest)

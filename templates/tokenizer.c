@@ -4,6 +4,7 @@
  *   symbol_bound(n)      most symbols that n bytes of text become
  *   merge_rank(m)        merges are done in increasing rank, leftmost first among equals
  *   encode_plain(e, ...) text without special tokens
+ *   plain_bytes(n)       scratch of its own that n bytes of text take
  *   starts_word(id)      a token whose leading space goes when it begins a text
  */
 #define NO_RANK UINT32_MAX
@@ -27,9 +28,12 @@ typedef struct Encoder {
 	uint32_t *span, *rank;
 	uint32_t *level[MAX_LEVELS];
 	int levels;
+	unsigned char *plain; /* plain_bytes of the text */
+	int begun;	      /* something of the text is behind */
 } Encoder;
 
 static size_t symbol_bound(size_t n);
+static size_t plain_bytes(size_t n);
 static uint32_t merge_rank(MergeIndex m);
 static void encode_plain(Encoder *e, const unsigned char *text, size_t n);
 static int starts_word(int32_t id);
@@ -184,27 +188,49 @@ encode_piece(Encoder *e)
 	e->n = 0;
 }
 
-/* Offset of the first occurrence of a special token in text[n], n if there is none. */
+/* Where the bytes of a token begin, and one of them. */
 static size_t
-special_find(const Special *special, const unsigned char *text, size_t n)
+token_begin(int32_t id)
 {
-	const unsigned char *wanted = (const unsigned char *)special->text;
-	size_t size = special->size;
+	size_t at = token_start[id / TOKEN_STRIDE];
 
-	for (size_t at = 0; at + size <= n; at++) {
-		size_t i = 0;
-		while (i < size && text[at + i] == wanted[i])
-			i++;
-		if (i == size)
+	for (int32_t before = id / TOKEN_STRIDE * TOKEN_STRIDE; before < id; before++)
+		at += token_size[before];
+	return at;
+}
+
+static unsigned char
+token_byte(size_t at)
+{
+	return (unsigned char)token_text[at / TEXT_ROW][at % TEXT_ROW];
+}
+
+/* The special token of a level that begins text[n], the longest; -1: none does. */
+static int
+special_at(int level, int parse_special, const unsigned char *text, size_t n)
+{
+	for (int k = special_level[level]; k < special_level[level + 1]; k++)
+		if ((parse_special || specials[k].always) && specials[k].size <= n &&
+		    memcmp(specials[k].text, text, specials[k].size) == 0)
+			return k;
+	return -1;
+}
+
+/* Offset of the first special token of a level in text[n], n if there is none. */
+static size_t
+special_find(int level, int parse_special, const unsigned char *text, size_t n)
+{
+	for (size_t at = 0; at < n; at++)
+		if (special_first[text[at]] &&
+		    special_at(level, parse_special, text + at, n - at) >= 0)
 			return at;
-	}
 	return n;
 }
 
 /*
- * Cuts the text at special tokens, longer ones first: all occurrences of the longest, in what
- * remains those of the next, and so on. end[k] is the end of the fragment in which special k is
- * looked for; a fragment that is shorter than the one above ends at an occurrence.
+ * Cuts the text at special tokens: all of the first level, in what remains those of the next, and
+ * so on. end[k] is the end of the fragment in which those of level k are looked for; a fragment
+ * that is shorter than the one above ends at one.
  */
 static void
 encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_special, size_t *end)
@@ -214,22 +240,20 @@ encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_spec
 
 	end[0] = n;
 	for (;;) {
-		for (; k < N_SPECIALS; k++) {
-			size_t size = end[k] - at;
-			if (parse_special || specials[k].always)
-				size = special_find(&specials[k], text + at, size);
-			end[k + 1] = at + size;
-		}
+		for (; k < N_LEVELS; k++)
+			end[k + 1] = at + special_find(k, parse_special, text + at, end[k] - at);
 		if (at < end[k])
 			encode_plain(e, text + at, end[k] - at);
+		e->begun = 1;
 		at = end[k];
 		while (k > 0 && end[k] == end[k - 1])
 			k--;
 		if (k == 0)
 			return;
 		k--;
-		push_id(e, specials[k].id);
-		at += specials[k].size;
+		int found = special_at(k, parse_special, text + at, end[k] - at);
+		push_id(e, specials[found].id);
+		at += specials[found].size;
 	}
 }
 
@@ -270,7 +294,7 @@ size_t
 		return SIZE_MAX;
 	bytes = symbols * (sizeof(Symbol) + sizeof(uint32_t)) +
 		rank_count(symbols) * sizeof(uint32_t);
-	return bytes + (N_SPECIALS + 2) * sizeof(size_t);
+	return bytes + (N_LEVELS + 2) * sizeof(size_t) + plain_bytes(n);
 }
 
 long
@@ -288,9 +312,10 @@ long
 	symbols = round_fan(symbol_bound(n));
 	e.ids = ids;
 	e.capacity = capacity;
-	e.rank = (uint32_t *)(end + N_SPECIALS + 1);
+	e.rank = (uint32_t *)(end + N_LEVELS + 1);
 	e.span = e.rank + rank_count(symbols);
 	e.symbol = (Symbol *)(e.span + symbols);
+	e.plain = (unsigned char *)(e.symbol + symbols);
 	encode_fragments(&e, (const unsigned char *)text, n, parse_special, end);
 	return (long)e.count;
 }
@@ -363,17 +388,12 @@ int
 	}
 	if (id < 0 || id >= N_TOKENS)
 		return -1;
-	at = token_start[id / TOKEN_STRIDE];
-	for (int32_t before = id / TOKEN_STRIDE * TOKEN_STRIDE; before < id; before++)
-		at += token_size[before];
+	at = token_begin(id);
 	if (!d->started && starts_word(id) && token_size[id] > 0)
-		i = token_text[at / TEXT_ROW][at % TEXT_ROW] == ' ';
-	d->started = id != BOS;
-	for (; i < token_size[id]; i++) {
-		size_t p = at + (size_t)i;
-		written += decode_byte(d, (unsigned char)token_text[p / TEXT_ROW][p % TEXT_ROW],
-				       out + written);
-	}
+		i = token_byte(at) == ' ';
+	d->started = (d->started || token_size[id] > 0) && !(BOS_RESTARTS && id == BOS);
+	for (; i < token_size[id]; i++)
+		written += decode_byte(d, token_byte(at + (size_t)i), out + written);
 	return written;
 }
 

@@ -38,7 +38,7 @@ long @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, in
 typedef struct @name@_decoder {
 	unsigned char held[4];
 	int n_held;
-	int started; /* a first token was seen (llama2.c drops one leading space after BOS) */
+	int started; /* something was written, since BOS in llama2.c: a first space is left out */
 } @name@_decoder;
 
 /* Writes the text that token `id` completes into out[capacity >= @name@_decode_max()]; returns its

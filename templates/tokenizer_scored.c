@@ -1,24 +1,34 @@
 /*
- * llama2.c's scored BPE. Symbols are code points that are tokens, else their bytes' tokens, with a
- * space in front of a text that is not empty; of all adjacent pairs whose text is a token, the one
- * with the best score is merged, leftmost among equals. The whole text is one piece.
+ * SentencePiece's BPE, of a tokenizer.json or of llama2.c. Symbols are code points that are tokens,
+ * else their bytes' tokens, perhaps with a space in front; of all adjacent pairs that have a merge,
+ * the one with the best is merged, leftmost among equals. The whole text is one piece, or each word
+ * with the space before it.
  */
+enum { PREFIX_NONE, PREFIX_ALWAYS, PREFIX_MISSING, PREFIX_FIRST };
+
 static size_t
 symbol_bound(size_t n)
 {
 	return n + 1;
 }
 
+static size_t
+plain_bytes(size_t n)
+{
+	(void)n;
+	return 0;
+}
+
 static uint32_t
 merge_rank(MergeIndex m)
 {
-	return merge_tie[m];
+	return HAS_TIES ? merge_tie[m] : m;
 }
 
 static int
 starts_word(int32_t id)
 {
-	return id >= FIRST_BYTE + 256;
+	return id >= FIRST_WORD;
 }
 
 /* The token of a code point's bytes, packed from the top of key. */
@@ -38,23 +48,46 @@ character_find(uint32_t key)
 								: NO_SYMBOL;
 }
 
+/* The character at text[n], n > 0, as character_find wants it: any byte and up to three
+ * continuation bytes; returns its bytes. */
+static size_t
+character_at(const unsigned char *text, size_t n, uint32_t *key)
+{
+	size_t size = 1;
+
+	*key = (uint32_t)text[0] << 24;
+	for (; size < 4 && size < n && (text[size] & 0xC0) == 0x80; size++)
+		*key |= (uint32_t)text[size] << (24 - 8 * size);
+	return size;
+}
+
+static int
+wants_space(const Encoder *e, const unsigned char *text, size_t n)
+{
+	uint32_t key;
+
+	if (add_space == PREFIX_NONE || add_space == PREFIX_ALWAYS)
+		return add_space == PREFIX_ALWAYS;
+	character_at(text, n, &key);
+	return character_find(key) != SPACE_SYMBOL && (add_space == PREFIX_MISSING || !e->begun);
+}
+
 static void
 encode_plain(Encoder *e, const unsigned char *text, size_t n)
 {
-	if (ADD_SPACE)
+	if (wants_space(e, text, n))
 		e->symbol[e->n++] = SPACE_SYMBOL;
 	for (size_t at = 0; at < n;) {
-		uint32_t key = (uint32_t)text[at] << 24;
-		size_t size = 1;
-		/* Any byte and up to three continuation bytes. */
-		for (; size < 4 && at + size < n && (text[at + size] & 0xC0) == 0x80; size++)
-			key |= (uint32_t)text[at + size] << (24 - 8 * size);
+		uint32_t key;
+		size_t size = character_at(text + at, n - at, &key);
 		Symbol symbol = character_find(key);
+		if (SPLIT_WORDS && symbol == SPACE_SYMBOL)
+			encode_piece(e);
 		if (symbol != NO_SYMBOL) {
 			e->symbol[e->n++] = symbol;
 		} else {
 			for (size_t i = 0; i < size; i++)
-				e->symbol[e->n++] = (Symbol)(text[at + i] + FIRST_BYTE);
+				e->symbol[e->n++] = byte_symbol[text[at + i]];
 		}
 		at += size;
 	}

@@ -1,14 +1,16 @@
 /* The tokenizer of a GGUF file: its tables are checked for shape here, their meaning elsewhere. */
 #include "gguf_model.h"
 #include "reader.h"
+#include "tokens.h"
 
 #include <string.h>
 
 static const struct PreRow {
 	const char *name;
-	PreTokenizer pre;
+	PreTokenizerId pre;
+	bool whole_words, add_bos;
 } pre_rows[] = {
-#define PRE_TOKENIZER(name, pre) {name, pre},
+#define PRE_TOKENIZER(name, pre, whole_words, add_bos) {name, pre, whole_words, add_bos},
 #include "pre_tokenizers.def"
 };
 
@@ -47,11 +49,11 @@ read_id(const Gguf *g, const char *key, uint32_t n_tokens)
 }
 
 static bool
-read_flag(const Gguf *g, const char *key)
+read_flag(const Gguf *g, const char *key, bool otherwise)
 {
 	const GgufEntry *e = gguf_find(g, key);
 	if (!e)
-		return false;
+		return otherwise;
 	if (e->value.type == GGUF_BOOL)
 		return *gguf_bytes(g, &e->value) == 1;
 	diag_error(g->d, entry_loc(g, e), E_TOKENIZER, "'%s' must be a bool, not %s", key,
@@ -70,7 +72,9 @@ read_pre(const Gguf *g, Tokenizer *t)
 	}
 	for (int i = 0; e->value.type == GGUF_STRING && i < PRE_ROWS; i++)
 		if (bytes_equal(gguf_string(g, &e->value), pre_rows[i].name)) {
-			t->pre = (uint8_t)pre_rows[i].pre;
+			t->pre = &pre_tokenizers[pre_rows[i].pre];
+			t->whole_words = pre_rows[i].whole_words;
+			t->add_bos = pre_rows[i].add_bos;
 			return true;
 		}
 	diag_error(g->d, entry_loc(g, e), E_PRE_TOKENIZER, "unknown pre-tokenizer %s",
@@ -89,32 +93,19 @@ string_loc(const Gguf *g, Bytes s)
 	return cursor_loc(&g->cursor, (uint64_t)((const uint8_t *)s.data - g->cursor.data));
 }
 
-/*
- * No two tokens are the same text: a table of open addressing, twice as large as the vocabulary.
- * FNV-1a by whole bytes is plenty for tokens.
- */
+/* No two tokens are the same text. */
 static void
 check_duplicates(const Gguf *g, const Tokenizer *t)
 {
-	uint32_t size = 16;
-	while (size < 2 * t->n_tokens)
-		size *= 2;
-	uint32_t *table = ARENA_ARRAY(g->arena, uint32_t, size); /* token + 1 */
+	TokenTable table = token_table_new(g->arena, t->tokens, t->n_tokens);
 	for (uint32_t i = 0; i < t->n_tokens; i++) {
-		Bytes s = t->tokens[i];
-		uint32_t h = 2166136261u;
-		for (uint32_t k = 0; k < s.size; k++)
-			h = (h ^ (uint8_t)s.data[k]) * 16777619u;
-		h = (h ^ h >> 15) & (size - 1);
-		while (table[h] && bytes_compare(t->tokens[table[h] - 1], s) != 0)
-			h = (h + 1) & (size - 1);
-		if (table[h]) {
-			diag_error(g->d, string_loc(g, s), E_TOKENIZER,
-				   "the tokens %u and %u are both %s", table[h] - 1, i,
-				   bytes_quote(g->arena, s));
-			return;
-		}
-		table[h] = i + 1;
+		const uint32_t other = token_table_add(&table, i);
+		if (other == i)
+			continue;
+		diag_error(g->d, string_loc(g, t->tokens[i]), E_TOKENIZER,
+			   "the tokens %u and %u are both %s", other, i,
+			   bytes_quote(g->arena, t->tokens[i]));
+		return;
 	}
 }
 
@@ -204,8 +195,8 @@ read_bpe(const Gguf *g, Model *m)
 	t->eos = read_id(g, "tokenizer.ggml.eos_token_id", t->n_tokens);
 	t->unk = read_id(g, "tokenizer.ggml.unknown_token_id", t->n_tokens);
 	t->pad = read_id(g, "tokenizer.ggml.padding_token_id", t->n_tokens);
-	t->add_bos = read_flag(g, "tokenizer.ggml.add_bos_token");
-	t->add_space_prefix = read_flag(g, "tokenizer.ggml.add_space_prefix");
+	t->add_bos = read_flag(g, "tokenizer.ggml.add_bos_token", t->add_bos);
+	t->add_space_prefix = read_flag(g, "tokenizer.ggml.add_space_prefix", false);
 	if (t->add_bos && t->bos < 0)
 		diag_error(g->d, t->loc, E_TOKENIZER,
 			   "'tokenizer.ggml.add_bos_token' is true, but "

@@ -204,7 +204,8 @@ read_tokenizer(Arena *a, Cursor *c, Model *m)
 	}
 	uint8_t *types = ARENA_ARRAY(a, uint8_t, m->n_vocab);
 	t->kind = TOKENIZER_SCORED;
-	t->add_bos = t->add_space_prefix = true;
+	t->add_bos = true;
+	t->add_space_prefix = PREFIX_ALWAYS;
 	t->unk = 0;
 	t->bos = 1;
 	t->eos = 2;

@@ -16,11 +16,12 @@ except ImportError:
 VERSION = (15, 1, 0)
 # The property White_Space, which unicodedata does not hold. str.isspace adds U+001C..U+001F.
 WHITE_SPACE = {c for c in range(0x110000) if chr(c).isspace()} - set(range(0x1C, 0x20))
+NAMES = {"L": "LETTER", "N": "NUMBER", "P": "PUNCTUATION", "S": "SYMBOL", "M": "MARK"}
 HEAD = """\
 /*
  * UNICODE_RANGE(first, last, class): the code points that pre-tokenizers tell apart, ascending; the
- * rest is OTHER. Unicode %s: LETTER and NUMBER are the general categories L and N, SPACE is the
- * property White_Space. Written by tests/emit/unicode_table.py.
+ * rest is OTHER. Unicode %s: LETTER, NUMBER, PUNCTUATION, SYMBOL and MARK are the general categories
+ * L, N, P, S and M, SPACE is the property White_Space. Written by tests/emit/unicode_table.py.
  */
 """
 
@@ -28,7 +29,7 @@ HEAD = """\
 def char_class(c):
     if c in WHITE_SPACE:
         return "SPACE"
-    return {"L": "LETTER", "N": "NUMBER"}.get(unicodedata.category(chr(c))[0], "OTHER")
+    return NAMES.get(unicodedata.category(chr(c))[0], "OTHER")
 
 
 def ranges():

@@ -44,7 +44,7 @@ read_model(Harness *h)
 }
 
 static void
-nasty_texts(PreTokenizer pre)
+nasty_texts(PreTokenizerId pre)
 {
 	static Golden golden[2000];
 	Harness *h = harness_new();
@@ -53,8 +53,8 @@ nasty_texts(PreTokenizer pre)
 	uint32_t differ = 0;
 	int list = pre == PRE_GPT2;
 
-	assert_int_equal(m->tokenizer.pre, PRE_SMOLLM);
-	m->tokenizer.pre = (uint8_t)pre;
+	assert_ptr_equal(m->tokenizer.pre, &pre_tokenizers[PRE_SMOLLM]);
+	m->tokenizer.pre = &pre_tokenizers[pre];
 	harness_build(h, &m->tokenizer, sanitized);
 	for (uint32_t i = 0; i < n; i++)
 		harness_case(h, golden[i].special | DECODE, golden[i].text.data,

@@ -36,7 +36,7 @@ invent(Arena *a, TokenizerKind kind)
 
 	v->arena = a;
 	v->t = (Tokenizer){.kind = (uint8_t)kind,
-			   .pre = PRE_GPT2,
+			   .pre = &pre_tokenizers[PRE_GPT2],
 			   .add_space_prefix = kind == TOKENIZER_SCORED,
 			   .bos = 1,
 			   .eos = 2,
@@ -310,7 +310,7 @@ sizes_of_vocabularies(void **state)
 	Bytes *tokens = ARENA_ARRAY(h->arena, Bytes, MANY);
 	Bytes *merges = ARENA_ARRAY(h->arena, Bytes, MANY);
 	Tokenizer t = {.kind = TOKENIZER_BPE,
-		       .pre = PRE_SMOLLM,
+		       .pre = &pre_tokenizers[PRE_SMOLLM],
 		       .bos = -1,
 		       .eos = -1,
 		       .unk = -1,

@@ -560,7 +560,7 @@ smollm2_is_read(void **state)
 	assert_string_equal(model_tensor(m, ROLE_DOWN, 29)->type->name, "Q4_1");
 	const Tokenizer *t = &m->tokenizer;
 	assert_int_equal(t->kind, TOKENIZER_BPE);
-	assert_int_equal(t->pre, PRE_SMOLLM);
+	assert_ptr_equal(t->pre, &pre_tokenizers[PRE_SMOLLM]);
 	assert_int_equal(t->n_tokens, 49152);
 	assert_int_equal(t->n_merges, 48900);
 	assert_true(t->bos == 1 && t->eos == 2 && t->unk == 0 && t->pad == 2 && !t->add_bos);

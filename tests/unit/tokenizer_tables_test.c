@@ -47,7 +47,7 @@ small(Arena *a, TokenizerKind kind)
 
 	v->arena = a;
 	v->t = (Tokenizer){.kind = (uint8_t)kind,
-			   .pre = PRE_SMOLLM,
+			   .pre = &pre_tokenizers[PRE_SMOLLM],
 			   .add_space_prefix = kind == TOKENIZER_SCORED,
 			   .bos = 1,
 			   .eos = 2,

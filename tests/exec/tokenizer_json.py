@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Tokenizers of Hugging Face folders: ids and texts are those of the package `tokenizers`.
+
+    tokenizer_json.py LATHE WORK [NAME...]
+
+Each is trained by `tokenizers` on calibration text, with one of the pre-tokenizers that models have; a tiny model is
+compiled with it, and its emitted tokenizer encodes the hard texts of tokenizer_cases.py, mixtures of them and running
+text. WORK is an empty folder.
+"""
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import unicodedata
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers,  # noqa: E402
+                        processors, trainers)
+
+from artefact import run  # noqa: E402
+from tinyhf import Folder, write  # noqa: E402
+from tinymodel import gguf_model  # noqa: E402
+from tokenizer_cases import cases  # noqa: E402
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+          r"|\s+(?!\S)|\s+")
+DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+# The beginning of the ranges that the model lists.
+DEEPSEEK_LETTERS = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽΑ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-Ֆ𐐀-𐑏]+"
+DEEPSEEK_SIGNS = r"\s?[!-/:-~！-／：-～‘-‟　-。]+"
+CJK = "[一-龥ࠀ-一가-퟿]+"
+
+
+def isolated(*patterns):
+    return [pre_tokenizers.Split(Regex(p), "isolated") for p in patterns]
+
+
+def byte_level(*first, use_regex=False):
+    return pre_tokenizers.Sequence([*first, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)])
+
+
+BYTE_LEVEL = {
+    "gpt2": (pre_tokenizers.ByteLevel(add_prefix_space=False), {}),
+    "smollm": (byte_level(pre_tokenizers.Digits(individual_digits=True), use_regex=True), {}),
+    "llama3": (byte_level(*isolated(LLAMA3)), dict(ignore_merges=True, bos=True)),
+    "qwen2": (byte_level(*isolated(LLAMA3.replace("{1,3}", ""))), dict(nfc=True)),
+    "deepseek-llm": (byte_level(*isolated("[\r\n]", DEEPSEEK_LETTERS, DEEPSEEK_SIGNS, r"\s+$", CJK),
+                                pre_tokenizers.Digits(individual_digits=True)), {}),
+    "deepseek-coder": (byte_level(*isolated("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK),
+                                  pre_tokenizers.Digits(individual_digits=True)), {}),
+    "deepseek-v3": (byte_level(*isolated(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)), dict(bos=True)),
+}
+SENTENCEPIECE = {
+    "llama2": dict(prefix="normalizer"),
+    "metaspace always": dict(prefix="always", split=True),
+    "metaspace first": dict(prefix="first", split=False),
+    "metaspace never": dict(prefix="never", split=True),
+}
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_"]
+ADDED = [AddedToken("<repo_name>", normalized=False), AddedToken("<file_sep>"), AddedToken("<file_s"), AddedToken("  ")]
+
+
+def corpus():
+    path = os.path.join(os.environ["LATHE_SHARED"], "data", "calibration.txt")
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().splitlines(keepends=True)
+    extra = ["日本語テキスト 漢字 한국어 e\u0301 Ελληνικά Русский текст 123 4567 it's we're I'LL\n\n  \t x = y; // ok\r\n"] * 20
+    return lines[:600] + extra
+
+
+def train_byte_level(name):
+    pre, options = BYTE_LEVEL[name]
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre
+    if options.get("nfc"):
+        t.normalizer = normalizers.NFC()
+    t.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=SPECIAL, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    t.train_from_iterator(corpus(), trainer)
+    t.add_tokens(ADDED)
+    if options.get("bos"):
+        t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", t.token_to_id("<|endoftext|>"))])])
+    text = json.loads(t.to_str())
+    if options.get("ignore_merges"):
+        # Some tokens that merges do not make, as Llama 3 has: with ignore_merges they are pieces all the same.
+        text["model"]["ignore_merges"] = True
+        made = {"".join(m) if isinstance(m, list) else m.replace(" ", "", 1) for m in text["model"]["merges"][-200:]}
+        text["model"]["merges"] = [m for i, m in enumerate(text["model"]["merges"]) if i % 5 or i < 300]
+        assert made
+    return text, SPECIAL
+
+
+def train_sentencepiece(name):
+    options = SENTENCEPIECE[name]
+    specials = ["<unk>", "<s>", "</s>"]
+    t = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    if options["prefix"] == "normalizer":
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        t.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=options["prefix"], split=options["split"])
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always", split=True)
+    trained.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=900, show_progress=False, limit_alphabet=120))
+    model = json.loads(trained.to_str())["model"]
+    tokens = specials + [f"<0x{b:02X}>" for b in range(256)] + ["▁▁", "▁▁▁▁"]
+    tokens += [k for k, _ in sorted(model["vocab"].items(), key=lambda x: x[1]) if k not in tokens]
+    text = json.loads(t.to_str())
+    text["model"]["vocab"] = {k: i for i, k in enumerate(tokens)}
+    text["model"]["merges"] = [["▁", "▁"], ["▁▁", "▁▁"]] + [m for m in model["merges"] if m != ["▁", "▁"]]
+    text["added_tokens"] = [dict(id=i, content=s, single_word=False, lstrip=False, rstrip=False, normalized=False,
+                                 special=True) for i, s in enumerate(specials)]
+    text["decoder"] = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        *([] if options["prefix"] == "never" else [{"type": "Strip", "content": " ", "start": 1, "stop": 0}])]}
+    text["post_processor"] = {"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [
+            {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+            {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
+    return text, specials
+
+
+def texts(specials):
+    """Hard texts that are UTF-8, mixtures of their parts, and running text."""
+    hard = []
+    for _, text in cases():
+        try:
+            hard.append(text.decode())
+        except UnicodeDecodeError:
+            pass
+    rng = random.Random(7)
+    pieces = [t for t in hard if 0 < len(t) < 12] + specials + ["<file_sep>", "<file_s", "  ", "▁", " ▁ "]
+    mixed = ["".join(rng.choice(pieces) for _ in range(rng.randrange(2, 9))) for _ in range(1500)]
+    with open(os.path.join(os.environ["LATHE_SHARED"], "data", "wiki.test.raw"), encoding="utf-8", newline="") as f:
+        running = f.read()
+    return list(dict.fromkeys(hard + mixed)) + [running[:150000]] + running[150000:200000].split("\n")
+
+
+def emitted(lathe, work, text):
+    """The program that encodes with the tokenizer of `text`."""
+    vocabulary = 1 + max([*text["model"]["vocab"].values(), *(a["id"] for a in text["added_tokens"])])
+    h = Folder(gguf_model(hidden=32, inter=32, layers=1, heads=1, kv_heads=1, context=8, vocabulary=vocabulary + 3,
+                          tokenizer="none", type_name="F16"))
+    h.texts["tokenizer.json"] = text
+    folder, out = os.path.join(work, "model"), os.path.join(work, "t")
+    write(folder, h.files())
+    run(lathe, "compile", folder, "-o", out, "--target", "c", "--emit", "c", "--quiet")
+    driver = os.path.join(work, "driver")
+    run(os.environ.get("CC", "cc"), "-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror",
+        "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", out,
+        *[f"-Dt_{n}=lm_t_{n}" for n in ("encode", "encode_scratch", "decode", "decode_max", "decoder",
+                                        "has_tokenizer")],
+        os.path.join(out, "t_tokenizer.c"),
+        os.path.join(HERE, "tokenizer_driver.c"), "-o", driver)
+    return driver
+
+
+def encode(driver, all_texts):
+    data = [t.encode() for t in all_texts]
+    answer = subprocess.run([driver], input=b"".join(struct.pack("<II", 1, len(d)) + d for d in data), check=True,
+                            stdout=subprocess.PIPE).stdout
+    at, results = 0, []
+    for _ in data:
+        n, = struct.unpack_from("<i", answer, at)
+        ids = list(struct.unpack_from(f"<{n}i", answer, at + 4))
+        size, = struct.unpack_from("<I", answer, at + 4 + 4 * n)
+        at += 8 + 4 * n + size
+        results.append((ids, answer[at - size:at]))
+    assert at == len(answer)
+    return results
+
+
+def check(lathe, work, name):
+    text, specials = train_byte_level(name) if name in BYTE_LEVEL else train_sentencepiece(name)
+    reference = Tokenizer.from_str(json.dumps(text))
+    nfc = text["normalizer"] and text["normalizer"]["type"] == "NFC"
+    wanted = [t for t in texts(specials) if not nfc or unicodedata.is_normalized("NFC", t)]
+    os.makedirs(work)
+    got = encode(emitted(lathe, work, text), wanted)
+    wrong = 0
+    for t, (ids, decoded) in zip(wanted, got):
+        want = reference.encode(t, add_special_tokens=False).ids
+        back = reference.decode(want, skip_special_tokens=True).encode()
+        if ids != want or decoded != back:
+            wrong += 1
+            if wrong < 6:
+                at = next((i for i, (a, b) in enumerate(zip(ids, want)) if a != b), min(len(ids), len(want)))
+                print(f"{name}: {t[:60]!r} from id {at}: {[reference.id_to_token(i) for i in ids[at:at + 8]]}, wanted "
+                      f"{[reference.id_to_token(i) for i in want[at:at + 8]]}; {decoded[:50]!r}, wanted {back[:50]!r}")
+    total = sum(len(ids) for ids, _ in got)
+    print(f"{name}: {len(got) - wrong} of {len(got)} texts, {total} ids")
+    return wrong
+
+
+def main():
+    lathe, work = map(os.path.abspath, sys.argv[1:3])
+    names = sys.argv[3:] or [*BYTE_LEVEL, *SENTENCEPIECE]
+    sys.exit(sum(check(lathe, os.path.join(work, name.replace(" ", "_")), name) for name in names) > 0)
+
+
+if __name__ == "__main__":
+    main()
