@@ -402,7 +402,9 @@ def tokenizer():
         gguf(f"tokenizer-model-{model}", "E0151", key(GGML + "model", "str", model))
     gguf("tokenizer-model-number", "E0151", key(GGML + "model", "u32", 2))
     gguf("tokenizer-model-missing", "E0150", lambda g: g.drop(GGML + "model"))
-    for pre in ("default", "llama-bpe", "qwen2", ""):
+    for pre in ("llama-bpe", "qwen2", "deepseek-coder"):
+        gguf(f"pre-tokenizer-{pre}", None, key("tokenizer.ggml.pre", "str", pre))
+    for pre in ("default", "chatglm-bpe", ""):
         gguf(f"pre-tokenizer-{pre or 'empty'}", "E0151", key(GGML + "pre", "str", pre))
     gguf("pre-tokenizer-number", "E0151", key(GGML + "pre", "u32", 0))
     gguf("pre-tokenizer-missing", "E0151", lambda g: g.drop(GGML + "pre"))
