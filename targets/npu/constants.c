@@ -35,6 +35,15 @@ npu_form(Format f, const NpuFacts *facts)
 	return (NpuForm){.element = rows[i].symmetric, .shift = format_offset(f)};
 }
 
+uint32_t
+npu_group(Format f, uint32_t columns)
+{
+	const uint32_t even = f.group & (~f.group + 1);
+	if (f.group == 0 || f.group >= columns)
+		return columns;
+	return even > 1 ? even : 0;
+}
+
 /* What is at work. */
 typedef struct Adding {
 	Arena *run, *layer;
@@ -51,9 +60,9 @@ typedef struct Packing {
 	const WeightSource *source;
 	Format format;
 	NpuForm form;
-	uint32_t columns, padded, groups;
-	uint32_t first; /* row of the piece */
-	uint8_t *codes; /* of the piece */
+	uint32_t columns, padded, group, groups; /* as they are stored */
+	uint32_t first;				 /* row of the piece */
+	uint8_t *codes;				 /* of the piece */
 	uint64_t task_bytes;
 	float *scales, *zeros; /* [rows][groups] */
 	int64_t *bad_rows;     /* of each task of the piece: the first that is not finite, or -1 */
@@ -89,37 +98,39 @@ store_floats(const float *row, size_t n, int bits, uint8_t *dst)
 }
 
 /*
- * code * s + minimum as (code - zero) * s. A group whose s is 0, or too small for a zero point, is
- * its minimum everywhere.
+ * A group's code * s + minimum as (code - zero) * s. Where s is 0, or too small for a zero point,
+ * the group is its minimum everywhere.
  */
-static void
-store_minimum(const Packing *p, float minimum, uint32_t group, uint8_t *codes, float *scale,
-	      float *zero)
+static float
+zero_of_minimum(const Packing *p, WeightRow *w, uint32_t group)
 {
-	*zero = -minimum / *scale;
-	if (isfinite(*zero))
-		return;
-	*zero = 0;
-	*scale = minimum;
-	memset(codes + (size_t)group * p->format.group, 1,
+	const float zero = -w->minima[group] / w->scales[group];
+	if (isfinite(zero))
+		return zero;
+	w->scales[group] = w->minima[group];
+	memset(w->codes + (size_t)group * p->format.group, 1,
 	       (size_t)format_group_width(p->format, (int)p->columns, (int)group));
+	return 0;
 }
 
 /* Codes as they are stored, a byte each, and what goes with their groups. */
 static void
-store_row(const Packing *p, const WeightRow *w, uint32_t row, uint8_t *codes)
+store_row(const Packing *p, WeightRow *w, uint32_t row, uint8_t *codes)
 {
 	const uint8_t mask = (uint8_t)((1u << element_table[p->form.element].bits) - 1);
-	const size_t at = (size_t)row * p->groups;
+	const uint32_t groups = (uint32_t)format_groups(p->format, (int)p->columns),
+		       copies = p->groups > 1 ? p->format.group / p->group : 1;
+	const size_t first = (size_t)row * p->groups;
+	for (uint32_t i = 0, at = 0; i < groups; i++) {
+		const float zero = p->format.minimum ? zero_of_minimum(p, w, i) : w->zeros[i];
+		for (uint32_t k = 0; k < copies && at < p->groups; k++, at++) {
+			p->scales[first + at] = w->scales[i];
+			if (p->form.zeros)
+				p->zeros[first + at] = zero;
+		}
+	}
 	for (uint32_t k = 0; k < p->columns; k++)
 		codes[k] = (uint8_t)(w->codes[k] - p->form.shift) & mask;
-	memcpy(p->scales + at, w->scales, p->groups * sizeof *p->scales);
-	for (uint32_t i = 0; i < p->groups && p->form.zeros; i++)
-		if (p->format.minimum)
-			store_minimum(p, w->minima[i], i, codes, &p->scales[at + i],
-				      &p->zeros[at + i]);
-		else
-			p->zeros[at + i] = w->zeros[i];
 }
 
 static void
@@ -202,20 +213,23 @@ add_scales(const Adding *a, const Packing *p, const Value *v, Shape shape)
 static bool
 add_matrix(const Adding *a, const WeightSource *s, const Value *v, Format f, NpuMatrix *m)
 {
-	const uint32_t groups = (uint32_t)format_groups(f, (int)s->columns);
+	const uint32_t group = npu_group(f, s->columns);
+	INVARIANT(group > 0);
+	const uint32_t groups = (uint32_t)(((uint64_t)s->columns + group - 1) / group);
 	const size_t scales = (size_t)s->rows * groups;
 	const bool in_groups = groups > 1;
 	*m = (NpuMatrix){.form = npu_form(f, a->facts),
 			 .rows = s->rows,
 			 .columns = s->columns,
-			 .group = in_groups ? f.group : s->columns,
-			 .groups = groups};
-	m->padded = in_groups ? groups * m->group : s->columns;
+			 .group = group,
+			 .groups = groups,
+			 .padded = groups * group};
 	Packing p = {.source = s,
 		     .format = f,
 		     .form = m->form,
 		     .columns = s->columns,
 		     .padded = m->padded,
+		     .group = group,
 		     .groups = groups};
 	p.task_bytes =
 		TASK_ROWS * (uint64_t)p.padded * (uint64_t)element_table[m->form.element].bits / 8;

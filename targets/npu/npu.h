@@ -40,6 +40,12 @@ typedef struct NpuForm {
 	bool zeros; /* a zero point a group, any f32 */
 } NpuForm;
 NpuForm npu_form(Format f, const NpuFacts *facts);
+/*
+ * Columns that share a stored scale: a row, or the largest power of two that divides the format's
+ * group, whose scale then stands more than once. With other groups OpenVINO 2026.4's CPU plugin
+ * gives wrong numbers, silently. 0: an odd group has none.
+ */
+uint32_t npu_group(Format f, uint32_t columns);
 
 /* Every value and format against rules.def for the platforms: the refusal is at the plan's line
  * with the rule. false after diagnostics. */
@@ -56,7 +62,7 @@ bool npu_legal(Arena *run, Diag *d, const Graph *g, const NpuFacts *f);
 typedef struct NpuMatrix {
 	NpuForm form;
 	uint32_t rows, columns;
-	uint32_t groups, group; /* in a row; columns of one */
+	uint32_t groups, group; /* in a row; columns of one: npu_group */
 	uint32_t padded;	/* groups * group, at least columns */
 	BinPart codes, scales, zeros;
 } NpuMatrix;

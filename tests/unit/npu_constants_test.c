@@ -118,6 +118,8 @@ compare_matrix(const Bench *b, const Stored *s, const Graph *g, const Func *func
 	assert_int_equal(m->columns, source.columns);
 	assert_int_equal(shape_elements(m->codes.shape), (uint64_t)m->rows * m->padded);
 	assert_int_equal(m->codes.shape.rank, m->groups > 1 ? 3 : 2);
+	assert_true(m->groups == 1 || (m->group > 1 && !(m->group & (m->group - 1))));
+	assert_true(m->groups * m->group == m->padded && m->padded - m->columns < m->group);
 	for (uint32_t i = 0; i < source.rows; i++) {
 		double most = 0, worst = 0;
 		weight_source_row(&source, i, f, &w);
@@ -193,6 +195,10 @@ static const char *const formats[] = {
 	"int2(group=16,scale=f16,zero=integer)",
 	"int2(group=row,scale=f16,ternary)",
 	"int2(group=tensor,scale=f32,ternary,trits)",
+	"int4(group=12,scale=f16)",
+	"int8(group=20,scale=f32)",
+	"int4(group=18,scale=f16,min)",
+	"int4(group=36,scale=f16,zero=integer)",
 };
 
 static void
