@@ -82,6 +82,23 @@ footer(const unsigned char *blob, size_t size, char words[FOOTER_MAX])
 	return false;
 }
 
+uint64_t
+npu_digest(const char *path)
+{
+	enum { PIECE = 1 << 16 };
+	unsigned char piece[PIECE];
+	uint64_t h = OPENVINO_DIGEST;
+	FILE *f = fopen(path, "rb");
+	if (!f)
+		fatal_environment("cannot read %s: %s", path, strerror(errno));
+	for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;)
+		h = openvino_digest(h, piece, n);
+	if (ferror(f))
+		fatal_environment("cannot read %s: %s", path, strerror(errno));
+	fclose(f);
+	return h;
+}
+
 /* The value of a key of a footer, "" where it is not there. */
 static const char *
 footer_value(Arena *a, const char *words, const char *key)
@@ -109,7 +126,7 @@ write_key(const OpenVino *ov, const BlobJob *j, const char *path)
 	if (!footer(blob, size, words) || !strstr(words, wanted))
 		return complain("what it made says no generation, or another one");
 	openvino_key(key, sizeof key, ov->version, "NPU", j->platform, "",
-		     openvino_digest(xml, xml_size));
+		     openvino_digest(OPENVINO_DIGEST, xml, xml_size));
 	openvino_seal(seal, sizeof seal, blob, size);
 	snprintf(file, sizeof file, "%s.key", path);
 	FILE *f = fopen(file, "w");

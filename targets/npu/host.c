@@ -98,6 +98,7 @@ print_facts(Text *t, const Artefact *x, const NpuFacts *f, const NpuConstants *c
 	text_line(t, "/* Added to the scores of what a row may not see. */");
 	text_line(t, "#define MASKED (-65504.0F)");
 	text_line(t, "#define BIN_BYTES UINT64_C(%llu)", (unsigned long long)bin_bytes(c->bin));
+	text_line(t, "#define BIN_DIGEST UINT64_C(0x%016llx)", (unsigned long long)c->digest);
 	text_line(t, "/* The name of all models, the start of openvino_model.bin. */");
 	text_line(t, "static const char identity[] = \"%s\";", c->identity);
 	text_line(t, "/* Of saved states. */");

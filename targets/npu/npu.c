@@ -51,6 +51,7 @@ write_files(Build *b)
 	c.identity = identity;
 	write_models(b, &f, &c);
 	bin_close(bin, NULL);
+	c.digest = npu_digest(artefact_staged(b, bin_name));
 	artefact_add(b, bin_name);
 	npu_config(config, generation, x->graph->model);
 	artefact_text(b, "npu/config.json", config);

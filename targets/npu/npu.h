@@ -71,6 +71,7 @@ typedef struct NpuMatrix {
 typedef struct NpuConstants {
 	Bin *bin;
 	const char *identity;	    /* of npu_identity: the name of every net */
+	uint64_t digest;	    /* of the whole .bin by npu_digest, when it is closed */
 	NpuMatrix **matrices;	    /* [func][value]: of OP_EMBED and OP_LINEAR */
 	BinPart **vectors;	    /* [func][value]: f32, of OP_GAIN, OP_GAIN_HEADS, OP_BIAS */
 	BinPart rope_cos, rope_sin; /* f32 [context, head_dim/2] */
@@ -107,6 +108,8 @@ void npu_report(Text *report, Text *json, const Graph *g, const NpuFacts *f, con
 enum { NPU_STAMP = 128 };
 const char *npu_identity(Arena *a, const Artefact *x);
 void npu_stamp(Bin *bin, const char *identity);
+/* A file as the host digests it. */
+uint64_t npu_digest(const char *path);
 /* NAME_npu.h and NAME_npu.c. */
 Text *npu_host_header(Arena *a, const Artefact *x);
 Text *npu_host(Arena *a, const Artefact *x, const NpuFacts *f, const NpuConstants *c);

@@ -53,6 +53,17 @@ open_device(@name@_npu *m, const @name@_npu_options *o)
 	return 0;
 }
 
+/* Zeroed memory that begins at a page, as drivers take it without a copy; null where there is none.
+ */
+static void *
+pages(size_t bytes)
+{
+	void *p = NULL;
+	if (posix_memalign(&p, PAGE, bytes))
+		return NULL;
+	return memset(p, 0, bytes);
+}
+
 /* All memory of a context, zeros: what the mask hides is multiplied too. */
 static int
 new_memory(@name@_npu *m)
@@ -74,9 +85,9 @@ new_memory(@name@_npu *m)
 	char words[WORDS_MAX];
 	size_t i, all = sizeof *m->position_ids * CHUNK;
 	int missing = 0;
-	m->position_ids = calloc(CHUNK, sizeof *m->position_ids);
+	m->position_ids = pages(CHUNK * sizeof *m->position_ids);
 	for (i = 0; i < sizeof parts / sizeof *parts; i++) {
-		*parts[i].to = calloc(parts[i].floats, sizeof(float));
+		*parts[i].to = pages(parts[i].floats * sizeof(float));
 		missing |= !*parts[i].to;
 		all += parts[i].floats * sizeof(float);
 	}
@@ -113,7 +124,7 @@ open_nets(@name@_npu *m, const @name@_npu_options *o)
 		return @name@_ERROR_ARGUMENT;
 	}
 	snprintf(bin, sizeof bin, "%s/openvino_model.bin", models);
-	e = open_bin(m, bin);
+	e = open_bin(m, bin, o->check_weights);
 	for (i = 0; i < NETS && !e; i++) {
 		ov_status_e status;
 		e = open_net(m, i, models, o->cache);

@@ -39,8 +39,8 @@ typedef struct @name@_npu_options {
 	const char *device;   /* of OpenVINO: "NPU", "CPU", "GPU.1" ...; null: "NPU" */
 	/* Of OpenVINO for the device: key, value, key, value ... and null; or null. */
 	const char *const *properties;
-	const char
-		*cache; /* a folder where compiled models are kept for the next init; null: none */
+	const char *cache; /* a folder where compiled models are kept; null: none */
+	int check_weights; /* 1: verify the digest of the models' constants (reads them all once) */
 } @name@_npu_options;
 
 /* The most positions of a context, and the tokens of one prefill: fixed by the compile. */

@@ -1,6 +1,13 @@
 /* ---- what a host needs besides its tables ---------------------------------------------------- */
 
-enum { LOG_MAX = 4096, WORDS_MAX = 2048, KEY_MAX = 3072, PROPERTIES_MAX = 1024, PORT_MAX = 64 };
+enum {
+	LOG_MAX = 4096,
+	WORDS_MAX = 2048,
+	KEY_MAX = 3072,
+	PROPERTIES_MAX = 1024,
+	PORT_MAX = 64,
+	PAGE = 4096
+};
 #define PATH_ROOM 4096
 
 /* A file, mapped. */
@@ -149,9 +156,9 @@ unmap_file(Bytes *b)
 	b->data = NULL;
 }
 
-/* The constants that the models share: of this compile, and all of them. */
+/* The constants that the models share: of this compile, all of them, and as they were. */
 static int
-open_bin(@name@_npu *m, const char *path)
+open_bin(@name@_npu *m, const char *path, int check)
 {
 	char words[WORDS_MAX];
 	const size_t n = sizeof identity;
@@ -159,14 +166,15 @@ open_bin(@name@_npu *m, const char *path)
 		say(m, path, strerror(errno));
 		return @name@_NPU_ERROR_FILES;
 	}
-	if (m->bin.size >= n && !memcmp(m->bin.data, identity, n)) {
-		if (m->bin.size == BIN_BYTES)
-			return 0;
+	if (m->bin.size < n || memcmp(m->bin.data, identity, n) != 0)
+		snprintf(words, sizeof words, "it is not of the compile '%s'", identity);
+	else if (m->bin.size != BIN_BYTES)
 		snprintf(words, sizeof words, "it has %llu bytes, and the models want %llu",
 			 (unsigned long long)m->bin.size, (unsigned long long)BIN_BYTES);
-	} else {
-		snprintf(words, sizeof words, "it is not of the compile '%s'", identity);
-	}
+	else if (check && openvino_digest(OPENVINO_DIGEST, m->bin.data, m->bin.size) != BIN_DIGEST)
+		snprintf(words, sizeof words, "it is damaged");
+	else
+		return 0;
 	say(m, path, words);
 	return @name@_NPU_ERROR_FILES;
 }
@@ -188,7 +196,7 @@ check_xml(@name@_npu *m, const char *path, uint64_t *digest)
 		at++;
 	ours = at + skip + n < b.size && at < KEY_MAX && !memcmp(b.data + at + skip, identity, n) &&
 	       b.data[at + skip + n] == '"';
-	*digest = openvino_digest(b.data, b.size);
+	*digest = openvino_digest(OPENVINO_DIGEST, b.data, b.size);
 	unmap_file(&b);
 	if (ours)
 		return 0;

@@ -87,8 +87,9 @@ npu_open(void **context, const char *part, const void *weights, size_t bytes, in
 	@name@_npu *m = NULL;
 	int e;
 
-	(void)weights, (void)bytes, (void)check, (void)n_batch;
+	(void)weights, (void)bytes, (void)n_batch;
 	npu_words(&w, part);
+	w.options.check_weights = check;
 	e = @name@_npu_init(&m, n_ctx, &w.options);
 	*context = m;
 	free(w.models);

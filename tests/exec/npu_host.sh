@@ -82,6 +82,8 @@ damaged "rm $bin"
 mock x 2 'openvino_model.bin: No such file' "npu:CPU,models=$work/damaged"
 damaged "printf x | dd of=$bin conv=notrunc bs=1 seek=9 status=none"
 mock x 2 "openvino_model.bin: it is not of the compile 'stories [0-9a-f]{32}'" "npu:CPU,models=$work/damaged"
+damaged "printf x | dd of=$bin conv=notrunc bs=1 seek=70001 status=none"
+OPENVINO_MOCK=x refuses 2 'openvino_model.bin: it is damaged' "${ids[@]}" "npu:CPU,models=$work/damaged" --check-weights yes
 damaged "sed -i '1,3s/<net name=\"stories ./<net name=\"stories x/' npu_decode.xml"
 mock x 2 'npu_decode.xml: it is not of the compile' "npu:CPU,models=$work/damaged"
 damaged ": >npu_head.xml"
@@ -95,6 +97,7 @@ says() {
 	[ "$(grep -Ec "$words" "$work/err")" -eq "$count" ] || failed "not $count '$words': $*: $(cat "$work/err")"
 }
 says x '^mock: compiled npu_(prefill|decode|head) for CPU$' 3 "${ids[@]}" npu:CPU
+says x '^mock: compiled' 3 "${ids[@]}" npu:CPU --check-weights yes
 says x '^mock: HETERO:CPU,NPU: A_KEY=b$' 1 "${ids[@]}" npu:HETERO:CPU,A_KEY=b,NPU
 says x '^mock: compiled' 3 generate --ids 1,2,3 -n 8 --device npu --json
 grep -q '"device": "NPU (Mock device), OpenVINO 2026.9.9"' "$work/out" || failed "device: $(cat "$work/out")"
