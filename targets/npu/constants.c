@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Rows of a task: whole bytes of codes of any width. */
-enum { TASK_ROWS = 32, PIECE_BYTES = 1 << 22 };
+enum { TASK_ROWS = 32, PIECE_BYTES = 1 << 22, ROW_MULTIPLE = 64 };
 
 /* ---- forms ---------------------------------------------------------------------------------- */
 
@@ -210,6 +210,16 @@ add_scales(const Adding *a, const Packing *p, const Value *v, Shape shape)
 	return bin_add(a->c->bin, ELEMENT_F16, shape, halves);
 }
 
+/* Codes of a row: whole groups. OpenVINO's split of a stateful model for the NPU takes rows without
+ * groups, of codes below a byte, by 64 only. */
+static uint32_t
+padded_columns(const NpuMatrix *m)
+{
+	return m->groups == 1 && element_table[m->form.element].bits < 8
+		       ? (uint32_t)round_up(m->columns, ROW_MULTIPLE)
+		       : m->groups * m->group;
+}
+
 static bool
 add_matrix(const Adding *a, const WeightSource *s, const Value *v, Format f, NpuMatrix *m)
 {
@@ -222,8 +232,8 @@ add_matrix(const Adding *a, const WeightSource *s, const Value *v, Format f, Npu
 			 .rows = s->rows,
 			 .columns = s->columns,
 			 .group = group,
-			 .groups = groups,
-			 .padded = groups * group};
+			 .groups = groups};
+	m->padded = padded_columns(m);
 	Packing p = {.source = s,
 		     .format = f,
 		     .form = m->form,
@@ -236,7 +246,7 @@ add_matrix(const Adding *a, const WeightSource *s, const Value *v, Format f, Npu
 	p.scales = ARENA_ARRAY(a->layer, float, scales);
 	p.zeros = ARENA_ARRAY(a->layer, float, m->form.zeros ? scales : 0);
 	const Shape of_codes =
-		in_groups ? SHAPE(s->rows, groups, m->group) : SHAPE(s->rows, s->columns);
+		in_groups ? SHAPE(s->rows, groups, m->group) : SHAPE(s->rows, m->padded);
 	const Shape of_scales = in_groups ? SHAPE(s->rows, groups, 1) : SHAPE(s->rows, 1);
 	if (!add_codes(a, &p, of_codes, &m->codes))
 		return false;

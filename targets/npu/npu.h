@@ -55,15 +55,15 @@ bool npu_legal(Arena *run, Diag *d, const Graph *g, const NpuFacts *f);
 
 /*
  * A matrix in the .bin: codes [rows, groups, group], scales f32 or f16 and zeros f32
- * [rows, groups, 1]; with one group codes [rows, columns], scales [rows, 1]; floats [rows,
- * columns], no scales. Where the
- * last group is short, columns behind it have codes 0 (of any value): what they meet must be 0.
+ * [rows, groups, 1]; with one group codes [rows, padded], scales [rows, 1]; floats [rows,
+ * columns], no scales. Columns behind the matrix's own, of a short last group or of a row that is
+ * made longer, have codes 0 (of any value): what they meet must be 0.
  */
 typedef struct NpuMatrix {
 	NpuForm form;
 	uint32_t rows, columns;
 	uint32_t groups, group; /* in a row; columns of one: npu_group */
-	uint32_t padded;	/* groups * group, at least columns */
+	uint32_t padded;	/* codes of a row, at least columns */
 	BinPart codes, scales, zeros;
 } NpuMatrix;
 
