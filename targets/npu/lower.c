@@ -55,21 +55,24 @@ vector(const Lower *l, const Value *v)
 }
 
 /*
- * The matrix m as f32 [rows, padded]. Compilers know this pattern: codes, converted, less their
- * zero points, times scales; they keep the codes as they are stored.
+ * The matrix m as f32 [rows, padded]. Compilers know this pattern: codes, converted to the type of
+ * the scales, less their zero points, times scales; they keep the codes as they are stored.
  */
 static Wire
 matrix(const Lower *l, const NpuMatrix *m)
 {
+	const Element e = m->form.zero ? ELEMENT_F32 : m->scales.element;
 	if (!m->scales.bytes)
 		return constant(l, &m->codes, ELEMENT_F32);
-	Wire w = net_convert(l->n, net_part(l->n, &m->codes), ELEMENT_F32);
+	Wire w = net_convert(l->n, net_part(l->n, &m->codes), e);
 	if (m->form.zeros)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_part(l->n, &m->zeros));
 	else if (m->form.zero)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_scalar(l->n, (float)m->form.zero, 1));
-	w = net_binary(l->n, NET_MULTIPLY, w, constant(l, &m->scales, ELEMENT_F32));
-	return m->groups > 1 ? net_reshape(l->n, w, SHAPE(m->rows, m->padded)) : w;
+	w = net_binary(l->n, NET_MULTIPLY, w, constant(l, &m->scales, e));
+	if (m->groups > 1)
+		w = net_reshape(l->n, w, SHAPE(m->rows, m->padded));
+	return e == ELEMENT_F32 ? w : net_convert(l->n, w, ELEMENT_F32);
 }
 
 static const NpuMatrix *
@@ -279,7 +282,7 @@ npu_lower(Arena *run, const Graph *g, const NpuFacts *f, const NpuConstants *c, 
 		if (head ? !m->head : !m->layers)
 			continue;
 		lower_func(&l, n);
-		if (!func_is_last(g, &g->funcs[n]))
+		if (!func_is_last(g, &g->funcs[n]) && l.carry != l.rows)
 			net_name(l.n, l.carry, g->funcs[n].name);
 	}
 	net_result(l.n, m->result, l.carry);

@@ -150,6 +150,19 @@ has_u2(const Legal *l, const Value *v)
 }
 
 static bool
+has_groups_that_fail(const Legal *l, const Value *v)
+{
+	if (op_table[v->op].tensor != TENSOR_MATRIX)
+		return false;
+	const Format f = graph_weight_format(l->g, v->role, l->f->layer);
+	const NpuForm form = npu_form(f, l->facts);
+	uint32_t rows, columns;
+	graph_tensor_shape(l->g, v, &rows, &columns);
+	const uint32_t group = npu_group(f, columns);
+	return group == 0 || group * (uint64_t)element_table[form.element].bits % 8 != 0;
+}
+
+static bool
 beyond_f16(double x)
 {
 	return fabs(x) > 65504.0 || (x != 0.0 && fabs(x) < 0x1p-24);
@@ -175,6 +188,7 @@ has_factor_beyond_f16(const Legal *l, const Value *v)
 
 static bool (*const rule_meets[RULES])(const Legal *l, const Value *v) = {
 	[RULE_U2] = has_u2,
+	[RULE_GROUP] = has_groups_that_fail,
 	[RULE_FACTOR_F16] = has_factor_beyond_f16,
 };
 
@@ -189,6 +203,15 @@ place_of(const Legal *l, const Value *v)
 	return plan_says(says) ? says : v->loc;
 }
 
+static bool
+taken_by_any(Rule rule)
+{
+	bool taken = false;
+	for (int p = 0; p < NPU_PLATFORMS; p++)
+		taken |= rule_table[rule].verdict[p] == TAKEN;
+	return taken;
+}
+
 static void
 refuse(Legal *l, const Value *v, Rule rule, NpuPlatform platform)
 {
@@ -197,9 +220,13 @@ refuse(Legal *l, const Value *v, Rule rule, NpuPlatform platform)
 		return;
 	l->said = loc;
 	l->rule = rule;
-	diag_error(l->d, loc, E_NPU_RULE, "%s: NPU %s does not take %s",
-		   v->role >= 0 ? role_names[v->role] : op_table[v->op].name,
-		   npu_platform_names[platform], rule_table[rule].what);
+	const char *who = v->role >= 0 ? role_names[v->role] : op_table[v->op].name;
+	if (taken_by_any(rule))
+		diag_error(l->d, loc, E_NPU_RULE, "%s: NPU %s does not take %s", who,
+			   npu_platform_names[platform], rule_table[rule].what);
+	else
+		diag_error(l->d, loc, E_NPU_RULE, "%s: models for the NPU cannot have %s", who,
+			   rule_table[rule].what);
 	diag_hint(l->d, "%s", rule_table[rule].hint);
 }
 

@@ -339,6 +339,47 @@ def libraries():
     compile_case("arc-wide-heads", USER, "--target", "arc,c", model="wide.gguf", files={"wide.gguf": heads}, skip=cannot_arc)
 
 
+# ---- the target npu ------------------------------------------------------------------------------
+
+
+def npu():
+    """Options, and what no generation, or not each of them, takes: at the plan's line."""
+    def bad(name, *args, **how):
+        compile_case(f"npu-{name}", USER, "--target", "npu,c", *args, **how)
+    bad("platform", "--npu-platform", "4000,4500")
+    bad("platform-none", "--npu-platform", "")
+    bad("w2", "--npu-w2", "i2")
+    bad("blob", "--npu-blob", "always")
+    bad("context", "--npu-context", "17")
+    bad("chunk", "--npu-context", "8", "--npu-chunk", "9")
+    bad("chunk-heads", "--npu-chunk", "4")
+    bad("chunk-kv-heads", "--npu-chunk", "2")
+    two = """{"lathe_plan": 1,
+"weights": {
+  "layers.*.{gate,up}": {"bits": 4, "group": 32},
+  "layers.*.{q,down}": {"bits": 2, "group": 32}
+}}
+"""
+    bad("u2", "--plan", "plan.json", "--npu-w2", "u2", files={"plan.json": two})
+    bad("u2-option", "--quantize", "layers.0.q=bits:2,group:row", "--npu-w2", "u2")
+    bad("groups", "--plan", "plan.json", "--activations", "f32", files={"plan.json": """{"lathe_plan": 1,
+"weights": {
+  "layers.*.v": {"bits": 4, "group": 5}
+}}
+"""})
+    bad("rows", "--plan", "plan.json", model="odd.gguf", files={"plan.json": """{"lathe_plan": 1,
+"weights": {
+  "layers.1.down": {"bits": 4, "group": "row"}
+}}
+""", "odd.gguf": gguf_model(**{**SIZES, "inter": 63}).bytes()})
+    bad("factor", "--plan", "plan.json", files={"plan.json": """{"lathe_plan": 1,
+"transforms": {"H": {"hadamard": 64}},
+"apply": {
+  "layers.*.mlp.down.in": {"product": [{"diagonal": [%s]}, "H"]}
+}}
+""" % ", ".join(["1e-9"] + ["1"] * 63)})
+
+
 # ---- the C compiler ------------------------------------------------------------------------------
 
 
@@ -598,7 +639,7 @@ def run(template, base, one):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (commands, operands, option_values, quantize, models, references, places, output, libraries,
+    for group in (commands, operands, option_values, quantize, models, references, places, output, libraries, npu,
                   compilers, interrupts):
         group()
     names = [c[0] for c in cases]
