@@ -150,16 +150,14 @@ has_u2(const Legal *l, const Value *v)
 }
 
 static bool
-has_groups_that_fail(const Legal *l, const Value *v)
+has_odd_groups(const Legal *l, const Value *v)
 {
 	if (op_table[v->op].tensor != TENSOR_MATRIX)
 		return false;
 	const Format f = graph_weight_format(l->g, v->role, l->f->layer);
-	const NpuForm form = npu_form(f, l->facts);
 	uint32_t rows, columns;
 	graph_tensor_shape(l->g, v, &rows, &columns);
-	const uint32_t group = npu_group(f, columns);
-	return group == 0 || group * (uint64_t)element_table[form.element].bits % 8 != 0;
+	return npu_group(f, columns) == 0;
 }
 
 static bool
@@ -188,7 +186,7 @@ has_factor_beyond_f16(const Legal *l, const Value *v)
 
 static bool (*const rule_meets[RULES])(const Legal *l, const Value *v) = {
 	[RULE_U2] = has_u2,
-	[RULE_GROUP] = has_groups_that_fail,
+	[RULE_GROUP] = has_odd_groups,
 	[RULE_FACTOR_F16] = has_factor_beyond_f16,
 };
 

@@ -367,11 +367,6 @@ def npu():
   "layers.*.v": {"bits": 4, "group": 5}
 }}
 """})
-    bad("rows", "--plan", "plan.json", model="odd.gguf", files={"plan.json": """{"lathe_plan": 1,
-"weights": {
-  "layers.1.down": {"bits": 4, "group": "row"}
-}}
-""", "odd.gguf": gguf_model(**{**SIZES, "inter": 63}).bytes()})
     bad("factor", "--plan", "plan.json", files={"plan.json": """{"lathe_plan": 1,
 "transforms": {"H": {"hadamard": 64}},
 "apply": {
