@@ -495,12 +495,6 @@ net_range(Net *n, Wire from, Wire to)
 }
 
 Wire
-net_softmax(Net *n, Wire x)
-{
-	return node_add(n, NET_SOFTMAX, 1, &x, wire_element(n, x), wire_shape(n, x), VALUES("-1"));
-}
-
-Wire
 net_attention(Net *n, Wire q, Wire k, Wire v, Wire mask)
 {
 	const Shape a = wire_shape(n, q), b = wire_shape(n, k), c = wire_shape(n, v);
@@ -514,12 +508,4 @@ net_attention(Net *n, Wire q, Wire k, Wire v, Wire mask)
 	shape_broadcast(wire_shape(n, mask), last_replaced(a, b.dims[a.rank - 2]));
 	return node_add(n, NET_ATTENTION, 4, (const Wire[]){q, k, v, mask}, wire_element(n, q),
 			last_replaced(a, c.dims[a.rank - 1]), VALUES("false"));
-}
-
-void
-net_counts(const Net *n, int counts[OPERATIONS])
-{
-	memset(counts, 0, OPERATIONS * sizeof *counts);
-	for (int i = 0; i < n->n_nodes; i++)
-		counts[n->nodes[i].op]++;
 }

@@ -66,13 +66,10 @@ Wire net_concat(Net *n, const Wire *x, int count, int axis);
 Wire net_gather(Net *n, Wire x, Wire indices, int axis);
 Wire net_shape_of(Net *n, Wire x);
 Wire net_range(Net *n, Wire from, Wire to); /* i64, step 1 */
-Wire net_softmax(Net *n, Wire x);	    /* over the last dimension */
 Wire net_attention(Net *n, Wire q, Wire k, Wire v, Wire mask);
 
 /* ---- text ----------------------------------------------------------------------------------- */
 /* The XML: layers, edges, every attribute, every port with its dimensions. */
 void net_print(Text *t, const Net *n);
-/* How many nodes of each operation, for the report. */
-void net_counts(const Net *n, int counts[OPERATIONS]);
 
 #endif

@@ -124,7 +124,6 @@ OPERATIONS = {
     "Range": lambda d, start, stop, step: np.arange(start, stop, step),
     "LessEqual": lambda d, a, b: a <= b,
     "LogicalAnd": lambda d, a, b: a & b,
-    "SoftMax": lambda d, x: softmax(x, int(d["axis"])),
     "ScaledDotProductAttention": attention,
 }
 
