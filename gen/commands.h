@@ -16,5 +16,7 @@ int verify_main(int argc, char **argv);
 int devices_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int schema_main(int argc, char **argv);
+int plan_main(int argc, char **argv);
+int recipes_main(int argc, char **argv);
 
 #endif

@@ -395,6 +395,12 @@ print_constants(Text *out, const TokenizerTables *tables)
 		    t->kind == TOKENIZER_SCORED);
 }
 
+void
+tokenizer_emit_header(Text *out, const char *name, const char *symbol)
+{
+	print_template(out, "tokenizer.h", name, symbol);
+}
+
 bool
 tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol)
 {

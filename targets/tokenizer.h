@@ -73,5 +73,15 @@ bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *ou
  * where the tables are refused.
  */
 bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
+/* NAME_tokenizer.h. */
+void tokenizer_emit_header(Text *out, const char *name, const char *symbol);
+
+/*
+ * The ids of n bytes of text, without a BOS: control tokens are plain text. The tokenizer's C is
+ * compiled by `cc` and run; where that fails the program ends (fatal_environment). null after
+ * diagnostics about the vocabulary. *count: how many.
+ */
+int32_t *tokenizer_run(Arena *run, Diag *d, const Tokenizer *t, const char *cc, const uint8_t *text,
+		       size_t n, size_t *count);
 
 #endif

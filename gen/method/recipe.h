@@ -1,6 +1,6 @@
 /*
- * `lathe plan`: a recipe's stages make a plan that the compiler executes as it is. Settings are the
- * rows of settings.def, named recipes the rows of recipes.def: strings of settings.
+ * `lathe plan`: a recipe's stages make a plan that the compiler executes as it is. A recipe is its
+ * settings, rows of settings.def; a named one is a row of recipes.def, a string of settings.
  */
 #ifndef LATHE_GEN_METHOD_RECIPE_H
 #define LATHE_GEN_METHOD_RECIPE_H
@@ -11,70 +11,79 @@
 #include "round.h"
 #include "stream.h"
 
-/* What happens at the sites; 0 where a block has no fixed width: the whole row. */
+/* What a rotation is: a Hadamard transform, with random signs in front of it or without. */
 typedef enum Rotation { ROTATION_NONE, ROTATION_HADAMARD, ROTATION_SIGNS, ROTATIONS } Rotation;
+/* In what order the elements of mlp.mid lie (perq.md section 3). */
 typedef enum Permutation {
 	PERMUTE_NONE,
-	PERMUTE_ABSMAX,
-	PERMUTE_ZIGZAG,
+	PERMUTE_ABSMAX, /* by falling largest |x| */
+	PERMUTE_ZIGZAG, /* so dealt to the blocks, there and back */
 	PERMUTE_RANDOM,
-	PERMUTE_MASSDIFF,    /* perq.md section 3: by the mean of |x| */
-	PERMUTE_MASSDIFF_L2, /* by the root of the mean of x^2 */
+	PERMUTE_MASSDIFF,    /* blocks of equal mean |x| */
+	PERMUTE_MASSDIFF_L2, /* of equal root of the mean of x^2 */
 	PERMUTATIONS
 } Permutation;
+/* What a linear's outputs should be near to: those of its own weights on the rows that it reads, or
+ * of its weights on the rows that the unrounded model has there. */
+typedef enum Target { TARGET_SELF, TARGET_CROSS, TARGETS } Target;
 
 typedef struct Recipe {
-	const char *name;
-	Rotation residual, head, down, qk; /* R1, R2, R3, on q and k behind rope */
-	uint32_t down_block;		   /* of R3; 0: the whole row */
-	Permutation permute;		   /* P3, in front of R3 */
-	Format weights, activations, kv;   /* activations f32: none */
-	Format head_weights;		   /* of embedding and head */
-	uint8_t query_bits;
-	Rounding rounding;
-	bool site_by_site; /* moments of a site behind the rounding of the sites before it */
-	bool clip;	   /* a factor of each site's range by search */
-	uint32_t sequences, length;
-	uint64_t seed;
+	int residual, head, down, qk;		/* Rotation: R1, R2, R3, on q and k behind rope */
+	int block;				/* of R3; 0: the whole row */
+	int permute;				/* Permutation: P3, in front of R3 */
+	Format weights, activations, kv, table; /* table: embedding and head */
+	bool signs;				/* scales of weights may be negative */
+	int query;				/* bits of a query that meets an integer cache */
+	int scale, curvature, groups, round, order, polish, target; /* round.h's enums, Target */
+	bool refit, clip; /* clip: a factor of each site's range by search */
+	double damp, alpha;
+	int mse_steps, sweeps;
+	int sequences, length, seed;
 } Recipe;
 
-/* What a key may be set to, for --help, errors and tests: rows of settings.def. */
-bool recipe_set(Diag *d, Recipe *r, const char *key, const char *value);
-/* A row of recipes.def; false after a diagnostic with the nearest name. */
+/* One setting: `key=value`. An unknown key or value is refused with what there is (false). */
+bool recipe_set(Diag *d, Recipe *r, const char *setting);
+/* The settings of a named recipe over the defaults. */
 bool recipe_named(Diag *d, Recipe *r, const char *name);
-/* The whole recipe as text, one setting a line: part of the plan, and what a resumed run compares.
- */
+/* "w4a8", "w2a16g64", "w4a4g32": formats by their bits, keeping kinds that the recipe has. */
+bool recipe_bits(Diag *d, Recipe *r, const char *bits);
+/* All settings, one a line: what a plan records. */
 void recipe_print(Text *t, const Recipe *r);
-/* Whether its settings go together and with the model; false after diagnostics. */
+/* Names and keys with what they mean. */
+void recipe_help(Text *t);
+Rounding recipe_rounding(const Recipe *r);
+/* Whether the settings go together and with the model; false after diagnostics. */
 bool recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m);
 
 typedef struct RecipeRun {
-	const Model *model;
+	Model *model;
 	const Recipe *recipe;
 	const Tokens *tokens;
-	uint64_t memory; /* bytes for rows; 0: half of the machine's */
 	int jobs;
-	const char *state; /* folder for a resumed run; null: none */
 	void (*progress)(void *arg, const char *what, double share);
 	void *progress_arg;
 } RecipeRun;
-/* The plan, its codes included; null after diagnostics. */
-Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r);
+/* The plan with its codes, whose memory is the pool's; null after diagnostics. */
+Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 
-/* ---- stages (a file each) ------------------------------------------------------------------- */
+/* ---- stages --------------------------------------------------------------------------------- */
 
-/* rotate.c: writes the recipe's rotations to the plan. */
-bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
-/* permute.c: from the rows that down reads in every layer, before rotations; P3 in front of what
- * the plan has there. mean, peak, square: [n_layer][inter] of |x|: mean, largest, mean of squares.
- */
+/* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|. */
 typedef struct RowStatistics {
-	float *mean, *peak, *square;
+	float *mean, *square, *peak;
 } RowStatistics;
-void stage_permute(Arena *run, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p);
+/* Writes formats, rotations and, where `s` is given, permutations to the plan. false after
+ * diagnostics: a width without a base matrix, a block that does not divide. */
+bool stage_formats(const Recipe *r, const Model *m, Plan *p);
+bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
+bool stage_permute(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
+		   Plan *p);
 
-/* calibration.c: a text's ids by the model's tokenizer, cut into sequences; refuses (null) text
- * that is too short, is not UTF-8, or is the evaluation text by its digest. */
+/*
+ * A text's ids by the model's tokenizer as sequences spread over the text evenly, each with the BOS
+ * in front where the model wants one. Refused (null): what is no UTF-8, too short, or the
+ * evaluation text by its digest, which `sha256` receives. cc compiles the tokenizer.
+ */
 const Tokens *calibration_tokens(Arena *run, Diag *d, const Model *m, const char *path,
 				 const Recipe *r, const char *cc, uint8_t sha256[32]);
 

@@ -1,0 +1,278 @@
+/* A recipe at work: this file reads like gen/method/README.md's "How a run goes". */
+#include "recipe.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "gen/plan/apply.h"
+#include "gen/settings.h"
+#include "ir/pass.h"
+
+/* Tokens that statistics for permutations are taken of (perq.md section 3). */
+enum { STATISTICS_TOKENS = 2048 };
+
+typedef struct Run {
+	Arena *arena;
+	Diag *d;
+	const RecipeRun *o;
+	Pool *pool;
+	const Linalg *linalg;
+	Plan *plan;
+	const Graph *graph;
+	Stream *streams[STREAMS];
+	/* Moments of the row that the last linears read: [columns][columns]. */
+	int row;
+	double *h, *g;
+	int done, linears; /* for progress */
+} Run;
+
+/* ---- statistics for permutations ------------------------------------------------------------ */
+
+/* The row that down reads, or -1. */
+static int
+down_row(const Func *f)
+{
+	for (int i = 0; i < f->count; i++)
+		if (func_value(f, i)->op == OP_LINEAR && func_value(f, i)->role == ROLE_DOWN)
+			return func_value(f, i)->operands[0];
+	return -1;
+}
+
+static void
+take_statistics(RowStatistics *s, uint32_t layer, const float *x, size_t tokens, uint32_t width)
+{
+	float *mean = s->mean + (size_t)layer * width, *square = s->square + (size_t)layer * width;
+	float *peak = s->peak + (size_t)layer * width;
+	for (uint32_t i = 0; i < width; i++) {
+		double sum = 0.0, squares = 0.0;
+		for (size_t t = 0; t < tokens; t++) {
+			const float a = fabsf(x[t * width + i]);
+			sum += (double)a;
+			squares += (double)a * (double)a;
+			peak[i] = a > peak[i] ? a : peak[i];
+		}
+		mean[i] = (float)(sum / (double)tokens);
+		square[i] = (float)(squares / (double)tokens);
+	}
+}
+
+static Graph *
+graph_of(Run *r, Plan *p)
+{
+	const Settings settings = {0};
+	const PassOptions passes = {0};
+	Graph *g = graph_build(r->arena, r->o->model);
+	if (!settings_apply(&settings, r->d, g) || (p && !plan_apply(r->d, g, p)) ||
+	    !passes_run(g, &passes, r->d) || diag_errors(r->d))
+		return NULL;
+	return g;
+}
+
+/* The unplanned model on the first sequences. */
+static bool
+statistics(Run *r, RowStatistics *s)
+{
+	const Model *m = r->o->model;
+	const size_t count = (size_t)m->n_layer * m->inter;
+	const Graph *g = graph_of(r, NULL);
+	Tokens some = *r->o->tokens;
+	const uint32_t wanted = (STATISTICS_TOKENS + some.length - 1) / some.length;
+	if (!g)
+		return false;
+	*s = (RowStatistics){ARENA_ARRAY(r->arena, float, count),
+			     ARENA_ARRAY(r->arena, float, count),
+			     ARENA_ARRAY(r->arena, float, count)};
+	some.sequences = some.sequences < wanted ? some.sequences : wanted;
+	Stream *x = stream_new(r->arena, r->pool, r->linalg, g, &some, STREAM_FLOAT, r->o->jobs);
+	for (int i = 0; i + 1 < g->count; i++) {
+		const Func *f = &g->funcs[i];
+		const int row = down_row(f);
+		stream_enter(x, f);
+		for (int v = 0; v < f->count; v++) {
+			stream_step(x, v, NULL);
+			if (v == row)
+				take_statistics(s, (uint32_t)f->layer, stream_rows(x, v),
+						(size_t)some.sequences * some.length, m->inter);
+		}
+		stream_leave(x);
+	}
+	stream_free(x);
+	return true;
+}
+
+/* ---- linears -------------------------------------------------------------------------------- */
+
+static bool
+wants_cross(const Recipe *r)
+{
+	return r->target == TARGET_CROSS || r->round == ROUND_QRONOS || r->round == ROUND_TWIN;
+}
+
+static void
+take_moments(Run *r, int row, uint32_t columns)
+{
+	const size_t n = (size_t)columns * columns;
+	const size_t tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length;
+	const float *rounded = stream_rows(r->streams[STREAM_ROUNDED], row);
+	if (r->row == row)
+		return;
+	r->row = row;
+	memset(r->h, 0, n * sizeof *r->h);
+	linalg_moments(r->linalg, tokens, columns, rounded, NULL, r->h);
+	for (size_t i = 0; i < n; i++)
+		r->h[i] /= (double)tokens;
+	if (!wants_cross(r->o->recipe))
+		return;
+	memset(r->g, 0, n * sizeof *r->g);
+	linalg_moments(r->linalg, tokens, columns, rounded,
+		       stream_rows(r->streams[STREAM_FLOAT], row), r->g);
+	for (size_t i = 0; i < n; i++)
+		r->g[i] /= (double)tokens;
+}
+
+/* Codes in memory that may be spilled; `result` is about to go. */
+static PlanCodes
+keep(Run *r, const RoundResult *result, uint32_t rows, uint32_t columns, uint32_t groups)
+{
+	const size_t codes = (size_t)rows * columns, scales = (size_t)rows * groups;
+	uint8_t *bytes = (uint8_t *)pool_take(r->pool, (codes + 3) / 4);
+	float *scale = ARENA_ARRAY(r->arena, float, scales);
+	float *zeros = result->zeros ? ARENA_ARRAY(r->arena, float, scales) : NULL;
+	memcpy(bytes, result->codes, codes);
+	memcpy(scale, result->scales, scales * sizeof *scale);
+	if (zeros)
+		memcpy(zeros, result->zeros, scales * sizeof *zeros);
+	return (PlanCodes){bytes, scale, zeros, r->o->model->loc};
+}
+
+static void
+say(Run *r, const Func *f, const Value *v, const RoundResult *result)
+{
+	const char *note = "";
+	if (result->dead)
+		note = arena_printf(r->arena, ", %u dead columns", result->dead);
+	if (result->damped > r->o->recipe->damp && r->o->recipe->alpha == 0.0)
+		note = arena_printf(r->arena, "%s, damped by %.2g", note, result->damped);
+	r->o->progress(r->o->progress_arg,
+		       arena_printf(r->arena, "layer %d %s: error %.3g%s", f->layer,
+				    role_names[v->role], result->error, note),
+		       (double)++r->done / r->linears);
+}
+
+/* One linear: codes from the moments of what it reads; both streams go through it. */
+static bool
+do_linear(Run *r, const Func *f, int i)
+{
+	const Value *v = func_value(f, i);
+	const Rounding how = recipe_rounding(r->o->recipe);
+	uint32_t rows, columns;
+	graph_tensor_shape(r->graph, v, &rows, &columns);
+	Arena *scratch = arena_new();
+	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *columns);
+	const char *why = NULL;
+	RoundResult result;
+	take_moments(r, v->operands[0], columns);
+	stream_weights(r->graph, f, v, STREAM_FLOAT, r->o->jobs, w);
+	const RoundProblem p = {.rows = rows,
+				.columns = columns,
+				.w = w,
+				.h = r->h,
+				.g = wants_cross(r->o->recipe) ? r->g : NULL,
+				.format = graph_weight_format(r->graph, v->role, f->layer),
+				.how = &how,
+				.linalg = r->linalg,
+				.jobs = r->o->jobs};
+	const bool ok = round_weights(scratch, &p, &result, &why);
+	if (!ok) {
+		diag_error(r->d, v->loc, E_RECIPE, "layer %d, %s: %s", f->layer,
+			   role_names[v->role], why);
+	} else {
+		r->plan->codes[v->role][f->layer] = keep(
+			r, &result, rows, columns, (uint32_t)format_groups(p.format, (int)columns));
+		stream_step(r->streams[STREAM_FLOAT], i, w);
+		stream_step(r->streams[STREAM_ROUNDED], i, result.w);
+		say(r, f, v, &result);
+	}
+	arena_free(scratch);
+	return ok;
+}
+
+static bool
+is_rounded(const Run *r, const Func *f, const Value *v)
+{
+	return v->op == OP_LINEAR && f->layer >= 0 &&
+	       !format_is_float(graph_weight_format(r->graph, v->role, f->layer));
+}
+
+/* One function, both streams side by side. */
+static bool
+do_function(Run *r, const Func *f)
+{
+	bool ok = true;
+	r->row = -1;
+	for (int k = 0; k < STREAMS; k++)
+		stream_enter(r->streams[k], f);
+	for (int i = 0; i < f->count && ok; i++) {
+		if (is_rounded(r, f, func_value(f, i))) {
+			ok = do_linear(r, f, i);
+			continue;
+		}
+		for (int k = 0; k < STREAMS; k++)
+			stream_step(r->streams[k], i, NULL);
+	}
+	for (int k = 0; k < STREAMS && ok; k++)
+		stream_leave(r->streams[k]);
+	return ok;
+}
+
+/* ---- the run -------------------------------------------------------------------------------- */
+
+static void
+prepare(Run *r)
+{
+	uint32_t widest = 0;
+	for (int i = 0; i < r->graph->count; i++)
+		for (int v = 0; v < r->graph->funcs[i].count; v++) {
+			const Func *f = &r->graph->funcs[i];
+			uint32_t rows, columns;
+			if (!is_rounded(r, f, func_value(f, v)))
+				continue;
+			graph_tensor_shape(r->graph, func_value(f, v), &rows, &columns);
+			widest = columns > widest ? columns : widest;
+			r->linears++;
+		}
+	r->h = ARENA_ARRAY(r->arena, double, (size_t)widest *widest);
+	r->g = ARENA_ARRAY(r->arena, double, (size_t)widest *widest);
+	for (int k = 0; k < STREAMS; k++)
+		r->streams[k] = stream_new(r->arena, r->pool, r->linalg, r->graph, r->o->tokens,
+					   (StreamKind)k, r->o->jobs);
+}
+
+Plan *
+recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
+{
+	Run r = {.arena = run,
+		 .d = d,
+		 .o = o,
+		 .pool = pool,
+		 .linalg = linalg_open(run, o->jobs),
+		 .plan = plan_new(run, o->model)};
+	RowStatistics s;
+	if (!recipe_check(run, d, o->recipe, o->model) ||
+	    !stage_formats(o->recipe, o->model, r.plan) ||
+	    !stage_rotate(run, d, o->recipe, o->model, r.plan))
+		return NULL;
+	if (o->recipe->permute != PERMUTE_NONE &&
+	    (!statistics(&r, &s) || !stage_permute(run, d, o->recipe, o->model, &s, r.plan)))
+		return NULL;
+	r.graph = graph_of(&r, r.plan);
+	if (!r.graph)
+		return NULL;
+	prepare(&r);
+	for (int i = 0; i + 1 < r.graph->count; i++)
+		if (!do_function(&r, &r.graph->funcs[i]))
+			return NULL;
+	for (int k = 0; k < STREAMS; k++)
+		stream_free(r.streams[k]);
+	return r.plan;
+}

@@ -1,0 +1,195 @@
+/* Formats, rotations and permutations of a recipe, written to a plan. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipe.h"
+
+static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
+static const Site rows[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
+
+bool
+stage_formats(const Recipe *r, const Model *m, Plan *p)
+{
+	Format weights = r->weights;
+	weights.signed_scale = r->signs && !weights.zero;
+	for (uint32_t l = 0; l < m->n_layer; l++) {
+		for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
+			p->weights[linears[i]][l] = (PlanFormat){.format = weights, .loc = m->loc};
+		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+			if (!format_is_float(r->activations))
+				p->activations[rows[i]][l] =
+					(PlanFormat){.format = r->activations, .loc = m->loc};
+		p->kv[l] =
+			(PlanFormat){.format = r->kv,
+				     .query_bits = (uint8_t)(format_is_float(r->kv) ? 0 : r->query),
+				     .loc = m->loc};
+	}
+	p->weights[ROLE_EMBED][0] = p->weights[ROLE_HEAD][0] =
+		(PlanFormat){.format = r->table, .loc = m->loc};
+	return true;
+}
+
+/* ---- rotations ------------------------------------------------------------------------------ */
+
+/* splitmix64 */
+static uint64_t
+next(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+/* H of order n, or H S with signs of the seed; null with *why. */
+static const Transform *
+rotation(Arena *run, int kind, uint32_t n, uint64_t seed, const char **why)
+{
+	Construction c;
+	uint32_t parameter, order;
+	if (!base_choose(n, &c, &parameter, &order)) {
+		*why = arena_printf(run, "no base matrix is known for a Hadamard of order %u", n);
+		return NULL;
+	}
+	const Base *base = base_make(run, c, parameter, why);
+	const Transform *h = base ? transform_hadamard(run, n, base, why) : NULL;
+	if (!h || kind == ROTATION_HADAMARD)
+		return h;
+	double *signs = ARENA_ARRAY(run, double, n);
+	for (uint32_t i = 0; i < n; i++)
+		signs[i] = next(&seed) >> 63 ? -1.0 : 1.0;
+	const Transform *two[] = {h, transform_vector(run, T_SIGNS, n, signs, why)};
+	return two[1] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
+}
+
+static bool
+put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, uint32_t order,
+	     uint64_t seed)
+{
+	const uint32_t layers = site_table[site].layered ? m->n_layer : 1;
+	const char *why = NULL;
+	uint32_t width, heads;
+	site_shape(m, site, &width, &heads);
+	if (kind == ROTATION_NONE)
+		return true;
+	const Transform *t = rotation(run, kind, order, seed, &why);
+	if (t && order < width / heads)
+		t = transform_block(run, t, width / heads, &why);
+	if (!t) {
+		diag_error(d, m->loc, E_RECIPE, "%s: %s", site_table[site].name, why);
+		return false;
+	}
+	for (uint32_t l = 0; l < layers; l++)
+		p->transforms[site][l] = (PlanTransform){.transform = t, .loc = m->loc};
+	return true;
+}
+
+bool
+stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
+{
+	const uint64_t seed = (uint64_t)r->seed;
+	const uint32_t block = r->block ? (uint32_t)r->block : m->inter;
+	return put_rotation(run, d, m, p, SITE_RESIDUAL, r->residual, m->hidden, seed) &&
+	       put_rotation(run, d, m, p, SITE_V, r->head, m->head_dim, seed + 1) &&
+	       put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
+	       put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3);
+}
+
+/* ---- permutations --------------------------------------------------------------------------- */
+
+typedef struct Mass {
+	double mass;
+	uint32_t i;
+} Mass;
+
+static int
+heavier_first(const void *a, const void *b)
+{
+	const Mass *x = a, *y = b;
+	if (x->mass != y->mass)
+		return x->mass < y->mass ? 1 : -1;
+	return (x->i > y->i) - (x->i < y->i);
+}
+
+/*
+ * MassDiff (perq.md section 3): the heaviest elements open the blocks, each further one goes to the
+ * lightest block that has room, the first of equals.
+ */
+static void
+deal_by_mass(Arena *scratch, const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
+{
+	const uint32_t blocks = n / block;
+	double *mass = ARENA_ARRAY(scratch, double, blocks);
+	uint32_t *count = ARENA_ARRAY(scratch, uint32_t, blocks);
+	for (uint32_t k = 0; k < n; k++) {
+		uint32_t to = k < blocks ? k : UINT32_MAX;
+		for (uint32_t b = 0; b < blocks && k >= blocks; b++)
+			if (count[b] < block && (to == UINT32_MAX || mass[b] < mass[to]))
+				to = b;
+		perm[to * block + count[to]++] = order[k].i;
+		mass[to] += order[k].mass;
+	}
+}
+
+/* To the blocks in turn, every other round backwards. */
+static void
+deal_zigzag(const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
+{
+	const uint32_t blocks = n / block;
+	for (uint32_t k = 0; k < n; k++) {
+		const uint32_t round = k / blocks, at = k % blocks;
+		perm[(round % 2 ? blocks - 1 - at : at) * block + round] = order[k].i;
+	}
+}
+
+static double
+mass_of(const Recipe *r, const RowStatistics *s, size_t at)
+{
+	if (r->permute == PERMUTE_MASSDIFF)
+		return (double)s->mean[at];
+	if (r->permute == PERMUTE_MASSDIFF_L2)
+		return sqrt((double)s->square[at]);
+	return (double)s->peak[at];
+}
+
+static void
+permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n,
+	       uint32_t *perm)
+{
+	Mass *order = ARENA_ARRAY(scratch, Mass, n);
+	const uint32_t block = r->block ? (uint32_t)r->block : n;
+	uint64_t seed = (uint64_t)r->seed + 1000 + layer;
+	for (uint32_t i = 0; i < n; i++)
+		order[i] =
+			(Mass){r->permute == PERMUTE_RANDOM ? (double)(next(&seed) >> 11)
+							    : mass_of(r, s, (size_t)layer * n + i),
+			       i};
+	qsort(order, n, sizeof *order, heavier_first);
+	if (r->permute == PERMUTE_MASSDIFF || r->permute == PERMUTE_MASSDIFF_L2)
+		deal_by_mass(scratch, order, n, block, perm);
+	else if (r->permute == PERMUTE_ZIGZAG)
+		deal_zigzag(order, n, block, perm);
+	else
+		for (uint32_t i = 0; i < n; i++)
+			perm[i] = order[i].i;
+}
+
+bool
+stage_permute(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p)
+{
+	const char *why = NULL;
+	for (uint32_t l = 0; l < m->n_layer && r->permute != PERMUTE_NONE; l++) {
+		Arena *scratch = arena_new();
+		uint32_t *perm = ARENA_ARRAY(scratch, uint32_t, m->inter);
+		permutation_of(scratch, r, s, l, m->inter, perm);
+		const Transform *t = transform_perm(run, m->inter, perm, &why);
+		arena_free(scratch);
+		if (!t) {
+			diag_error(d, m->loc, E_RECIPE, "%s", why);
+			return false;
+		}
+		p->transforms[SITE_MLP_MID][l] = (PlanTransform){.transform = t, .loc = m->loc};
+	}
+	return true;
+}

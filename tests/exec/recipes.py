@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Plans that `lathe plan` makes of stories260K.
+
+    recipes.py LATHE DATA
+
+Each plan is proved and then executed by the contract interpreter, whose bits are the artefact's: the loss over a text
+that was not calibrated on. What a recipe is for must show: error correction beats rounding to nearest, PiSO's scales
+beat the largest weight's, R3 helps rows of 4 bits and MassDiff helps its blocks. A plan's bytes depend neither on the
+number of threads, nor on where rows lie, nor on the folder.
+"""
+import math
+import os
+import sys
+import tempfile
+
+from artefact import read_floats, run
+
+VOCABULARY, LENGTH = 512, 160
+
+
+def losses(lathe, model, ids, plan, folder):
+    """Mean of -log p of the ids behind the first."""
+    out = os.path.join(folder, "logits")
+    run(lathe, "reference", model, "--plan", plan, "--tokens", ",".join(map(str, ids)), "--logits", out)
+    logits = read_floats(out)
+    total = 0.0
+    for i in range(len(ids) - 1):
+        row = logits[i * VOCABULARY:(i + 1) * VOCABULARY]
+        most = max(row)
+        total += math.log(sum(math.exp(x - most) for x in row)) + most - row[ids[i + 1]]
+    return total / (len(ids) - 1)
+
+
+def story(lathe, model, folder):
+    """What the model itself tells from BOS on: of its four likeliest tokens one by chance each time."""
+    out, ids, state = os.path.join(folder, "next"), [1], 12345
+    while len(ids) < LENGTH:
+        run(lathe, "reference", model, "--tokens", ",".join(map(str, ids)), "--logits", out, "--last")
+        row = read_floats(out)
+        best = sorted(range(VOCABULARY), key=lambda k: -row[k])[:4]
+        weights = [math.exp(row[k] - row[best[0]]) for k in best]
+        state = (state * 1103515245 + 12345) % 2**31
+        pick = state / 2**31 * sum(weights)
+        while pick > weights[0] and len(best) > 1:
+            pick -= weights.pop(0)
+            best.pop(0)
+        ids.append(best[0])
+    return ids
+
+
+def make(lathe, data, folder, name, *options):
+    plan = os.path.join(folder, name + ".json")
+    run(lathe, "plan", f"{data}/stories260K.bin", "--tokenizer", f"{data}/tok512.bin", "--calibration",
+        os.path.join(folder, "text"), "-o", plan, "--quiet", "--set", "sequences=12", "--set", "length=192", *options)
+    return plan
+
+
+def contents(plan):
+    with open(plan, "rb") as f, open(plan[:-5] + ".safetensors", "rb") as g:
+        return f.read(), g.read()
+
+
+def main():
+    lathe, data = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    model = f"{data}/stories260K.bin"
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{data}/calibration.txt", "rb") as f:
+            text = f.read(200000)
+        with open(os.path.join(folder, "text"), "wb") as f:
+            f.write(text)
+        ids = story(lathe, model, folder)
+        loss = {}
+
+        def try_one(name, *options):
+            loss[name] = losses(lathe, model, ids, make(lathe, data, folder, name, *options), folder)
+            print(f"{name:10} {loss[name]:.4f}  {' '.join(options)}", flush=True)
+
+        w3 = ("--bits", "w3a16")
+        try_one("nearest", "--recipe", "rtn", *w3)
+        try_one("scales", "--recipe", "rtn", *w3, "--set", "scale=piso", "--set", "curvature=dense")
+        try_one("gptq", "--recipe", "gptq", *w3)
+        try_one("piso", "--recipe", "piso", *w3, "--set", "rotate.residual=none")
+        a4 = ("--recipe", "gptq", "--bits", "w8a4", "--set", "order=static")
+        try_one("rows4", *a4)
+        try_one("r3", *a4, "--set", "rotate.down=hadamard", "--set", "rotate.block=4")
+        try_one("perq", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=4")
+        wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("piso", "gptq"),
+                                                       ("r3", "rows4"), ("perq", "rows4")) if loss[a] >= loss[b]]
+        if wrong:
+            sys.exit("; ".join(wrong))
+        p = run(lathe, "plan", model, "--tokenizer", f"{data}/tok512.bin", "--recipe", "rtn", "--calibration",
+                f"{data}/wiki.test.raw", "-o", os.path.join(folder, "no.json"), status=1)
+        if "is a text that plans are evaluated on" not in p.stderr:
+            sys.exit(f"the evaluation text was taken for calibration: {p.stderr}")
+        first = contents(make(lathe, data, folder, "perq", "--recipe", "perq", "--set", "rotate.block=4", "-j", "1"))
+        os.mkdir(os.path.join(folder, "other"))
+        os.link(os.path.join(folder, "text"), os.path.join(folder, "other", "text"))
+        second = contents(make(lathe, data, os.path.join(folder, "other"), "perq", "--recipe", "perq", "--set",
+                               "rotate.block=4", "-j", "3", "--memory", "1"))
+        if first != second:
+            sys.exit("the plan's bytes depend on threads, memory or folder")
+
+
+if __name__ == "__main__":
+    main()

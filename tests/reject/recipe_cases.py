@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""What `lathe plan` refuses: the exact messages, and that no plan is left behind.
+
+    recipe_cases.py LATHE [--update] [--only TEXT]
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+from driver import judge, options
+from tinymodel import Llama2c
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXPECTED = os.path.join(HERE, "recipe_cases.expected")
+SIZES = dict(hidden=32, inter=64, layers=2, heads=4, kv_heads=2, context=16)
+TEXT = b"a story of a dog and a cat. " * 40
+SMALL = ("--recipe", "gptq", "--set", "sequences=2", "--set", "length=8", "--calibration", "text")
+
+cases = []
+
+
+def case(name, *arguments, status=1, **facts):
+    cases.append((name, arguments, status, facts))
+
+
+case("recipe-missing", "--calibration", "text")
+case("recipe-unknown", "--recipe", "gptg", "--calibration", "text")
+case("calibration-missing", "--recipe", "gptq")
+case("setting-shape", *SMALL, "--set", "round")
+case("setting-unknown", *SMALL, "--set", "rounds=gptq")
+case("choice-unknown", *SMALL, "--set", "round=obq")
+case("flag-unknown", *SMALL, "--set", "refit=maybe")
+case("number-low", *SMALL, "--set", "sequences=0")
+case("number-fraction", *SMALL, "--set", "length=8.5")
+case("number-nan", *SMALL, "--set", "damp=nan")
+case("number-tail", *SMALL, "--set", "damp=0.1x")
+case("format-broken", *SMALL, "--set", "weights=int4(group=")
+case("format-float", *SMALL, "--set", "weights=f16")
+case("format-minimum", *SMALL, "--set", "weights=int4(group=16,scale=f16,min)")
+case("format-tensor", *SMALL, "--set", "weights=int4(group=tensor,scale=f16)")
+case("format-group", *SMALL, "--set", "weights=int4(group=8,scale=f16)", "--bits", "w4a8g8")
+case("bits-broken", *SMALL, "--bits", "w4a5")
+case("bits-seven", *SMALL, "--bits", "w7a8")
+case("rounded-static", *SMALL, "--set", "groups=rounded", "--set", "order=static", "--bits", "w4a16g16")
+case("rounded-nearest", *SMALL, "--set", "groups=rounded", "--set", "round=rtn")
+case("pivot-nearest", *SMALL, "--set", "curvature=pivot", "--set", "round=rtn")
+case("length-context", *SMALL, "--set", "length=17")
+case("block-alone", *SMALL, "--set", "rotate.block=16")
+case("block-divides", *SMALL, "--set", "rotate.block=24", "--set", "rotate.down=hadamard")
+case("block-missing", *SMALL, "--set", "permute=massdiff", "--set", "rotate.down=hadamard")
+case("base-unknown", *SMALL, "--set", "rotate.down=hadamard", "--set", "rotate.block=23", sizes=dict(SIZES, inter=46))
+case("text-missing", *SMALL, text=None)
+case("text-empty", *SMALL, text=b"")
+case("text-short", *SMALL, text=b"dog")
+case("text-bytes", *SMALL, text=TEXT + b"\xff")
+case("text-cut", *SMALL, text=TEXT + b"\xe2\x82")
+case("text-overlong", *SMALL, text=b"\xc0\x80" + TEXT)
+case("tokenizer-missing", *SMALL, tokenizer=False)
+case("compiler-missing", *SMALL, "--cc", "no-such-cc", status=2)
+case("temporary-missing", *SMALL, status=2, environment={"TMPDIR": "/nonexistent"})
+case("folder-missing", *SMALL, status=2, out="none/plan.json")
+case("right", *SMALL, "--quiet", status=0)
+
+
+def run_case(lathe, name, arguments, status, facts):
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        m = Llama2c(**facts.get("sizes", SIZES))
+        with open(f"{folder}/small.bin", "wb") as f:
+            f.write(m.bytes())
+        with open(f"{folder}/tok.bin", "wb") as f:
+            f.write(m.tokenizer_bytes())
+        if facts.get("text", TEXT) is not None:
+            with open(f"{folder}/text", "wb") as f:
+                f.write(facts.get("text", TEXT))
+        os.mkdir(f"{folder}/tmp")
+        tokenizer = ("--tokenizer", "tok.bin") if facts.get("tokenizer", True) else ()
+        p = subprocess.run((lathe, "plan", "small.bin", *tokenizer, "-o", facts.get("out", "plan.json"), *arguments),
+                           cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           env={**os.environ, "TMPDIR": f"{folder}/tmp", **facts.get("environment", {})})
+        left = set(os.listdir(folder)) - {"small.bin", "tok.bin", "text", "tmp"}
+        if left != ({"plan.json", "plan.safetensors"} if status == 0 else set()):
+            problems.append(f"left behind: {sorted(left)}")
+        if os.listdir(f"{folder}/tmp"):
+            problems.append(f"left behind in TMPDIR: {os.listdir(folder + '/tmp')}")
+        text = "".join(line + "\n" for line in p.stderr.replace(folder, "FOLDER").splitlines()
+                       if not line.startswith("["))
+        if p.returncode != status:
+            problems.append(f"exit status {p.returncode}, not {status}")
+    return name, f"exit {p.returncode}\n{text}", problems
+
+
+def main():
+    a = options(__doc__).parse_args()
+    lathe = os.path.abspath(a.lathe)
+    names = [c[0] for c in cases]
+    results = [run_case(lathe, *c) for c in cases if a.only in c[0]]
+    bad = judge(results, names, EXPECTED, a.update)
+    print(f"{len(results) - bad} of {len(results)} cases ended as they should")
+    return bad != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
