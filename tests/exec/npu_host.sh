@@ -25,8 +25,8 @@ cc "${flags[@]}" tests/exec/openvino_mock.c -o "$work/libopenvino_c.so.2699" &&
 export OPENVINO_MOCK_DIMS=16,64,4,8,5,64,512
 
 # ---- the interface --------------------------------------------------------------------------------------------------
-(cd "$out" && cc -std=c99 -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Werror -fsanitize=address,undefined \
-	-fno-sanitize-recover=all -I. "$PWD/stories_npu.c" "$OLDPWD/tests/exec/npu_program.c" libstories.a stories_weights.o -ldl \
+(cd "$out" && cc -std=c11 -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Werror -fsanitize=address,undefined \
+	-fno-sanitize-recover=all -Dposix_memalign=npu_pages -I. "$PWD/stories_npu.c" "$OLDPWD/tests/exec/npu_program.c" libstories.a stories_weights.o -ldl \
 	-o "$work/program") && "$work/program" "$work/npu" "$work" >"$work/out" 2>"$work/err" ||
 	failed "the interface: $(cat "$work/out"; grep -v '^mock: compiled' "$work/err")"
 ! grep 'are left' "$work/err" || failed "the host leaves objects"
@@ -132,6 +132,10 @@ rm "$work/cache/npu_head.4000.blob"
 says x '^mock: (imported|compiled npu_head)' 3 "${ids[@]}" "$device"
 says x 'note: .*/nonexistent/npu_prefill.4000.*new: cannot open the file to write' 1 "${ids[@]}" npu:NPU,cache=/nonexistent
 
+mkdir "$work/full"
+says full 'No space left on device' 1 "${ids[@]}" "npu:NPU,cache=$work/full"
+[ -z "$(ls "$work/full")" ] || failed "a full disk leaves $(ls "$work/full")"
+
 # ---- blobs of lathe compile -----------------------------------------------------------------------------------------
 # compile MOCK ARGUMENTS...: sources alone, into $work/made.
 compile() {
@@ -173,6 +177,9 @@ member "m == []"
 grep -q 'says no generation, or another one' "$work/err" || failed "another generation: $(cat "$work/err")"
 compile no_footer --npu-blob auto --npu-platform 4000
 member "m == []"
+compile full --npu-blob auto --npu-platform 4000
+member "m == []"
+! ls "$made/npu" | grep blob || failed "a full disk leaves a blob"
 # What lathe made serves the host as it is.
 "$LATHE_BUILD/lathe" compile "$LATHE_SHARED/data/stories260K.bin" --target npu,c --emit c --golden 1 --npu-chunk 16 \
 	--npu-context 64 --npu-blob auto --npu-platform 4000 --quantize 'embed=bits:4,group:32' \

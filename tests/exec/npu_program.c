@@ -1,7 +1,8 @@
 /*
  * The host of stories over a mock of OpenVINO (openvino_mock.c), whose logits tell what the host
  * gave it: the same bits however tokens are split, after truncation, after a saved state, after an
- * error. Use: npu_program MODELS MOCK; every context is freed, and the mock says what is left.
+ * error. Use: npu_program MODELS MOCK; every context is freed, and the mock says what is left. Both
+ * files are compiled with posix_memalign as another name, so that memory can be missing here.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "stories_npu.h"
@@ -12,8 +13,17 @@
 
 enum { V = stories_N_VOCAB, N = 60 };
 
-static int failures;
+static int failures, pages_left = -1; /* calls that posix_memalign succeeds, -1: all */
 static stories_npu_options options;
+
+int
+posix_memalign(void **p, size_t alignment, size_t bytes)
+{
+	*p = pages_left ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
+			: NULL;
+	pages_left -= pages_left > 0;
+	return !*p;
+}
 
 static void
 expect(const char *what, int got, int expected, const char *log, const char *words)
@@ -208,6 +218,12 @@ main(int argc, char **argv)
 	check_error(tokens, "infer=2", N, 0, stories_NPU_ERROR_RUN, "ZE_RESULT_ERROR_DEVICE_LOST");
 	check_error(tokens, "infer_memory=30", N, 0, stories_NPU_ERROR_MEMORY,
 		    "OUT_OF_DEVICE_MEMORY");
+	for (pages_left = 0; pages_left < 9; pages_left++) {
+		const int left = pages_left;
+		check_error(tokens, "", N, stories_NPU_ERROR_MEMORY, 0, "this context needs 118");
+		pages_left = left;
+	}
+	pages_left = -1;
 	check_error(tokens, "", stories_npu_positions() + 1, stories_ERROR_CONTEXT, 0,
 		    "65 positions are beyond the 64 of the static models");
 	return failures != 0;

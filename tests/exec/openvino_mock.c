@@ -330,6 +330,10 @@ ov_compiled_model_export_model(const Model *m, const char *path)
 	if (!f)
 		return fails("cannot open the file to write");
 	fprintf(f, "MOCK %d %s;", m->which, m->device);
+	if (is_told("full")) {
+		fclose(f);
+		return fails("No space left on device");
+	}
 	fwrite(&length, 1, sizeof length, f);
 	fwrite(footer, 1, (size_t)n, f);
 	fwrite(&offset, 1, sizeof offset, f);
