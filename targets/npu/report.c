@@ -55,7 +55,7 @@ static uint64_t
 own_bytes(const NpuMatrix *m, Format f)
 {
 	const uint64_t n = (uint64_t)m->rows * m->columns;
-	const uint64_t groups = (uint64_t)m->rows * m->groups;
+	const uint64_t groups = (uint64_t)m->rows * (uint64_t)format_groups(f, (int)m->columns);
 	if (format_is_float(f))
 		return n * f.bits / 8;
 	const unsigned beside =
@@ -63,19 +63,24 @@ own_bytes(const NpuMatrix *m, Format f)
 	return (n * f.bits + 7) / 8 + groups * beside / 8;
 }
 
-/* How a compiler for the NPU keeps such weights, as blobs of one linear showed. */
+/* How the NPU's compilers keep such weights where it is not as they are stored: by the size of
+ * blobs of one linear. */
 static const char *
-kept_as(const NpuMatrix *m)
+kept_as(const NpuMatrix *m, const NpuFacts *f)
 {
-	if (!m->scales.bytes || !m->form.zeros)
+	const int bits = element_table[m->form.element].bits;
+	if (!m->form.zeros || bits < 4)
 		return "";
-	return m->groups == 1 || element_table[m->form.element].bits == 8
-		       ? "; its compilers keep a zero point a row as f16 weights"
-		       : "; NPU 3720 keeps zero points of groups as f16 weights";
+	if (m->groups == 1)
+		return "; the compilers of the NPU keep them as f16, for their zero points of rows";
+	return bits == 4 && f->platform[NPU_3720]
+		       ? "; the compiler of NPU 3720 keeps them as f16, for their zero points"
+		       : "";
 }
 
 static void
-tally_matrix(Tallies *t, const Graph *g, const Func *f, const Value *v, const NpuMatrix *m)
+tally_matrix(Tallies *t, const Graph *g, const NpuFacts *facts, const Func *f, const Value *v,
+	     const NpuMatrix *m)
 {
 	const Format format = graph_weight_format(g, v->role, f->layer);
 	const int bits = element_table[m->form.element].bits;
@@ -83,12 +88,14 @@ tally_matrix(Tallies *t, const Graph *g, const Func *f, const Value *v, const Np
 			  : m->form.zeros		     ? ", f32 scales and zero points"
 			  : m->scales.element == ELEMENT_F16 ? ", f16 scales"
 							     : ", f32 scales";
+	const bool cut = m->groups > (uint32_t)format_groups(format, (int)m->columns);
 	const char *says = arena_printf(
-		t->run, "%s as %s%s%s%s", format_words(t->run, format),
+		t->run, "%s as %s%s%s%s%s", format_words(t->run, format),
 		element_table[m->form.element].type, how,
+		cut ? arena_printf(t->run, " every %u columns", m->group) : "",
 		bits > format.bits ? arena_printf(t->run, ", widened from %d bits", format.bits)
 				   : "",
-		kept_as(m));
+		kept_as(m, facts));
 	Tally *line = tally(t, "", says);
 	line->roles |= 1u << v->role;
 	line->bytes += m->codes.bytes + m->scales.bytes + m->zeros.bytes;
@@ -168,7 +175,7 @@ is_again(const Graph *g, const NpuConstants *c, int func, const NpuMatrix *m)
 }
 
 static void
-collect(Sections *s, const Graph *g, const NpuConstants *c)
+collect(Sections *s, const Graph *g, const NpuFacts *facts, const NpuConstants *c)
 {
 	for (int n = 0; n < g->count; n++) {
 		const Func *f = &g->funcs[n];
@@ -177,7 +184,7 @@ collect(Sections *s, const Graph *g, const NpuConstants *c)
 			const Value *v = &f->values[i];
 			const NpuMatrix *m = &c->matrices[n][i];
 			if (op_table[v->op].tensor == TENSOR_MATRIX && !is_again(g, c, n, m))
-				tally_matrix(&s->weights, g, f, v, m);
+				tally_matrix(&s->weights, g, facts, f, v, m);
 			if (v->op == OP_KV_APPEND)
 				tally_cache(&s->rows, g, f);
 			if (v->op == OP_TRANSFORM)
@@ -240,7 +247,7 @@ npu_report(Text *report, Text *json, const Graph *g, const NpuFacts *f, const Np
 		      .rows.run = report->arena,
 		      .transforms.run = report->arena};
 	Text *platforms = text_new(report->arena);
-	collect(&s, g, c);
+	collect(&s, g, f, c);
 	for (int p = 0; p < NPU_PLATFORMS; p++)
 		if (f->platform[p])
 			text_printf(platforms, "%s%s", platforms->size ? ", " : "",

@@ -162,7 +162,7 @@ def main():
         model = tiny(work, "architecture", architectures.make(name))
         check(lathe, rows, work, name.replace(" ", "_"), model, [])
         check(lathe, rows, work, name.replace(" ", "_") + "_plan", model, ["--plan", path])
-    odd = tiny(work, "odd", gguf_model(hidden=8, inter=63, layers=2, heads=2, kv_heads=1, context=64).bytes())
+    odd = tiny(work, "odd", gguf_model(hidden=8, inter=63, layers=2, heads=2, kv_heads=2, context=64).bytes())
     check(lathe, rows, work, "odd_rows", odd, ["--quantize", "layers.*.*=bits:4,group:row"])
     l = long_plans
     model = tiny(work, "kinds", gguf_model(hidden=l.HIDDEN, inter=l.INTER, layers=l.LAYERS, heads=4, kv_heads=2,
