@@ -32,6 +32,7 @@ class Layer:
         self.name, self.type, self.opset = (node.get(k) for k in ("name", "type", "version"))
         data = node.find("data")
         self.data = dict(data.attrib) if data is not None else {}
+        self.marks = sorted(a.get("name") for a in node.findall("rt_info/attribute"))
         self.ports = [[(p.get("id"), p.get("precision"), [int(d.text) for d in p]) for p in node.findall(side + "/port")]
                       for side in ("input", "output")]
         self.inputs = []
@@ -168,6 +169,7 @@ def same_as_read(ours, theirs):
             if "shape" in data:
                 data["shape"] = data["shape"].replace(" ", "")
         assert list(layer.data) == list(other.data) and layer.data == other.data, (layer.name, layer.data, other.data)
+        assert layer.marks == other.marks, (layer.name, layer.marks, other.marks)
         assert layer.ports == other.ports, (layer.name, layer.ports, other.ports)
 
 

@@ -214,10 +214,11 @@ test_formats(void **state)
 		Format f;
 		assert_true(format_parse(&text, &f) && !*text);
 		print_message("%s\n", formats[i]);
-		/* A row of one value: its scale is 0, where the format has minima. */
+		/* A row of one value: its scale is 0, where the format has minima. One of small
+		 * values: f16 has no such scales. */
 		float *row = (float *)(uintptr_t)model_tensor(b.model, ROLE_Q, 0)->data;
 		for (int k = 0; k < HIDDEN; k++)
-			row[k] = 0.25f;
+			row[k] = 0.25f, row[HIDDEN + k] *= 1e-7f;
 		Graph *g = graph_of(&b, f);
 		for (int u2 = 0; u2 < 2; u2++) {
 			Stored one, many;

@@ -110,7 +110,7 @@ shapes(Net *n, Bin *bin)
 {
 	(void)bin;
 	const Wire x = net_parameter(n, "x", ELEMENT_F32, SHAPE(2, 3, 8));
-	static const int turned[] = {0, 2, 1, 3};
+	static const int turned[] = {0, 2, 1, 3}, last[] = {2, 0, 1};
 	Wire half[2];
 	const Wire heads = net_reshape(n, x, SHAPE(0, 0, 2, 4));
 	const Wire t = net_transpose(n, heads, turned);
@@ -118,6 +118,7 @@ shapes(Net *n, Bin *bin)
 	const Wire joined = net_concat(n, (const Wire[]){half[1], half[0], t}, 3, -1);
 	result(n, joined);
 	result(n, net_reshape(n, t, SHAPE(SHAPE_ANY, 12)));
+	result(n, net_transpose(n, x, last));
 	result(n, net_unsqueeze(n, x, 1));
 	result(n, net_unsqueeze(n, x, 3));
 	result(n, net_slice(n, x, 2, 1, 6));
@@ -156,6 +157,7 @@ sizes(Net *n, Bin *bin)
 	result(n, net_reshape(n, rows, SHAPE(0, 0, 1, 3)));
 	result(n, net_reshape(n, net_reshape(n, rows, SHAPE(0, 0, 1, 3)), SHAPE(0, 0, ANY)));
 	result(n, net_convert(n, allowed, ELEMENT_F32));
+	result(n, net_binary(n, NET_ADD, rows, net_f32(n, SHAPE(3, 1), table)));
 }
 
 /* Keys and values kept between calls: the CPU plugin takes rows that grow from none only like this.
@@ -283,6 +285,31 @@ test_text(void **state_of_test)
 	arena_free(run);
 }
 
+/* A constant's convert that readers may leave undone is marked, another is not. */
+static void
+test_decompression(void **state_of_test)
+{
+	static const char mark[] =
+		"<data destination_type=\"f32\"/>"
+		"<rt_info><attribute name=\"decompression\" version=\"0\"/></rt_info>";
+	Arena *run = arena_new();
+	Bin *bin = bin_open(run, arena_printf(run, "%s/mark.bin", (char *)*state_of_test));
+	for (int marked = 0; marked < 2; marked++) {
+		const uint16_t half = 0x3c00;
+		Net *n = net_new(run, "mark", bin);
+		Text *t = text_new(run);
+		const BinPart p = bin_add(bin, ELEMENT_F16, SHAPE(1), &half);
+		const Wire w = net_part(n, &p);
+		net_result(n, "y",
+			   marked ? net_decompress(n, w, ELEMENT_F32)
+				  : net_convert(n, w, ELEMENT_F32));
+		net_print(t, n);
+		assert_int_equal(strstr(t->text, mark) != NULL, marked);
+	}
+	bin_close(bin, NULL);
+	arena_free(run);
+}
+
 static void
 test_bin(void **state_of_test)
 {
@@ -342,6 +369,7 @@ main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_text, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(test_decompression, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_bin, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_cases, make_folder, remove_folder),
 	};
