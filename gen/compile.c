@@ -40,7 +40,8 @@ static const Option compile_options[] = {
 	 "on (default) or off: prove that the plan leaves the model's function unchanged"},
 	PROOF_OPTIONS(FIELD(proof)),
 	SETTINGS_OPTIONS(FIELD(settings)),
-	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer),
+	 "tokenizer of a llama2.c model, or `none`"},
 	{"--ctx", "N", OPTION_INT, FIELD(ctx), "longest context (default: the model's)"},
 	{"--device", "LIST", OPTION_STRING, FIELD(devices),
 	 "arc: devices of ocloc to make binaries for, all, or none (default: "
@@ -400,7 +401,9 @@ static const char **
 inputs_of(Arena *run, const Model *m, const CompileOptions *o, const Plan *plan,
 	  const ProveOptions *how, int *n)
 {
-	const char *const others[] = {o->tokenizer, o->plan, plan ? plan->data_file : NULL};
+	const char *const others[] = {o->tokenizer && strcmp(o->tokenizer, "none") ? o->tokenizer
+										   : NULL,
+				      o->plan, plan ? plan->data_file : NULL};
 	const size_t n_others = sizeof others / sizeof *others;
 	const Model *const models[] = {m, how->reference};
 	const uint32_t n_reference = how->reference ? how->reference->n_files : 0;

@@ -26,7 +26,8 @@ static const Option explain_options[] = {
 	{"--dot", NULL, OPTION_FLAG, FIELD(dot), "print the graph for Graphviz"},
 	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--disable-pass", "PASS", OPTION_LIST, FIELD(disable_pass), "leave a pass out"},
-	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer),
+	 "tokenizer of a llama2.c model, or `none`"},
 	DIAGNOSTICS_OPTION(FIELD(diagnostics)),
 };
 

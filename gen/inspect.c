@@ -10,7 +10,8 @@ typedef struct InspectOptions {
 
 #define FIELD(f) offsetof(InspectOptions, f)
 static const Option inspect_options[] = {
-	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer),
+	 "tokenizer of a llama2.c model, or `none`"},
 	{"--container", NULL, OPTION_FLAG, FIELD(container),
 	 "of one GGUF file, of any architecture, the metadata and tensors as they are"},
 	{"--values", "FILE", OPTION_STRING, FIELD(values),

@@ -13,7 +13,7 @@
 #include "ir/pass.h"
 
 typedef struct ReferenceOptions {
-	const char *ids, *tokens, *arithmetic, *logits, *plan;
+	const char *ids, *tokens, *arithmetic, *logits, *plan, *tokenizer;
 	Settings settings;
 	StringList disable_pass;
 	int n, jobs;
@@ -27,6 +27,7 @@ static const Option reference_options[] = {
 	{"--n", "N", OPTION_INT, FIELD(n), "use the first N ids only"},
 	{"--arithmetic", "NAME", OPTION_STRING, FIELD(arithmetic), "double, or contract (default)"},
 	{"--plan", "FILE", OPTION_STRING, FIELD(plan), "transforms and formats, unproved"},
+	{"--tokenizer", "none", OPTION_STRING, FIELD(tokenizer), "do not read the model's"},
 	SETTINGS_OPTIONS(FIELD(settings)),
 	{"--disable-pass", "PASS", OPTION_LIST, FIELD(disable_pass), "leave a pass out"},
 	{"--logits", "OUT", OPTION_STRING, FIELD(logits),
@@ -153,7 +154,8 @@ reference_run(Arena *run, Diag *d, int argc, char **argv)
 		diag_error(d, (Loc){0}, E_USAGE, "--arithmetic does not know '%s'", o.arithmetic);
 		return false;
 	}
-	Model *m = model_read(run, d, operands.items[0], NULL);
+	Model *m = model_read(run, d, operands.items[0],
+			      &(ModelOptions){.tokenizer = o.tokenizer, .jobs = o.jobs});
 	Ids ids = {0};
 	if (!m || !ids_read(run, d, &o, m, &ids))
 		return false;

@@ -19,7 +19,8 @@ typedef struct VerifyOptions {
 
 #define FIELD(f) offsetof(VerifyOptions, f)
 static const Option verify_options[] = {
-	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
+	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer),
+	 "tokenizer of a llama2.c model, or `none`"},
 	{"--print", NULL, OPTION_FLAG, FIELD(print),
 	 "print the plan as Lathe writes it: canonical order, patterns resolved"},
 	PROOF_OPTIONS(FIELD(proof)),

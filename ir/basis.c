@@ -35,6 +35,7 @@ derive(const Bases *b, int i)
 	case OP_TRANSFORM:
 		return transform_after(a, v->transform, x);
 	case OP_SILU_MUL:
+	case OP_GELU_MUL:
 		/* A permutation is that of both, a diagonal of the second alone. */
 		return b->of[v->operands[1]];
 	case OP_KV_APPEND:

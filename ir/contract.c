@@ -120,6 +120,18 @@ contract_silu(float x)
 	return negative ? q * p.a * p.b : q;
 }
 
+/*
+ * x / (1 + exp(-u)), u = 2 sqrt(2/pi) (x + 0.044715 x^3): the tanh form of gelu, in which tanh is
+ * the sigmoid of twice its argument. Below -9.5, where gelu is less than 1e-32, x counts as -9.5.
+ */
+float
+contract_gelu(float x)
+{
+	x = x < -9.5f ? -9.5f : x;
+	const float u = x * fmaf(x * x, 0.0713548163f, 1.59576912f);
+	return x * contract_rcp(1.0f + contract_exp(-u));
+}
+
 float
 contract_tree(const float p[16])
 {

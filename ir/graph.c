@@ -10,10 +10,12 @@ const OpInfo op_table[OP_COUNT] = {
 };
 
 const Attribute attribute_table[ATTRIBUTE_COUNT] = {
-	{'e', "eps", true, offsetof(Value, eps)},
-	{'h', "heads", false, offsetof(Value, heads)},
-	{'k', "kv_heads", false, offsetof(Value, kv_heads)},
-	{'s', "sums", false, offsetof(Value, sums)},
+	{'e', "eps", true, false, offsetof(Value, eps)},
+	{'h', "heads", false, false, offsetof(Value, heads)},
+	{'k', "kv_heads", false, false, offsetof(Value, kv_heads)},
+	{'w', "window", false, true, offsetof(Value, window)},
+	{'f', "factor", true, true, offsetof(Value, factor)},
+	{'s', "sums", false, false, offsetof(Value, sums)},
 };
 
 const char *const kernel_names[KERNEL_KINDS] = {"rows", "linear", "kv", "attention"};
@@ -287,7 +289,8 @@ value_same_code(const Value *a, const Value *b)
 		if (a->operands[k] != b->operands[k])
 			return false;
 	return a->eps == b->eps && a->heads == b->heads && a->kv_heads == b->kv_heads &&
-	       a->sums == b->sums && transforms_equal(a->transform, b->transform);
+	       a->window == b->window && a->factor == b->factor && a->sums == b->sums &&
+	       transforms_equal(a->transform, b->transform);
 }
 
 bool
@@ -388,6 +391,7 @@ build_rope(Builder *b, int role, int x, uint32_t heads)
 {
 	int r = build(b, OP_ROPE, role, b->f->values[x].width, x, -1);
 	b->f->values[r].heads = heads;
+	b->f->values[r].window = model_window(b->g->model, (uint32_t)b->f->layer);
 	return r;
 }
 
@@ -407,6 +411,7 @@ build_attention(Builder *b, int x)
 	int a = build(b, OP_ATTENTION, ROLE_Q, m->q_width, q, cache);
 	b->f->values[a].heads = m->n_head;
 	b->f->values[a].kv_heads = m->n_kv_head;
+	b->f->values[a].window = model_window(m, (uint32_t)b->f->layer);
 	return build_linear(b, ROLE_O, ROLE_O_BIAS, a);
 }
 
@@ -416,7 +421,15 @@ build_mlp(Builder *b, int x)
 	int gate = build_linear(b, ROLE_GATE, ROLE_GATE_BIAS, x);
 	int up = build_linear(b, ROLE_UP, ROLE_UP_BIAS, x);
 	return build_linear(b, ROLE_DOWN, ROLE_DOWN_BIAS,
-			    build(b, OP_SILU_MUL, -1, b->g->model->inter, gate, up));
+			    build(b, b->g->model->gelu ? OP_GELU_MUL : OP_SILU_MUL, -1,
+				  b->g->model->inter, gate, up));
+}
+
+/* The norm of what a layer's half adds to the stream, where the model has one. */
+static int
+build_post_norm(Builder *b, int role, int x)
+{
+	return builds(b, role) ? build_norm(b, role, x) : x;
 }
 
 static void
@@ -430,9 +443,10 @@ build_layer(Builder *b)
 {
 	uint32_t hidden = b->g->model->hidden;
 	int x = build(b, OP_INPUT, -1, hidden, -1, -1);
-	x = build(b, OP_ADD, ROLE_O, hidden, x,
-		  build_attention(b, build_norm(b, ROLE_ATTN_NORM, x)));
-	x = build(b, OP_ADD, ROLE_DOWN, hidden, x, build_mlp(b, build_norm(b, ROLE_MLP_NORM, x)));
+	int y = build_attention(b, build_norm(b, ROLE_ATTN_NORM, x));
+	x = build(b, OP_ADD, ROLE_O, hidden, x, build_post_norm(b, ROLE_ATTN_POST, y));
+	y = build_mlp(b, build_norm(b, ROLE_MLP_NORM, x));
+	x = build(b, OP_ADD, ROLE_DOWN, hidden, x, build_post_norm(b, ROLE_MLP_POST, y));
 	build_output(b, x);
 }
 
@@ -477,7 +491,9 @@ graph_build(Arena *run, const Model *m)
 	g->funcs = ARENA_ARRAY(run, Func, (size_t)m->n_layer + 2);
 	build_formats(g);
 	b = build_func(g, "embed", -1);
-	build_output(&b, build(&b, OP_EMBED, ROLE_EMBED, m->hidden, -1, -1));
+	const int embed = build(&b, OP_EMBED, ROLE_EMBED, m->hidden, -1, -1);
+	b.f->values[embed].factor = m->embed_scale;
+	build_output(&b, embed);
 	for (uint32_t i = 0; i < m->n_layer; i++) {
 		b = build_func(g, arena_printf(run, "layer.%u", i), (int)i);
 		build_layer(&b);

@@ -30,7 +30,7 @@ typedef enum KernelKind {
 	KERNEL_NONE = -1, /* input, output: names, no work */
 	KERNEL_ROWS,   /* each token's row alone: embed, rmsnorm, gain, quantize, rope, add ... */
 	KERNEL_LINEAR, /* linears of one activation value and one weight format, stacked; behind one
-			  linear an add, behind two of equal shape a silu_mul */
+			  linear an add, behind two of equal shape a gated product */
 	KERNEL_KV,     /* kv_append, with the ropes of k and q in front of it when fused */
 	KERNEL_ATTENTION, /* one query head of one token at a time */
 	KERNEL_KINDS,
@@ -55,9 +55,10 @@ typedef struct Attribute {
 	char letter;
 	const char *name;
 	bool is_float;
+	bool optional; /* 0 means none, and is not printed */
 	size_t offset; /* in Value */
 } Attribute;
-enum { ATTRIBUTE_COUNT = 4 };
+enum { ATTRIBUTE_COUNT = 6 };
 extern const Attribute attribute_table[ATTRIBUTE_COUNT];
 /* The row of a letter of ops.def. */
 const Attribute *attribute_find(char letter);
@@ -93,6 +94,8 @@ typedef struct Value {
 	float eps;	/* OP_RMSNORM, OP_RMSNORM_HEADS */
 	uint32_t heads; /* OP_ROPE, OP_*_HEADS: heads in the row; OP_ATTENTION: query heads */
 	uint32_t kv_heads; /* OP_ATTENTION */
+	uint32_t window;   /* OP_ATTENTION, OP_ROPE: of the layer, model_window; 0: none */
+	float factor;	   /* OP_EMBED; 0: none */
 	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row;
 			      OP_TILE: columns per partial sum of x, 0: no sums. What the readers'
 			      offsets and minima need: linear_sums. */
@@ -202,6 +205,12 @@ static inline bool
 op_joins_append(Op op)
 {
 	return op == OP_RMSNORM_HEADS || op == OP_GAIN_HEADS || op == OP_ROPE || op == OP_TRANSFORM;
+}
+/* act(a) * b: what stands behind gate and up. */
+static inline bool
+op_is_gated(Op op)
+{
+	return op == OP_SILU_MUL || op == OP_GELU_MUL;
 }
 static inline const char *
 op_name(Op op)

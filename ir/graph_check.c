@@ -177,6 +177,10 @@ check_heads(Check *c, int i)
 	if (v->op == OP_ROPE && (v->heads == 0 || v->heads * d != v->width || d % 2))
 		check_report(c, i, "%u heads of %u are no row of %u", v->heads, (uint32_t)d,
 			     v->width);
+	const uint32_t window =
+		c->f->layer < 0 ? 0 : model_window(c->g->model, (uint32_t)c->f->layer);
+	if ((v->op == OP_ROPE || v->op == OP_ATTENTION) && v->window != window)
+		check_report(c, i, "has window=%u, the layer's is %u", v->window, window);
 	if (v->op != OP_ATTENTION)
 		return;
 	if (v->heads == 0 || v->heads * d != v->width)

@@ -54,7 +54,7 @@ check_epilogue(Check *c, int i, int linears)
 	const Func *f = c->f;
 	const Value *v = &f->values[i];
 	int reads = 0;
-	if (!(v->op == OP_ADD && linears == 1) && !(v->op == OP_SILU_MUL && linears == 2))
+	if (!(v->op == OP_ADD && linears == 1) && !(op_is_gated(v->op) && linears == 2))
 		check_report(c, i, "cannot follow %d linears in kernel %d", linears, v->kernel);
 	for (int r = 0; r < f->count; r++)
 		for (int k = 0; k < op_operands(f->values[r].op); k++) {

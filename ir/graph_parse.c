@@ -203,16 +203,25 @@ expect_key(Parser *s, const char *key)
 	return expect(s, '=');
 }
 
+/* Whether this word comes next, which is not read. */
+static bool
+next_is(Parser *s, const char *key)
+{
+	skip_blank(s);
+	const char *at = s->p;
+	const bool is = !strcmp(word(s), key);
+	s->p = at;
+	return is;
+}
+
 /* ` rope_divisors=1,1.5,8`, which most models do not have. */
 static bool
 parse_rope_divisors(Parser *s)
 {
-	skip_blank(s);
-	const char *at = s->p;
-	if (strcmp(word(s), "rope_divisors") != 0) {
-		s->p = at;
+	const char *at;
+	if (!next_is(s, "rope_divisors"))
 		return true;
-	}
+	(void)word(s);
 	float *divisors = ARENA_ARRAY(s->arena, float, s->m->head_dim / 2 + 1);
 	for (uint32_t i = 0; i < s->m->head_dim / 2; i++) {
 		double x;
@@ -224,6 +233,24 @@ parse_rope_divisors(Parser *s)
 		divisors[i] = (float)x;
 	}
 	s->m->rope_divisors = divisors;
+	return true;
+}
+
+/* ` window=512 window_period=6 rope_base_window=10000`, which most models do not have. */
+static bool
+parse_window(Parser *s)
+{
+	uint64_t window, period;
+	if (!next_is(s, "window"))
+		return true;
+	if (!expect_key(s, "window") || !number(s, 1 << 28, &window) ||
+	    !expect_key(s, "window_period") || !number(s, 1 << 12, &period) ||
+	    !expect_key(s, "rope_base_window") || !real(s, &s->m->rope_base_window))
+		return false;
+	if (!window || !period)
+		return fail(s, s->p - 1, "the numbers must be at least 1");
+	s->m->window = (uint32_t)window;
+	s->m->window_period = (uint32_t)period;
 	return true;
 }
 
@@ -247,8 +274,8 @@ parse_model(Parser *s)
 		memcpy((char *)m + field->offset, &v32, sizeof v32);
 	}
 	if (!expect_key(s, "norm_eps") || !real(s, &eps) || !expect_key(s, "rope_base") ||
-	    !real(s, &m->rope_base) || !parse_rope_divisors(s) || !expect_key(s, "tied") ||
-	    !number(s, 1, &v))
+	    !real(s, &m->rope_base) || !parse_rope_divisors(s) || !parse_window(s) ||
+	    !expect_key(s, "tied") || !number(s, 1, &v))
 		return false;
 	m->norm_eps = (float)eps;
 	m->tied = v == 1;
@@ -399,6 +426,8 @@ parse_attributes(Parser *s, Value *v)
 		char *field = (char *)v + a->offset;
 		uint64_t n;
 		double x;
+		if (a->optional && !next_is(s, a->name))
+			continue;
 		if (!expect_key(s, a->name))
 			return false;
 		if (a->is_float) {

@@ -31,6 +31,11 @@ print_model(Text *t, const Model *m)
 		text_printf(t, i ? "," : " rope_divisors=");
 		text_float(t, m->rope_divisors[i]);
 	}
+	if (m->window) {
+		text_printf(t, " window=%u window_period=%u rope_base_window=", m->window,
+			    m->window_period);
+		text_double(t, m->rope_base_window);
+	}
 	text_printf(t, " tied=%d\n", m->tied);
 }
 
@@ -141,6 +146,8 @@ print_value(Text *t, const Func *f, int i, TransformForm form)
 	for (const char *s = op_table[v->op].attributes; *s; s++) {
 		const Attribute *a = attribute_find(*s);
 		const char *field = (const char *)v + a->offset;
+		if (a->optional && !memcmp(field, &(uint32_t){0}, sizeof(uint32_t)))
+			continue;
 		text_printf(t, " %s=", a->name);
 		if (a->is_float) {
 			float x;

@@ -99,7 +99,7 @@ interp_new(Arena *run, const Graph *g, Arithmetic a, int n_ctx, int jobs)
 	x->chunk = n_ctx < INTERP_CHUNK ? n_ctx : INTERP_CHUNK;
 	const size_t chunk = (size_t)x->chunk;
 	Extent e = graph_extent(g, chunk);
-	size_t pairs = chunk * (e.head_dim / 2 + 1);
+	size_t pairs = 2 * chunk * (e.head_dim / 2 + 1);
 	x->run = run;
 	x->graph = g;
 	x->arithmetic = a;
@@ -166,6 +166,20 @@ size_t
 step_run(const Step *s)
 {
 	return s->value->heads ? s->value->width / s->value->heads : s->value->width;
+}
+
+size_t
+step_rope(const Step *s, int m)
+{
+	const int row = s->value->window ? s->interp->chunk + m : m;
+	return (size_t)row * (s->value->width / s->value->heads / 2);
+}
+
+size_t
+step_first(const Step *s, int m)
+{
+	const size_t seen = (size_t)(s->past + m) + 1, window = s->value->window;
+	return window && window < seen ? seen - window : 0;
 }
 
 void
@@ -286,10 +300,13 @@ interp_run_rope(Interp *x, int n)
 	const Model *m = x->graph->model;
 	uint32_t half = m->head_dim / 2;
 	for (int t = 0; t < n; t++) {
-		size_t at = (size_t)t * half;
+		const size_t at = (size_t)t * half, windowed = (size_t)(x->chunk + t) * half;
 		uint32_t position = (uint32_t)(x->n_past + t);
 		if (x->arithmetic == ARITHMETIC_CONTRACT) {
 			rope_table(m, position, x->cos_f + at, x->sin_f + at);
+			if (m->window)
+				rope_table_window(m, position, x->cos_f + windowed,
+						  x->sin_f + windowed);
 			continue;
 		}
 		for (uint32_t i = 0; i < half; i++) {
@@ -298,6 +315,11 @@ interp_run_rope(Interp *x, int n)
 				angle /= (double)m->rope_divisors[i];
 			x->cos_d[at + i] = cos(angle);
 			x->sin_d[at + i] = sin(angle);
+			if (!m->window)
+				continue;
+			angle = position * pow(m->rope_base_window, -2.0 * i / m->head_dim);
+			x->cos_d[windowed + i] = cos(angle);
+			x->sin_d[windowed + i] = sin(angle);
 		}
 	}
 }

@@ -32,6 +32,7 @@ float contract_exp(float x);
 float contract_rcp(float x);
 float contract_rsqrt(float x);
 float contract_silu(float x);
+float contract_gelu(float x);
 /* The nearest whole number, halves to even: |x| < 2^22. */
 static inline float
 contract_round(float x)

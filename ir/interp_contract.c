@@ -87,6 +87,9 @@ contract_embed(Step *s)
 	for (int m = 0; m < s->n; m++)
 		weights_float(s, (uint32_t)s->tokens[m], &s->interp->tasks[0].row,
 			      s->out->f + (size_t)m * s->source.columns);
+	const size_t n = (size_t)s->n * s->source.columns;
+	for (size_t i = 0; i < n && s->value->factor != 0; i++)
+		s->out->f[i] = s->out->f[i] * s->value->factor;
 }
 
 /* Rows, or heads of rows. */
@@ -151,8 +154,8 @@ contract_rope(Step *s)
 	size_t d = s->value->width / s->value->heads;
 	size_t half = d / 2;
 	for (int m = 0; m < s->n; m++) {
-		const float *c = s->interp->cos_f + (size_t)m * half;
-		const float *n = s->interp->sin_f + (size_t)m * half;
+		const float *c = s->interp->cos_f + step_rope(s, m);
+		const float *n = s->interp->sin_f + step_rope(s, m);
 		for (uint32_t h = 0; h < s->value->heads; h++) {
 			size_t at = (size_t)m * s->value->width + h * d;
 			const float *x = s->in[0]->f + at;
@@ -172,6 +175,14 @@ contract_silu_mul(Step *s)
 	size_t n = (size_t)s->n * s->value->width;
 	for (size_t i = 0; i < n; i++)
 		s->out->f[i] = contract_silu(s->in[0]->f[i]) * s->in[1]->f[i];
+}
+
+static void
+contract_gelu_mul(Step *s)
+{
+	size_t n = (size_t)s->n * s->value->width;
+	for (size_t i = 0; i < n; i++)
+		s->out->f[i] = contract_gelu(s->in[0]->f[i]) * s->in[1]->f[i];
 }
 
 static void
@@ -281,32 +292,35 @@ cache_weigh(const HeadCache *c, const float *e, size_t n, float *row)
 		row[j] = row[j] + z;
 }
 
-/* Attention over n positions from the start of a block: maximum, sum of e, row of e * v. */
+/* Attention over positions [skip, n) from the start of a block, those in front of them with an e of
+ * 0: maximum, sum of e, row of e * v. */
 static float
-attention_block(const HeadCache *c, const Query *q, size_t n, float *sum, float *row)
+attention_block(const HeadCache *c, const Query *q, size_t skip, size_t n, float *sum, float *row)
 {
-	float e[ATTENTION_BLOCK];
+	float e[ATTENTION_BLOCK] = {0};
 	float scale = (float)(1.0 / sqrt((double)c->d));
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = skip; i < n; i++)
 		e[i] = cache_dot(c, q, i) * scale;
-	float m = max16(e, n, -INFINITY, itself);
-	for (size_t i = 0; i < n; i++)
+	float m = max16(e + skip, n - skip, -INFINITY, itself);
+	for (size_t i = skip; i < n; i++)
 		e[i] = contract_exp(e[i] - m);
 	cache_weigh(c, e, n, row);
 	*sum = sum16(e, n);
 	return m;
 }
 
-/* One query over all positions that it sees; row is scratch. */
+/* One query over positions [begin, end), which it sees; row is scratch. */
 static void
-attention_query(HeadCache c, const Query *q, size_t left, float *row, float *total)
+attention_query(HeadCache c, const Query *q, size_t begin, size_t end, float *row, float *total)
 {
 	float sum = 0.0f;
 	float max = 0.0f;
-	for (bool first = true; left > 0; first = false) {
+	c.position = begin / ATTENTION_BLOCK * ATTENTION_BLOCK;
+	for (bool first = true; c.position < end; first = false) {
+		const size_t left = end - c.position, skip = first ? begin - c.position : 0;
 		size_t n = left < ATTENTION_BLOCK ? left : ATTENTION_BLOCK;
 		float l;
-		float m = attention_block(&c, q, n, &l, row);
+		float m = attention_block(&c, q, skip, n, &l, row);
 		if (first) {
 			max = m;
 			sum = l;
@@ -321,7 +335,6 @@ attention_query(HeadCache c, const Query *q, size_t left, float *row, float *tot
 			max = top;
 		}
 		c.position += n;
-		left -= n;
 	}
 	float r = contract_rcp(sum);
 	for (size_t j = 0; j < c.d; j++)
@@ -348,7 +361,8 @@ attention_head(Step *s, uint32_t head, uint8_t *scratch)
 		q.row = s->in[0]->f + at;
 		if (!format_is_float(query))
 			interp_quantize(query, q.row, d, q.hi, q.lo, &q.scale, &q.zero);
-		attention_query(c, &q, (size_t)(s->past + t) + 1, row, s->out->f + at);
+		attention_query(c, &q, step_first(s, t), (size_t)(s->past + t) + 1, row,
+				s->out->f + at);
 	}
 }
 
@@ -373,5 +387,6 @@ const StepFn interp_contract_ops[OP_COUNT] = {
 	[OP_KV_APPEND] = contract_kv_append,
 	[OP_ATTENTION] = contract_attention,
 	[OP_SILU_MUL] = contract_silu_mul,
+	[OP_GELU_MUL] = contract_gelu_mul,
 	[OP_ADD] = contract_add,
 };

@@ -69,6 +69,8 @@ double_embed(Step *s)
 		weights_double(s, (uint32_t)s->tokens[m], scratch);
 		memcpy(s->out->d + (size_t)m * columns, scratch->weights, columns * sizeof(double));
 	}
+	for (size_t i = 0; i < (size_t)s->n * columns && s->value->factor != 0; i++)
+		s->out->d[i] *= (double)s->value->factor;
 }
 
 /* Rows, or heads of rows. */
@@ -150,8 +152,8 @@ double_rope(Step *s)
 	size_t d = s->value->width / s->value->heads;
 	size_t half = d / 2;
 	for (int m = 0; m < s->n; m++) {
-		const double *c = s->interp->cos_d + (size_t)m * half;
-		const double *n = s->interp->sin_d + (size_t)m * half;
+		const double *c = s->interp->cos_d + step_rope(s, m);
+		const double *n = s->interp->sin_d + step_rope(s, m);
 		for (uint32_t h = 0; h < s->value->heads; h++) {
 			size_t at = (size_t)m * s->value->width + h * d;
 			const double *x = s->in[0]->d + at;
@@ -178,14 +180,15 @@ attention_head(Step *s, uint32_t head, uint8_t *scratch)
 		size_t count = (size_t)(s->past + m) + 1;
 		const double *q = s->in[0]->d + (size_t)m * v->width + head * d;
 		double *o = s->out->d + (size_t)m * v->width + head * d;
+		const size_t first = step_first(s, m);
 		double max = -INFINITY;
 		double sum = 0.0;
-		for (size_t i = 0; i < count; i++) {
+		for (size_t i = first; i < count; i++) {
 			e[i] = dot(q, keys + i * kv_width, d) / sqrt((double)d);
 			max = e[i] > max ? e[i] : max;
 		}
 		memset(o, 0, d * sizeof *o);
-		for (size_t i = 0; i < count; i++) {
+		for (size_t i = first; i < count; i++) {
 			double w = exp(e[i] - max);
 			sum += w;
 			for (size_t j = 0; j < d; j++)
@@ -223,6 +226,18 @@ double_silu_mul(Step *s)
 }
 
 static void
+double_gelu_mul(Step *s)
+{
+	const double root = sqrt(2 / acos(-1.0));
+	size_t n = (size_t)s->n * s->value->width;
+	for (size_t i = 0; i < n; i++) {
+		const double x = s->in[0]->d[i];
+		const double t = tanh(root * (x + 0.044715 * x * x * x));
+		s->out->d[i] = 0.5 * x * (1 + t) * s->in[1]->d[i];
+	}
+}
+
+static void
 double_add(Step *s)
 {
 	size_t n = (size_t)s->n * s->value->width;
@@ -245,5 +260,6 @@ const StepFn interp_double_ops[OP_COUNT] = {
 	[OP_ROPE] = double_rope,
 	[OP_ATTENTION] = double_attention,
 	[OP_SILU_MUL] = double_silu_mul,
+	[OP_GELU_MUL] = double_gelu_mul,
 	[OP_ADD] = double_add,
 };

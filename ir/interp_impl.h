@@ -110,6 +110,10 @@ void step_parallel_heads(Step *s, HeadFn fn);
 /* Elements that are normed, or share a gain, at a time: a head where the op works on heads, else
  * the row. */
 size_t step_run(const Step *s);
+/* Of token m of the call: where its angles lie in cos and sin, by the layer's base; the first
+ * position that its attention sees. */
+size_t step_rope(const Step *s, int m);
+size_t step_first(const Step *s, int m);
 /* An op that changes how a row is stored but not what it is: the result shares the operand. */
 void step_same(Step *s);
 

@@ -70,17 +70,36 @@ model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns)
 	BUG("no role %d", (int)role);
 }
 
-void
-rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
+static void
+rope_angles(uint32_t head_dim, double base, const float *divisors, uint32_t position,
+	    float *cos_row, float *sin_row)
 {
-	double log_base = real_log(m->rope_base);
-	for (uint32_t i = 0; i < m->head_dim / 2; i++) {
-		double exponent = -2.0 * i / m->head_dim, s, c;
+	double log_base = real_log(base);
+	for (uint32_t i = 0; i < head_dim / 2; i++) {
+		double exponent = -2.0 * i / head_dim, s, c;
 		double angle = position * real_exp(exponent * log_base);
-		if (m->rope_divisors)
-			angle /= (double)m->rope_divisors[i];
+		if (divisors)
+			angle /= (double)divisors[i];
 		real_sincos(angle, &s, &c);
 		cos_row[i] = (float)c;
 		sin_row[i] = (float)s;
 	}
+}
+
+void
+rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row)
+{
+	rope_angles(m->head_dim, m->rope_base, m->rope_divisors, position, cos_row, sin_row);
+}
+
+void
+rope_table_window(const Model *m, uint32_t position, float *cos_row, float *sin_row)
+{
+	rope_angles(m->head_dim, m->rope_base_window, NULL, position, cos_row, sin_row);
+}
+
+uint32_t
+model_window(const Model *m, uint32_t layer)
+{
+	return m->window && (layer + 1) % m->window_period ? m->window : 0;
 }

@@ -133,7 +133,14 @@ typedef struct Model {
 	float norm_eps;
 	double rope_base;
 	const float *rope_divisors; /* [head_dim/2] of the frequencies; null: all 1 */
-	bool tied; /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
+	/* Attention sees the last `window` positions, the token's own among them, but in every
+	 * window_period-th layer, counted from 1; there all. RoPE of windowed layers has a base of
+	 * its own. 0: no layer is windowed. */
+	uint32_t window, window_period;
+	double rope_base_window;
+	float embed_scale; /* factor of the embedding's rows; 0: none */
+	bool gelu;	   /* the gate goes through gelu, else silu */
+	bool tied;	   /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
 	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent,
 	 * as optional roles may be, in single layers too. */
 	const Tensor *const *tensors[ROLE_COUNT];
@@ -150,5 +157,9 @@ void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns);
  * (identical on every host). angle = position * base^(-2i/head_dim) / rope_divisors[i].
  */
 void rope_table(const Model *m, uint32_t position, float *cos_row, float *sin_row);
+/* The same for windowed layers, by their base, with no divisors. */
+void rope_table_window(const Model *m, uint32_t position, float *cos_row, float *sin_row);
+/* Positions that a layer's attention sees; 0: all. */
+uint32_t model_window(const Model *m, uint32_t layer);
 
 #endif

@@ -5,11 +5,14 @@
  *
  *   linear + bias          the linear has no other reader; the others here take its bias along
  *   linear + add           the linear has no other reader
- *   linear + linear + silu_mul   two of one activation and equal shape and format, no other readers
+ *   linear + linear + silu_mul or gelu_mul   two of one activation and equal shape and format, no
+ *                          other readers
  *   linears                of one activation and one format: they do not depend on each other
  *   norm of heads, its gain, rope, transform of k and of q + kv_append   they have no other reader
  *                          but the attention
  *   rmsnorm, gain, transform, quantize, tile   with the rows kernel that makes their operand
+ *   add                    with the rows kernel that makes its second operand, where the first is
+ *                          made before all of that kernel
  */
 #include "passes.h"
 
@@ -58,7 +61,7 @@ linears_stack(const Fuse *s, const Value *a, const Value *b)
 }
 
 static void
-fuse_silu_mul(Fuse *s, Value *v)
+fuse_gated(Fuse *s, Value *v)
 {
 	Value *gate = only_linear(s, v, 0), *up = only_linear(s, v, 1);
 	if (gate && up && gate != up && gate->width == up->width && linears_stack(s, gate, up)) {
@@ -110,13 +113,25 @@ fuse_attention(Fuse *s, const Value *attention)
 		}
 }
 
-/* One operand, so the kernel of its producer is the only way in. */
+/* Whether v is an add whose first operand is made before all of the kernel of x, its second: then
+ * no way leads out of that kernel and back in. */
+static bool
+add_joins(const Fuse *s, const Value *v, const Value *x)
+{
+	int first = v->operands[1];
+	for (int i = first; i >= 0; i--)
+		if (s->f->values[i].kernel == x->kernel)
+			first = i;
+	return v->op == OP_ADD && v->operands[0] < first;
+}
+
+/* Of one operand the kernel of its producer is the only way in. */
 static void
 fuse_rows(Fuse *s, Value *v)
 {
-	const Value *x = operand(s, v, 0);
-	bool joins = v->op == OP_RMSNORM || v->op == OP_GAIN || v->op == OP_TRANSFORM ||
-		     op_table[v->op].result == 'a';
+	const Value *x = operand(s, v, v->op == OP_ADD ? 1 : 0);
+	bool joins = add_joins(s, v, x) || v->op == OP_RMSNORM || v->op == OP_GAIN ||
+		     v->op == OP_TRANSFORM || op_table[v->op].result == 'a';
 	bool rows = x->kernel >= 0 && op_table[x->op].kernel == KERNEL_ROWS;
 	if (joins && rows)
 		for (int i = 0; i < s->f->count && rows; i++)
@@ -132,8 +147,8 @@ fuse_func(const Graph *g, Func *f)
 	Fuse s = {.g = g, .f = f, .uses = func_uses(scratch, f)};
 	for (int i = 0; i < f->count; i++) {
 		Value *v = &f->values[i];
-		if (v->op == OP_SILU_MUL)
-			fuse_silu_mul(&s, v);
+		if (op_is_gated(v->op))
+			fuse_gated(&s, v);
 		else if (v->op == OP_ADD)
 			fuse_add(&s, v);
 		else if (v->op == OP_ATTENTION)

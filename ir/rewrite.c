@@ -317,9 +317,9 @@ first_factor(Arena *a, const Transform *t, const Transform **others)
 	return first;
 }
 
-/* silu(P a) * (P b) = P (silu(a) * b); silu(a) * (D b) = D (silu(a) * b). */
+/* act(P a) * (P b) = P (act(a) * b); act(a) * (D b) = D (act(a) * b). */
 static bool
-up_silu_mul(Rewrite *r, int i, int x)
+up_gated(Rewrite *r, int i, int x)
 {
 	const Transform *others, *first = first_factor(r->g->arena, at(r, i)->transform, &others);
 	TransformFacts facts = transform_facts(first);
@@ -383,8 +383,10 @@ static const Rule rules[] = {
 	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
 	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
 	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},
-	{OP_SILU_MUL, REWRITE_COMMUTE, NULL, up_silu_mul,
+	{OP_SILU_MUL, REWRITE_COMMUTE, NULL, up_gated,
 	 "silu(gate) * up lets permutations through, and diagonals on up; nothing else"},
+	{OP_GELU_MUL, REWRITE_COMMUTE, NULL, up_gated,
+	 "gelu(gate) * up lets permutations through, and diagonals on up; nothing else"},
 	{OP_KV_APPEND, REWRITE_COMMUTE, down_append, NULL,
 	 "attention lets through what acts on each head by itself: on v anything, on q and k what "
 	 "leaves their product as it is"},
@@ -467,12 +469,15 @@ rewrite_func(Graph *g, Func *f, unsigned groups)
 	func_sort(g, f);
 }
 
-/* The law of op, told of value v. */
+/* The law of op, told of value v; up: the transform stands behind it. */
 static const char *
-law_of(const Graph *g, const Value *v, const Rule *rule)
+law_of(const Graph *g, const Value *v, const Rule *rule, bool up)
 {
 	if (v->op != OP_GAIN)
 		return rule->law;
+	if (up && !v->pinned)
+		return "the gain of a norm that no linear reads (sandwich norms) lets nothing "
+		       "through to what is normed";
 	if (v->pinned)
 		return "a gain that the plan keeps lets nothing through";
 	if (g->plan && g->plan->stored)
@@ -495,8 +500,9 @@ rewrite_left(const Graph *g, const Func *f, int from, const char **law)
 				if (f->values[k].operands[o] == i && rule_of(f->values[k].op))
 					holds = &f->values[k];
 		const Rule *rule = holds ? rule_of(holds->op) : NULL;
-		if (rule && law_of(g, holds, rule))
-			*law = law_of(g, holds, rule);
+		const char *its = rule ? law_of(g, holds, rule, v->pinned) : NULL;
+		if (its)
+			*law = its;
 		return i;
 	}
 	return -1;

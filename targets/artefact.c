@@ -578,6 +578,33 @@ publish(const Build *b)
 	cleanup_remove(b->dir);
 }
 
+/* The levels of CPUs have kernels for all ops, the devices none for these. */
+static const char *
+cpu_only(const Value *v)
+{
+	if (v->op == OP_GELU_MUL)
+		return "gelu";
+	if (v->op == OP_EMBED && v->factor != 0)
+		return "a factor of the embedding";
+	return v->window ? "attention over a window" : NULL;
+}
+
+static bool
+has_device_ops(Diag *d, const Graph *g, const Device *device)
+{
+	for (int n = 0; n < g->count; n++)
+		for (int i = 0; i < g->funcs[n].count; i++) {
+			const Value *v = &g->funcs[n].values[i];
+			const char *what = cpu_only(v);
+			if (!what)
+				continue;
+			diag_error(d, v->loc, E_LEGAL, "%s has no kernel for %s", device->name,
+				   what);
+			return false;
+		}
+	return true;
+}
+
 bool
 artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets, int n_targets,
 	       const ArtefactOptions *o)
@@ -612,7 +639,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		else
 			levels[x.n_targets++] = targets[i];
 	for (int i = 0; i < n_devices; i++)
-		if (!devices[i]->check(run, d, &x))
+		if (!has_device_ops(d, g, devices[i]) || !devices[i]->check(run, d, &x))
 			return false;
 	Build b = {.run = run,
 		   .d = d,

@@ -151,6 +151,10 @@ emit_sizes(Text *t, const Artefact *x)
 	text_line(t, "/* Rotations, in the weights: [N_CTX][HEAD_DIM / 2] f32 each. */");
 	text_line(t, "#define ROPE_COS UINT64_C(%llu)", (unsigned long long)x->layout->rope_cos);
 	text_line(t, "#define ROPE_SIN UINT64_C(%llu)", (unsigned long long)x->layout->rope_sin);
+	text_line(t, "#define ROPE_WINDOW_COS UINT64_C(%llu)",
+		  (unsigned long long)x->layout->rope_window_cos);
+	text_line(t, "#define ROPE_WINDOW_SIN UINT64_C(%llu)",
+		  (unsigned long long)x->layout->rope_window_sin);
 	text_line(t, "#define WEIGHTS_BYTES UINT64_C(%llu)", (unsigned long long)x->layout->bytes);
 }
 

@@ -191,13 +191,11 @@ emit_kv_kernel(const Emit *e, const Kernel *k)
 			  emit_row_expression(e, k, emit_value(e, q->operands[0])), group * d);
 		text_line(t, "float *rotated = row_at(shared_rows(m), %s, %u, t) + h * %u;",
 			  emit_buffer_name(e, q), row.padded, group * d);
-		text_line(t,
-			  "rope_row(%u, %u, query, rope_cos(m, j, t), rope_sin(m, j, t), rotated);",
-			  group, d);
+		text_line(t, "rope_row(%u, %u, query, %s, rotated);", group, d,
+			  emit_rope_tables(q));
 	}
 	if (key_fused) {
-		text_line(t, "rope_row(1, %u, key, rope_cos(m, j, t), rope_sin(m, j, t), scratch);",
-			  d);
+		text_line(t, "rope_row(1, %u, key, %s, scratch);", d, emit_rope_tables(key));
 		text_line(t, "key = scratch;");
 	}
 	text_line(t,
@@ -225,8 +223,8 @@ emit_attention_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "%s(const %s *m, const %s_job *j, int tid, int n_threads, float *scratch)",
 		  emit_kernel_name(e, k), e->x->ident, e->x->ident);
 	text_line(t, "{");
-	text_line(t, "attention_rows(%s, %u, %u, %s,", emit_kv(e), v->heads, v->kv_heads,
-		  emit_float(t->arena, (float)(1.0 / root)));
+	text_line(t, "attention_rows(%s, %u, %u, %u, %s,", emit_kv(e), v->heads, v->kv_heads,
+		  v->window, emit_float(t->arena, (float)(1.0 / root)));
 	text_line(t, "\tm, j, row_at(shared_rows(m), %s, %u, %s), %u,", emit_buffer_name(e, q),
 		  in.padded, q->op == OP_INPUT ? "j->row0" : "0", in.padded);
 	text_line(t, "\trow_at(shared_rows(m), %s, %u, 0), %u, tid, n_threads, scratch);",

@@ -38,6 +38,8 @@ const char *emit_float(Arena *a, float v);
 /* The C expression of operand v's row t: from its buffer, or the local row of this kernel. */
 const char *emit_row_expression(const Emit *e, const Kernel *k, const Value *v);
 const char *emit_constant_expression(const Emit *e, const Kernel *k, int role);
+/* The two arguments of rope_row: the angles of row t, by the base of v's layer. */
+const char *emit_rope_tables(const Value *v);
 void emit_rope(const Emit *e, const Value *v, const char *from, const char *to);
 /* One op of a rows kernel on row t. */
 void emit_row_op(const Emit *e, const Kernel *k, const Value *v);

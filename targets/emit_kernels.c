@@ -106,12 +106,19 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 	text_line(t, "}");
 }
 
+const char *
+emit_rope_tables(const Value *v)
+{
+	return v->window ? "rope_window_cos(m, j, t), rope_window_sin(m, j, t)"
+			 : "rope_cos(m, j, t), rope_sin(m, j, t)";
+}
+
 void
 emit_rope(const Emit *e, const Value *v, const char *from, const char *to)
 {
 	const Model *m = e->g->model;
-	text_line(e->t, "rope_row(%u, %u, %s, rope_cos(m, j, t), rope_sin(m, j, t), %s);", v->heads,
-		  m->head_dim, from, to);
+	text_line(e->t, "rope_row(%u, %u, %s, %s, %s);", v->heads, m->head_dim, from,
+		  emit_rope_tables(v), to);
 }
 
 /* A transform whose operand is this kernel's own and nobody else's takes over its row. */
@@ -148,6 +155,9 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 		text_line(t, "embed_row((Linear){%s}, %s, m->tokens[j->row0 + t], v%d);",
 			  emit_weight_fields(t->arena, f, v->width),
 			  emit_constant_expression(e, k, v->role), i);
+		if (v->factor != 0)
+			text_line(t, "scale_row(%u, %s, v%d);", v->width,
+				  emit_float(t->arena, v->factor), i);
 	} else if (v->op == OP_RMSNORM) {
 		text_line(t, "rmsnorm_row(%u, %s, %s, %s, v%d);", v->width, a,
 			  emit_float(t->arena, v->eps),
@@ -172,7 +182,7 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 			text_line(t, "memcpy(v%d, %s, sizeof(float) * %u);", i, a,
 				  row_layout(v).padded);
 		text_line(t, "%s_t%d(v%d, work);", e->u->ident, i, i);
-	} else if (v->op == OP_SILU_MUL || v->op == OP_ADD) {
+	} else if (op_is_gated(v->op) || v->op == OP_ADD) {
 		text_line(t, "%s_row(%u, %s, %s, v%d);", op_name(v->op), v->width, a, b, i);
 	} else {
 		BUG("op %s cannot be in a rows kernel", op_name(v->op));

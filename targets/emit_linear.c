@@ -6,7 +6,13 @@
 
 /* ---- the specialised linears -------------------------------------------------------------- */
 
-typedef enum Epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU_MUL, EPILOGUE_LOGITS } Epilogue;
+typedef enum Epilogue {
+	EPILOGUE_STORE,
+	EPILOGUE_ADD,
+	EPILOGUE_SILU_MUL,
+	EPILOGUE_GELU_MUL,
+	EPILOGUE_LOGITS,
+} Epilogue;
 
 static const struct {
 	const char *name, *parameters, *arguments;
@@ -14,8 +20,16 @@ static const struct {
 	[EPILOGUE_STORE] = {"store", "", ""},
 	[EPILOGUE_ADD] = {"add", "", ""},
 	[EPILOGUE_SILU_MUL] = {"silu_mul", "", ""},
+	[EPILOGUE_GELU_MUL] = {"gelu_mul", "", ""},
 	[EPILOGUE_LOGITS] = {"logits", ", int n_rows", ", n_rows"},
 };
+
+/* Whether two linears, gate and up, give one row. */
+static bool
+is_gated(Epilogue e)
+{
+	return e == EPILOGUE_SILU_MUL || e == EPILOGUE_GELU_MUL;
+}
 
 /* The value of the kernel that adds a bias to its linear v; null: none. */
 static const Value *
@@ -33,7 +47,7 @@ bias_of(const Emit *e, const Kernel *k, const Value *v)
 static bool
 takes_bias(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue)
 {
-	for (int i = 0; i < k->count && epilogue == EPILOGUE_SILU_MUL; i++)
+	for (int i = 0; i < k->count && is_gated(epilogue); i++)
 		if (emit_kernel_value(e, k, i)->op == OP_BIAS)
 			return true;
 	return bias_of(e, k, v) != NULL;
@@ -52,7 +66,7 @@ bias_words(bool biased, Epilogue epilogue)
 			       no_pair = {"", "", ", NULL, NULL"},
 			       pair = {"_bias", ", const float *gate_bias, const float *up_bias",
 				       ", gate_bias, up_bias"};
-	if (epilogue == EPILOGUE_SILU_MUL)
+	if (is_gated(epilogue))
 		return biased ? pair : no_pair;
 	return biased ? one : none;
 }
@@ -68,6 +82,8 @@ kernel_epilogue(const Emit *e, const Kernel *k)
 			r = EPILOGUE_ADD;
 		else if (v->op == OP_SILU_MUL)
 			r = EPILOGUE_SILU_MUL;
+		else if (v->op == OP_GELU_MUL)
+			r = EPILOGUE_GELU_MUL;
 		else if (v->buffer >= 0 && e->f->buffers[v->buffer].caller)
 			r = EPILOGUE_LOGITS;
 	}
@@ -195,7 +211,7 @@ linear_result(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue)
 	for (int i = 0; i < k->count; i++) {
 		const Value *r = emit_kernel_value(e, k, i);
 		if ((epilogue == EPILOGUE_ADD && r->op == OP_ADD) ||
-		    (epilogue == EPILOGUE_SILU_MUL && r->op == OP_SILU_MUL))
+		    (is_gated(epilogue) && op_is_gated(r->op)))
 			return r;
 	}
 	const Value *bias = bias_of(e, k, v);
@@ -210,7 +226,7 @@ bias_arguments(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue
 	Text *t = text_new(e->t->arena);
 	for (int i = 0; i < k->count && takes_bias(e, k, v, epilogue); i++) {
 		const Value *x = emit_kernel_value(e, k, i);
-		if (x->op != OP_LINEAR || (x != v && epilogue != EPILOGUE_SILU_MUL))
+		if (x->op != OP_LINEAR || (x != v && !is_gated(epilogue)))
 			continue;
 		const Value *bias = bias_of(e, k, x);
 		if (bias)
@@ -288,7 +304,7 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
 		linears += v->op == OP_LINEAR;
-		if (v->op == OP_LINEAR && (epilogue != EPILOGUE_SILU_MUL || linears == 1))
+		if (v->op == OP_LINEAR && (!is_gated(epilogue) || linears == 1))
 			blocks += (v->width + PACK_ROWS - 1) / PACK_ROWS;
 	}
 	text_line(t, "/* %s */", emit_words(e, k));
@@ -305,7 +321,7 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 		if (v->op != OP_LINEAR)
 			continue;
 		emit_linear_call(e, k, v, epilogue, epilogue == EPILOGUE_STORE && linears > 1);
-		if (epilogue == EPILOGUE_SILU_MUL)
+		if (is_gated(epilogue))
 			break;
 	}
 	text_line(t, "}");

@@ -55,7 +55,7 @@ unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 	bool silu = false;
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = kernel_value(f, k, i);
-		silu |= k->kind == KERNEL_LINEAR && v->op == OP_SILU_MUL;
+		silu |= k->kind == KERNEL_LINEAR && op_is_gated(v->op);
 		if (v->role < 0)
 			continue;
 		if (op_table[v->op].tensor == TENSOR_VECTOR) {
@@ -184,6 +184,11 @@ layout_place(Arena *a, Layout *l)
 	l->rope_cos = 0;
 	l->rope_sin = table;
 	l->bytes = 2 * table;
+	if (m->window) {
+		l->rope_window_cos = l->bytes;
+		l->rope_window_sin = l->bytes + table;
+		l->bytes += 2 * table;
+	}
 	for (int f = 0; f < g->count; f++) {
 		const Unit *u = layout_unit(l, f);
 		l->offsets[f] = ARENA_ARRAY(a, uint64_t, u->n_constants);

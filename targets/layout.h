@@ -2,9 +2,9 @@
  * Where every constant of a graph lies in the weights file, and the names its C code goes by.
  * All CPU levels of an artefact share one layout.
  *
- * A weights file is a header of 64 bytes (templates/api.c) and a payload: the rope tables, then the
- * constants of each function in the order of its kernels. Every constant starts at a multiple of
- * 64 bytes. Equal constants (a tied embedding) are stored once.
+ * A weights file is a header of 64 bytes (templates/api.c) and a payload: the rope tables, those of
+ * windowed layers, then the constants of each function in the order of its kernels. Every constant
+ * starts at a multiple of 64 bytes. Equal constants (a tied embedding) are stored once.
  */
 #ifndef LATHE_TARGETS_LAYOUT_H
 #define LATHE_TARGETS_LAYOUT_H
@@ -44,8 +44,9 @@ typedef struct Layout {
 	int *unit_of;	    /* [graph->count] */
 	uint64_t **offsets; /* [graph->count][n_constants of its unit], in the payload */
 	uint64_t rope_cos, rope_sin;
-	uint64_t bytes;		  /* of the payload */
-	uint64_t bytes_per_token; /* of constants that decoding one token reads */
+	uint64_t rope_window_cos, rope_window_sin; /* of windowed layers; 0: there are none */
+	uint64_t bytes;				   /* of the payload */
+	uint64_t bytes_per_token;		   /* of constants that decoding one token reads */
 } Layout;
 
 Layout *layout_new(Arena *a, const Graph *g);

@@ -100,15 +100,17 @@ write_header(Writer *w, uint64_t payload_bytes, const uint8_t build[32])
 	outfile_write(w->file, h, sizeof h);
 }
 
+typedef void RopeTable(const Model *m, uint32_t position, float *cos_row, float *sin_row);
+
 static void
-write_rope(Writer *w, const Model *m)
+write_rope(Writer *w, const Model *m, RopeTable *rope)
 {
 	const uint32_t half = m->head_dim / 2;
 	float *tables[2];
 	for (int i = 0; i < 2; i++)
 		tables[i] = ARENA_ARRAY(w->layer, float, (size_t)m->n_ctx *half);
 	for (uint32_t p = 0; p < m->n_ctx; p++)
-		rope_table(m, p, tables[0] + (size_t)p * half, tables[1] + (size_t)p * half);
+		rope(m, p, tables[0] + (size_t)p * half, tables[1] + (size_t)p * half);
 	for (int i = 0; i < 2; i++)
 		writer_put(w, (const uint8_t *)tables[i], (size_t)m->n_ctx * half * sizeof(float));
 	arena_reset(w->layer);
@@ -215,7 +217,9 @@ weights_write(Arena *run, Diag *d, const Layout *l, const uint8_t build[32], con
 	w.file = outfile_open(run, path);
 	checksum_init(&w.checksum);
 	write_header(&w, l->bytes, build);
-	write_rope(&w, g->model);
+	write_rope(&w, g->model, rope_table);
+	if (g->model->window)
+		write_rope(&w, g->model, rope_table_window);
 	for (int f = 0; f < g->count && w.ok; f++) {
 		const Unit *u = layout_unit(l, f);
 		for (int i = 0; i < u->n_constants && w.ok; i++)

@@ -369,9 +369,10 @@ attention_weights(Kv kv, int nq, const KvHead *h, Attention *t)
 }
 
 /* One block, the first of h; v_bits differ from kv's where its values were converted. first: the
- * state of the tile is empty. */
+ * state of the tile is empty. The queries do not see its first `skip` positions: there e is 0. */
 LATHE_INLINE void
-attention_block(Kv kv, int v_bits, int nq, int first, float scale, const KvHead *h, Attention *t)
+attention_block(Kv kv, int v_bits, int nq, int first, int skip, float scale, const KvHead *h,
+		Attention *t)
 {
 	const int d = kv.d, D = LATHE_PAD(d, 16);
 	/* as many sums in registers as hide the latency of an fma */
@@ -394,6 +395,8 @@ attention_block(Kv kv, int v_bits, int nq, int first, float scale, const KvHead 
 	for (int q = 0; q < nq; q++) {
 		if (t->count[q] <= 0)
 			continue;
+		for (int i = 0; i < skip; i++)
+			t->score[q * 64 + i] = s_from_bits(0xff800000u); /* -inf */
 		const float m = attention_softmax(t->count[q], t->score + q * 64, &l[q]);
 		const float n = !first && t->m[q] > m ? t->m[q] : m;
 		t->old[q] = first ? 0.0f : t->m[q] - n;
@@ -501,33 +504,43 @@ attention_tile_size(int left)
 }
 
 /*
- * One token: `group` heads that share a kv head (rows of d, one after the other) over the first
- * `seen` >= 1 positions, its own included. scratch: LATHE_ATTENTION_SCRATCH(d, group) floats.
+ * One token: `group` heads that share a kv head (rows of d, one after the other) over positions
+ * [begin, seen), its own the last. scratch: LATHE_ATTENTION_SCRATCH(d, group) floats.
  */
 LATHE_INLINE void
-attention_token(Kv kv, int group, int seen, const float *q, float scale, KvHead cache, float *out,
-		float *scratch)
+attention_window(Kv kv, int group, int begin, int seen, const float *q, float scale, KvHead cache,
+		 float *out, float *scratch)
 {
 	enum { Q = LATHE_ATTENTION_QUERIES };
+	const int start = begin / 64 * 64;
 	const int d = kv.d, rest = group % Q, full = group - rest;
 	for (int from = 0; from < full; from += Q)
 		attention_load(kv, Q, group, from, q, 0, scratch, group);
 	if (rest)
 		attention_load(kv, rest, group, full, q, 0, scratch, group);
-	for (int block = 0; block < seen; block += 64) {
+	for (int block = start; block < seen; block += 64) {
 		const KvHead h = kv_from(kv, cache, block);
+		const int skip = block == start ? begin - start : 0;
 		for (int from = 0; from < full; from += Q) {
 			Attention t =
 				attention_tile(d, Q, group, from, seen - block, scratch, group);
-			attention_block(kv, kv.bits, Q, block == 0, scale, &h, &t);
+			attention_block(kv, kv.bits, Q, block == start, skip, scale, &h, &t);
 		}
 		if (rest) {
 			Attention t =
 				attention_tile(d, rest, group, full, seen - block, scratch, group);
-			attention_block(kv, kv.bits, rest, block == 0, scale, &h, &t);
+			attention_block(kv, kv.bits, rest, block == start, skip, scale, &h, &t);
 		}
 	}
 	attention_finish(d, group, group, scratch, out, 0);
+}
+
+/* attention_window over the first `seen` positions. */
+LATHE_INLINE void
+attention_token(Kv kv, int group, int seen, const float *q, float scale, KvHead cache, float *out,
+		float *scratch)
+{
+	attention_window(kv, group, 0, seen, q, scale, cache, out, scratch);
 }
 
 /* attention_token for one head. */
@@ -585,11 +598,11 @@ attention_heads(Kv kv, int group, int n, int past, const float *q, size_t q_stri
 				continue;
 			Attention t = attention_tile(d, nq, group, from, seen, scratch, queries);
 			if (nq == Q)
-				attention_block(converted, 32, Q, block == 0, scale, &h, &t);
+				attention_block(converted, 32, Q, block == 0, 0, scale, &h, &t);
 			else if (Q > 4 && nq == 4)
-				attention_block(converted, 32, 4, block == 0, scale, &h, &t);
+				attention_block(converted, 32, 4, block == 0, 0, scale, &h, &t);
 			else
-				attention_block(converted, 32, 1, block == 0, scale, &h, &t);
+				attention_block(converted, 32, 1, block == 0, 0, scale, &h, &t);
 		}
 	}
 	attention_finish(d, group, queries, scratch, out, out_stride);

@@ -193,12 +193,12 @@ linear_add(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles,
 }
 
 /*
- * Two matrices whose blocks alternate at w (gate block b, up block b): y = silu(gate) * up, each
- * with its bias. Rows, y and ld as of linear_store, b counts pairs.
+ * Two matrices whose blocks alternate at w (gate block b, up block b): y = silu(gate) * up, or with
+ * `gelu` that of the gate, each with its bias. Rows, y and ld as of linear_store, b counts pairs.
  */
 LATHE_INLINE void
-linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
-		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
+linear_gated(const Linear s, int gelu, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
+	     float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
 {
 	const int tile = linear_tile(s);
 
@@ -218,12 +218,27 @@ linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *t
 			linear_bias(mt, LINEAR_BIAS(up_bias, b), p[1]);
 			for (int m = 0; m < mt; m++, to += ld)
 				for (int r = 0; r < 32; r += 16) {
-					vf gate = vf_silu(vf_load(p[0] + 32 * m + r));
+					vf x = vf_load(p[0] + 32 * m + r);
+					vf gate = gelu ? vf_gelu(x) : vf_silu(x);
 					vf up = vf_load(p[1] + 32 * m + r);
 
 					vf_store(to + r, vf_mul(gate, up));
 				}
 		}
+}
+
+LATHE_INLINE void
+linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
+		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
+{
+	linear_gated(s, 0, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias);
+}
+
+LATHE_INLINE void
+linear_gelu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
+		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
+{
+	linear_gated(s, 1, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias);
 }
 
 /* As linear_store for a matrix of n_rows rows, of which no row beyond is written. */

@@ -99,6 +99,19 @@ vf_exp(vf x)
 }
 
 /*
+ * x / (1 + exp(-u)), u = 2 sqrt(2/pi) (x + 0.044715 x^3), the tanh form of gelu. Below -9.5, where
+ * it is less than 1e-32, x counts as -9.5.
+ */
+LATHE_WORD vf
+vf_gelu(vf x)
+{
+	const vf floor = vf_set1(-9.5f), one = vf_set1(1.0f);
+	x = vf_select(vf_lt(x, floor), floor, x);
+	const vf u = vf_mul(x, vf_fma(vf_mul(x, x), vf_set1(0.0713548163f), vf_set1(1.59576912f)));
+	return vf_mul(x, vf_rcp(vf_add(one, vf_exp(vf_neg(u)))));
+}
+
+/*
  * x / (1 + exp(-x)) for finite x. With e = exp(-|x|) it is x / (1 + e), or for negative x
  * x e / (1 + e), where e enters as p + low and its power of two is applied last: subnormal results
  * are rounded once. d + l is 1 + e exactly; the quotient is corrected by one residual.

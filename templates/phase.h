@@ -186,6 +186,21 @@ rope_sin(const @name@ *m, const @name@_job *j, int t)
 	       (size_t)(m->n_past + j->row0 + t) * (HEAD_DIM / 2);
 }
 
+/* The same by the base of windowed layers. */
+LATHE_INLINE const float *
+rope_window_cos(const @name@ *m, const @name@_job *j, int t)
+{
+	return (const float *)(m->weights + ROPE_WINDOW_COS) +
+	       (size_t)(m->n_past + j->row0 + t) * (HEAD_DIM / 2);
+}
+
+LATHE_INLINE const float *
+rope_window_sin(const @name@ *m, const @name@_job *j, int t)
+{
+	return (const float *)(m->weights + ROPE_WINDOW_SIN) +
+	       (size_t)(m->n_past + j->row0 + t) * (HEAD_DIM / 2);
+}
+
 /* Columns [32 first, 32 end) of each of n rows. */
 LATHE_INLINE void
 copy_columns(const float *from, float *to, int ld, int n, Range blocks)
@@ -208,22 +223,31 @@ typedef char lathe_attention_scratch_fits[LATHE_ATTENTION_SCRATCH(
 						  ? 1
 						  : -1];
 
+/* The first of `seen` positions that lies in a window of so many; 0: no window. */
+LATHE_INLINE int
+window_begin(int window, int seen)
+{
+	return window && window < seen ? seen - window : 0;
+}
+
 /* One row: a kv head with its queries at a time, or, where that leaves workers idle, one query. */
 LATHE_INLINE void
-attention_one(Kv kv, int heads, int kv_heads, float scale, const @name@ *m, const @name@_job *j,
-	      const float *q, float *out, int tid, int n_threads, float *scratch)
+attention_one(Kv kv, int heads, int kv_heads, int window, float scale, const @name@ *m,
+	      const @name@_job *j, const float *q, float *out, int tid, int n_threads,
+	      float *scratch)
 {
 	const int d = kv.d, group = heads / kv_heads, seen = m->n_past + j->row0 + 1;
+	const int begin = window_begin(window, seen);
 	if (kv_heads % n_threads == 0) {
 		for (int h = tid; h < kv_heads; h += n_threads)
-			attention_token(kv, group, seen, q + h * group * d, scale,
-					cache_head(m, kv, j->layer, h), out + h * group * d,
-					scratch);
+			attention_window(kv, group, begin, seen, q + h * group * d, scale,
+					 cache_head(m, kv, j->layer, h), out + h * group * d,
+					 scratch);
 		return;
 	}
 	for (int h = tid; h < heads; h += n_threads)
-		attention_head(kv, seen, q + h * d, scale, cache_head(m, kv, j->layer, h / group),
-			       out + h * d, scratch);
+		attention_window(kv, 1, begin, seen, q + h * d, scale,
+				 cache_head(m, kv, j->layer, h / group), out + h * d, scratch);
 }
 
 /* Zeros in columns [n, ld) of rows [first, end) of x, which a kernel that writes n columns leaves.
@@ -235,20 +259,31 @@ zero_tail(float *x, int n, int ld, int first, int end)
 		memset(x + (size_t)t * (size_t)ld + n, 0, sizeof(float) * (size_t)(ld - n));
 }
 
-/* Rows q and out of ld floats each. Later rows see more: work is dealt in turns. */
+/* Rows q and out of ld floats each. Later rows see more: work is dealt in turns. With a window each
+ * row goes by itself, since each begins elsewhere. */
 LATHE_INLINE void
-attention_rows(Kv kv, int heads, int kv_heads, float scale, const @name@ *m, const @name@_job *j,
-	       const float *q, int q_ld, float *out, int out_ld, int tid, int n_threads,
-	       float *scratch)
+attention_rows(Kv kv, int heads, int kv_heads, int window, float scale, const @name@ *m,
+	       const @name@_job *j, const float *q, int q_ld, float *out, int out_ld, int tid,
+	       int n_threads, float *scratch)
 {
 	const int d = kv.d, group = heads / kv_heads;
 	const int tiles = (j->rows + ATTENTION_TOKENS - 1) / ATTENTION_TOKENS;
 	const Range tails = range_of(j->rows, tid, n_threads);
 	zero_tail(out, heads * d, out_ld, tails.first, tails.end);
 	if (j->rows == 1) {
-		attention_one(kv, heads, kv_heads, scale, m, j, q, out, tid, n_threads, scratch);
+		attention_one(kv, heads, kv_heads, window, scale, m, j, q, out, tid, n_threads,
+			      scratch);
 		return;
 	}
+	for (int i = tid; window && i < j->rows * kv_heads; i += n_threads) {
+		const int t = i / kv_heads, h = i % kv_heads, seen = m->n_past + j->row0 + t + 1;
+		attention_window(kv, group, window_begin(window, seen), seen,
+				 q + (size_t)t * (size_t)q_ld + h * group * d, scale,
+				 cache_head(m, kv, j->layer, h),
+				 out + (size_t)t * (size_t)out_ld + h * group * d, scratch);
+	}
+	if (window)
+		return;
 	for (int i = tid; i < tiles * kv_heads; i += n_threads) {
 		const int first = i / kv_heads * ATTENTION_TOKENS, h = i % kv_heads;
 		const int left = j->rows - first;

@@ -84,6 +84,14 @@ add_row(int n, const float *a, const float *b, float *y)
 		vf_store(y + k, vf_add(vf_load(a + k), vf_load(b + k)));
 }
 
+/* y = gelu(a) * b */
+LATHE_INLINE void
+gelu_mul_row(int n, const float *a, const float *b, float *y)
+{
+	for (int k = 0; k < LATHE_PAD(n, 16); k += 16)
+		vf_store(y + k, vf_mul(vf_gelu(vf_load(a + k)), vf_load(b + k)));
+}
+
 /* y = silu(a) * b */
 LATHE_INLINE void
 silu_mul_row(int n, const float *a, const float *b, float *y)

@@ -5,6 +5,7 @@
 #include "reader.h"
 #include "stored.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The .def files end both macros, as all do. */
@@ -34,6 +35,14 @@ static const TensorRow qwen3_tensors[] = {
 #define GGUF_TENSOR REQUIRED
 #include "gguf_qwen3.def"
 };
+
+static const TensorRow gemma3_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#include "gguf_gemma3.def"
+};
 #undef REQUIRED
 #undef OPTIONAL
 
@@ -41,13 +50,20 @@ typedef struct Arch {
 	const char *name;
 	const TensorRow *tensors;
 	size_t n_tensors;
+	/* Where a file has a window, every so-many-th layer is without. */
+	uint32_t window_period;
+	bool scales_embedding; /* by the square root of the width */
+	bool gelu;
 } Arch;
 
+#define ARCH(name) #name, name##_tensors, sizeof name##_tensors / sizeof name##_tensors[0]
 static const Arch archs[] = {
-	{"llama", llama_tensors, sizeof llama_tensors / sizeof llama_tensors[0]},
-	{"qwen2", qwen2_tensors, sizeof qwen2_tensors / sizeof qwen2_tensors[0]},
-	{"qwen3", qwen3_tensors, sizeof qwen3_tensors / sizeof qwen3_tensors[0]},
+	{ARCH(llama), 0, false, false},
+	{ARCH(qwen2), 0, false, false},
+	{ARCH(qwen3), 0, false, false},
+	{ARCH(gemma3), 6, true, true},
 };
+#undef ARCH
 
 enum { ARCH_COUNT = sizeof archs / sizeof archs[0] };
 
@@ -236,6 +252,29 @@ read_arch(GgufReader *r)
 	return true;
 }
 
+/* What only some architectures have. */
+static void
+read_peculiarities(const GgufReader *r)
+{
+	enum { GEMMA3_27B_LAYERS = 62 };
+	Model *m = r->m;
+	m->gelu = r->arch->gelu;
+	if (r->arch->scales_embedding)
+		m->embed_scale = (float)sqrt((double)m->hidden);
+	if (!r->arch->window_period)
+		return;
+	m->window_period = r->arch->window_period;
+	m->rope_base_window = 10000;
+	read_constant(r, "@.attention.sliding_window", 0, POSITIONS_MAX, false, &m->window);
+	read_real(r, "@.rope.freq_base_swa", 1, 1e30, false, &m->rope_base_window);
+	/* No key says it: llama.cpp knows the largest model by its layers. */
+	if (m->n_layer == GEMMA3_27B_LAYERS)
+		diag_error(r->g.d, m->loc, E_METADATA,
+			   "a gemma3 of %u layers scales its scores by its width, which Lathe does "
+			   "not",
+			   m->n_layer);
+}
+
 static bool
 read_constants(GgufReader *r)
 {
@@ -251,6 +290,7 @@ read_constants(GgufReader *r)
 	read_real(r, "@.attention.layer_norm_rms_epsilon", 1e-30, 1, true, &eps);
 	read_real(r, "@.rope.freq_base", 1, 1e30, false, &m->rope_base);
 	m->norm_eps = (float)eps;
+	read_peculiarities(r);
 	if (diag_errors(r->g.d) != before)
 		return false;
 	if (!m->n_kv_head)
@@ -341,7 +381,8 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 {
 	GgufReader *r = ARENA_NEW(a, GgufReader);
 	r->m = m;
-	if (o->tokenizer || o->tokenizer_data) {
+	const bool no_tokenizer = o->tokenizer && !strcmp(o->tokenizer, "none");
+	if ((o->tokenizer && !no_tokenizer) || o->tokenizer_data) {
 		diag_error(d, m->loc, E_USAGE,
 			   "a GGUF file brings its own tokenizer, another one was given");
 		return false;
@@ -362,5 +403,5 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 	    !match_shapes(&x) || !read_rope_divisors(r))
 		return false;
 	model_set_tensors(m, x.slots);
-	return gguf_tokenizer(&r->g, m);
+	return no_tokenizer || gguf_tokenizer(&r->g, m);
 }

@@ -26,6 +26,7 @@ MODELS = {
     "qwen3": dict(arch="qwen3", head_dim=24, tied=False),
     "llama with biases": dict(arch="llama", biases=LINEARS, tied=False),
     "llama 3": dict(arch="llama", rope_freqs=[1, 1.25, 1.5, 2, 3, 4, 8, 8]),
+    "gemma3": dict(arch="gemma3", layers=7, context=128),  # the sixth layer is without a window
 }
 IDS = [3 + 7 * i * i % 260 for i in range(16)]
 
@@ -38,26 +39,33 @@ def hadamard(n):
 # The heads of qwen3 are 24 wide, those of the others 16; heads that are not normed take rotations
 # of RoPE's pairs.
 TARGETS = {"qwen2": "x86-64-v4", "qwen3": "x86-64-v3,c", "llama with biases": "c",
-           "llama 3": "x86-64-v3"}
+           "llama 3": "x86-64-v3", "gemma3": "x86-64-v4,c"}
 PLANS = {
     "qwen2": (16, {"so2": [0.1 * i for i in range(8)]}),
     "qwen3": (24, hadamard(24)),
     "llama with biases": (16, {"so2": [0.3 - 0.1 * i for i in range(8)]}),
     "llama 3": (16, {"so2": [0.2 * i for i in range(8)]}),
+    "gemma3": (16, hadamard(16)),
 }
+# llama.cpp's gelu is a table of f16: with it in the contract's place the distance is 1e-5.
+LIMITS = {"gemma3": 2e-3}
+TOKENS_TESTED = {"gemma3": 80}  # windows that begin inside a block of 64 positions
 
 
 def make(name):
-    return gguf_model(**SIZES, **MODELS[name]).bytes()
+    return gguf_model(**{**SIZES, **MODELS[name]}).bytes()
 
 
-def plan(name):
+def plan(name, residual=True):
     head, raw = PLANS[name]
+    apply = {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3",
+             "layers.*.attn.qk.rope": "K", "layers.*.attn.qk.raw": "raw"}
+    if not residual:
+        del apply["residual"]
     return {
         "transforms": {"R1": hadamard(64), "R2": hadamard(head), "R3": hadamard(96),
                        "K": hadamard(head), "raw": raw},
-        "apply": {"residual": "R1", "layers.*.attn.v": "R2", "layers.*.mlp.down.in": "R3",
-                  "layers.*.attn.qk.rope": "K", "layers.*.attn.qk.raw": "raw"}}
+        "apply": apply}
 
 
 def difference(path, golden, probes):
@@ -85,20 +93,28 @@ def check(lathe, name, golden, probes, folder):
     run(lathe, "reference", model, "--tokens", ids, "--arithmetic", "contract", "--activations",
         "f32", "--kv", "f32", "--logits", logits)
     plain = difference(logits, golden, probes)
-    assert plain < 5e-6, (name, plain)
+    limit = LIMITS.get(name, 5e-6)
+    assert plain < limit, (name, plain)
 
+    # The gain of a norm in front of an add lets no rotation of the stream through.
+    sandwich = name == "gemma3"
     path = write_plan(os.path.join(folder, "plan.json"), plan(name))
+    if sandwich:
+        refused = run(lathe, "verify", model, path, status=1)
+        assert "[E0450]" in refused.stderr and "sandwich norms" in refused.stderr, refused
+        path = write_plan(os.path.join(folder, "plan.json"), plan(name, residual=False))
     verified = run(lathe, "verify", model, path)
     said = verified.stdout + verified.stderr
     proof = float(re.search(r"agree to ([-+.e0-9]+)", said).group(1))
     assert proof <= 1e-9, (name, said)
     program = compile_model(lathe, model, os.path.join(folder, "planned"), "--plan", path, "--activations", "f32",
-                            "--kv", "f32", "--target", TARGETS[name], "--cflags", "-O1", "--golden", "4", "--quiet")
+                            "--kv", "f32", "--target", TARGETS[name], "--cflags", "-O1", "--golden",
+                            str(TOKENS_TESTED.get(name, 4)), "--quiet")
     tested = run(program, "selftest")
     levels = (tested.stdout + tested.stderr).strip()
     run(program, "logits", "--ids", ids, "--all", "--out", logits)
     planned = difference(logits, golden, probes)
-    assert planned < 1e-5, (name, planned)
+    assert planned < max(limit, 1e-5), (name, planned)
     print(f"{name}: llama.cpp {plain:.1e}, under a plan {planned:.1e}, proof {proof:.1e}; {levels}")
 
 

@@ -29,6 +29,7 @@ VECTOR_FUNCTION(exp)
 VECTOR_FUNCTION(rcp)
 VECTOR_FUNCTION(rsqrt)
 VECTOR_FUNCTION(silu)
+VECTOR_FUNCTION(gelu)
 
 #define SCALAR_FUNCTION(f)                                            \
 	static void isa_##f##_scalar(int n, const float *x, float *y) \
@@ -81,6 +82,7 @@ const WordsIsa TABLE = {
 	.rcp = isa_rcp,
 	.rsqrt = isa_rsqrt,
 	.silu = isa_silu,
+	.gelu = isa_gelu,
 	.rcp_scalar = isa_rcp_scalar,
 	.rsqrt_scalar = isa_rsqrt_scalar,
 	.from_f16 = isa_from_f16,

@@ -11,6 +11,7 @@ typedef struct WordsIsa {
 	void (*rcp)(int n, const float *x, float *y);
 	void (*rsqrt)(int n, const float *x, float *y);
 	void (*silu)(int n, const float *x, float *y);
+	void (*gelu)(int n, const float *x, float *y);
 	void (*rcp_scalar)(int n, const float *x, float *y);
 	void (*rsqrt_scalar)(int n, const float *x, float *y);
 	void (*from_f16)(int n, const uint16_t *x, float *y, float *y_scalar);

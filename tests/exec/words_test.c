@@ -195,6 +195,12 @@ exact_silu(double x)
 	return x / (1.0 + exp(-x));
 }
 
+static double
+exact_gelu(double x)
+{
+	return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
 /* Of the correctly rounded result's binade, never below the smallest subnormal. */
 static double
 error_ulp(float y, double exact)
@@ -266,9 +272,11 @@ functions(void **state)
 		{"rcp", exact_rcp, contract_rcp, 0x1p-126f, 0x1p125f, 0.51, 0.51},
 		{"rsqrt", exact_rsqrt, contract_rsqrt, 0x1p-126f, 3e38f, 1.0, 1.0},
 		{"silu", exact_silu, contract_silu, -3e38f, 3e38f, 1.12, 0.95},
+		{"gelu", exact_gelu, contract_gelu, -1.0f, 3e38f, 2.5, 1.0},
 	};
 	static const size_t at[] = {offsetof(WordsIsa, exp), offsetof(WordsIsa, rcp),
-				    offsetof(WordsIsa, rsqrt), offsetof(WordsIsa, silu)};
+				    offsetof(WordsIsa, rsqrt), offsetof(WordsIsa, silu),
+				    offsetof(WordsIsa, gelu)};
 	for (int i = 0; i < COUNT(table); i++)
 		check_function(*state, table[i], at[i]);
 }
@@ -321,6 +329,12 @@ functions_at_the_ends(void **state)
 			}
 			assert_true(y[6] == 0 && y[7] == 0);
 			assert_true(fabsf(y[4]) <= 1e-45f && fabsf(y[5]) <= 1e-45f);
+			s->isa[p]->gelu(16, x, y);
+			assert_true(y[2] == 90.0f && y[3] == 3e38f && fabsf(y[5]) < 1e-32f);
+			for (int i = 2; i < 10; i++) {
+				float r = contract_gelu(x[i]);
+				same("gelu", s->isa[p]->name, i, &y[i], &r, sizeof r);
+			}
 		}
 }
 

@@ -254,6 +254,27 @@ def quantized_norm(g):
     t.type, t.data = 8, bytearray(encode("Q8_0", [1.0] * 32))
 
 
+def gemma(name, diagnostic, change):
+    gguf(f"gemma3-{name}", diagnostic, change, arch="gemma3")
+
+
+def gemma3():
+    gemma("accepted", None, lambda g: None)
+    gemma("no-window", None, lambda g: g.drop("gemma3.attention.sliding_window"))
+    gemma("window-0", None, key("gemma3.attention.sliding_window", "u32", 0))
+    gemma("window-negative", "E0105", key("gemma3.attention.sliding_window", "i32", -1))
+    gemma("window-text", "E0105", key("gemma3.attention.sliding_window", "str", "512"))
+    gemma("window-of-llama", "E0106", key("llama.attention.sliding_window", "u32", 0))
+    gemma("base-of-windows", None, key("gemma3.rope.freq_base_swa", "f32", 20000.0))
+    gemma("base-of-windows-0", "E0105", key("gemma3.rope.freq_base_swa", "f32", 0.0))
+    gemma("rope-factor", "E0114", key("gemma3.rope.scaling.factor", "f32", 8.0))
+    gemma("softcap", "E0106", key("gemma3.final_logit_softcapping", "f32", 30.0))
+    gemma("no-post-norm", "E0110", removed("blk.1.post_ffw_norm.weight"))
+    gemma("no-head-norm", "E0110", removed("blk.0.attn_q_norm.weight"))
+    gguf("gemma3-27b", "E0105", lambda g: None, arch="gemma3", layers=62, hidden=16, inter=16, heads=2, kv_heads=1)
+    gguf("llama-post-norm", "E0112", added("blk.0.post_ffw_norm.weight"))
+
+
 # ---- values --------------------------------------------------------------------------------------
 
 
@@ -658,7 +679,7 @@ def run(lathe, one):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (accepted, truncations, container, tensors, values, metadata, understood,
+    for group in (accepted, truncations, container, tensors, gemma3, values, metadata, understood,
                   tokenizer, llama2c, llama2c_tokenizer, split_files):
         group()
     names = [c[0] for c in cases]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tiny random models, as GGUF and as llama2.c files, from the standard library alone.
 
-    tinymodel.py OUT.gguf [--arch llama|qwen2|qwen3] [--biases] [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
+    tinymodel.py OUT.gguf [--arch llama|qwen2|qwen3|gemma3] [--biases] [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
     tinymodel.py OUT --shards 3 [as before]
     tinymodel.py OUT.bin [--untied] [--tokenizer-out TOKENIZER] [dims]
 
@@ -291,7 +291,9 @@ def gaussian(rng, rows, columns):
 # Biases that files of an architecture have, whether heads are normed, and its RoPE base.
 ARCHS = {"llama": ((), False, 10000.0),
          "qwen2": (("attn_q", "attn_k", "attn_v"), False, 1000000.0),
-         "qwen3": ((), True, 1000000.0)}
+         "qwen3": ((), True, 1000000.0),
+         "gemma3": ((), True, 1000000.0)}
+WINDOW = 5  # of the gemma3 here
 LINEARS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
@@ -321,6 +323,9 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         g.set(f"{arch}.attention.value_length", "u32", head_dim)
     g.set(f"{arch}.rope.freq_base", "f32", rope_base)
     g.set(f"{arch}.attention.layer_norm_rms_epsilon", "f32", 1e-5)
+    sandwich = arch == "gemma3"
+    if sandwich:
+        g.set(f"{arch}.attention.sliding_window", "u32", WINDOW)
     if tokenizer != "none":
         while len(tokens) < vocabulary:
             types.append(5)
@@ -362,10 +367,14 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
             norm(blk + "attn_q_norm.weight", head_dim, 0.3)
             norm(blk + "attn_k_norm.weight", head_dim, 0.3)
         matrix(blk + "attn_output.weight", hidden, q, type_name)
+        if sandwich:
+            norm(blk + "post_attention_norm.weight", spread=0.3)
         norm(blk + "ffn_norm.weight")
         matrix(blk + "ffn_gate.weight", d["inter"], hidden, type_name)
         matrix(blk + "ffn_up.weight", d["inter"], hidden, type_name)
         matrix(blk + "ffn_down.weight", hidden, d["inter"], type_name)
+        if sandwich:
+            norm(blk + "post_ffw_norm.weight", spread=0.3)
     norm("output_norm.weight")
     if not tied:
         matrix("output.weight", vocabulary, hidden, head_type)

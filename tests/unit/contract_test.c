@@ -116,6 +116,31 @@ test_silu(void **state)
 	assert_true(contract_silu(3e38f) == 3e38f);
 }
 
+static double
+reference_gelu(double x)
+{
+	return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
+static void
+test_gelu(void **state)
+{
+	(void)state;
+	double e = worst(contract_gelu, reference_gelu, -1.0f, 3e38f), absolute = 0;
+	print_message("gelu %.4f ulp from -1 on\n", e);
+	assert_true(e < 2.5);
+	for (float x = -12; x < -1; x += 0x1p-14f) {
+		double error = fabs((double)contract_gelu(x) - reference_gelu((double)x));
+		absolute = fmax(absolute, error / fabs((double)x));
+	}
+	print_message("gelu %.2e of x below\n", absolute);
+	assert_true(absolute < 1e-7);
+	assert_true(contract_gelu(0.0f) == 0.0f);
+	assert_true(contract_gelu(3e38f) == 3e38f);
+	assert_true(fabsf(contract_gelu(-3e38f)) < 1e-32f);
+	assert_true(isnan(contract_gelu(NAN)));
+}
+
 /* The same bits as the prototype that was swept over every float: a few results, written down. */
 static void
 test_bits(void **state)
@@ -189,7 +214,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exp),   cmocka_unit_test(test_rcp),
 		cmocka_unit_test(test_rsqrt), cmocka_unit_test(test_silu),
-		cmocka_unit_test(test_bits),  cmocka_unit_test(test_tree),
+		cmocka_unit_test(test_gelu),  cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_tree),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
