@@ -30,12 +30,36 @@ stored_row(const Tensor *t, uint32_t i)
 const uint8_t *
 tensor_row(const Tensor *t, uint32_t i)
 {
+	INVARIANT(!t->packed);
 	return t->data + (t->rows == 1 ? 0 : stored_row(t, i)) * t->row_bytes;
+}
+
+static void
+packed_row_f32(const Tensor *t, uint32_t i, float *dst)
+{
+	enum { RUN = 128 };
+	const Format f = t->type->format;
+	const uint32_t group = f.group ? f.group : t->columns;
+	uint8_t codes[RUN], zero = 0;
+	for (uint32_t k = 0, n; k < t->columns; k += n) {
+		const uint32_t left = group - k % group, end = t->columns - k;
+		float scale;
+		n = left < RUN ? left : RUN;
+		n = n < end ? n : end;
+		t->packed->read(t->packed, i, k, n, codes, &scale, &zero);
+		const int offset = f.zero ? zero : format_offset(f);
+		for (uint32_t c = 0; c < n; c++)
+			dst[k + c] = (float)(codes[c] - offset) * scale;
+	}
 }
 
 void
 tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
 {
+	if (t->packed) {
+		packed_row_f32(t, i, dst);
+		return;
+	}
 	/* A bias of rows in pairs has its elements in their order. */
 	if (t->rows == 1 && t->row_order != ROWS_PLAIN) {
 		const size_t bytes = t->row_bytes / t->columns;

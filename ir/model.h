@@ -40,10 +40,20 @@ typedef enum RowOrder {
 			    stored as neighbours */
 } RowOrder;
 
+/* Codes, scales and zero points that lie apart, in tensors of their own. */
+typedef struct PackedCodes PackedCodes;
+struct PackedCodes {
+	/* Columns [first, first + n) of a row, which one group holds: codes (unsigned, the offset
+	 * included), the group's scale and, where the format has one, its zero point. */
+	void (*read)(const PackedCodes *p, uint32_t row, uint32_t first, uint32_t n, uint8_t *codes,
+		     float *scale, uint8_t *zero);
+};
+
 typedef struct Tensor {
 	const char *name; /* the file's */
 	const StoredType *type;
-	const uint8_t *data; /* rows * row_bytes, inside the mapped file */
+	const PackedCodes *packed; /* null: rows of `data`. Else of `type` only the format counts */
+	const uint8_t *data;	   /* rows * row_bytes, inside the mapped file */
 	uint64_t row_bytes;
 	uint32_t rows, columns; /* a vector has one row */
 	uint32_t head_dim;	/* for ROWS_ROPE_PAIRS */
@@ -51,7 +61,7 @@ typedef struct Tensor {
 	Loc loc;		/* of the tensor's entry in the file */
 } Tensor;
 
-/* First byte of row i in Hugging Face order. */
+/* First byte of row i in Hugging Face order, of a tensor that is not packed. */
 const uint8_t *tensor_row(const Tensor *t, uint32_t i);
 /* Row i as columns floats. */
 void tensor_row_f32(const Tensor *t, uint32_t i, float *dst);

@@ -176,6 +176,14 @@ void
 weight_row_load(const Tensor *t, uint32_t row, Format f, WeightRow *w)
 {
 	int columns = (int)t->columns;
+	if (t->packed && format_equal(t->type->format, f)) {
+		for (int g = 0, k = 0, n; g < format_groups(f, columns); g++, k += n) {
+			n = format_group_width(f, columns, g);
+			t->packed->read(t->packed, row, (uint32_t)k, (uint32_t)n, w->codes + k,
+					&w->scales[g], &w->zeros[g]);
+		}
+		return;
+	}
 	if (!format_is_float(f) && t->type->codes && format_equal(t->type->format, f)) {
 		t->type->codes(tensor_row(t, row), columns, w->codes, w->scales, w->minima);
 		return;

@@ -20,6 +20,13 @@ typedef enum HfFact {
 
 enum { SHARDS_MAX = 4096, FILES_MAX = SHARDS_MAX + 8 };
 
+/* How matrices are quantized; method null: they are not. */
+typedef struct HfQuant {
+	const struct HfMethod *method;
+	uint32_t bits, group; /* group 0: a scale a row */
+	bool symmetric, zero_plus_one;
+} HfQuant;
+
 typedef struct HfReader {
 	Arena *arena;
 	Diag *d;
@@ -29,6 +36,7 @@ typedef struct HfReader {
 	uint32_t n_files;
 	const Json *config;
 	unsigned facts; /* HfFact that hold */
+	HfQuant quant;
 	const Safetensors **shards;
 	uint32_t n_shards;
 } HfReader;
@@ -45,8 +53,18 @@ const Json *hf_open_json(HfReader *r, const char *name);
 
 /* Each: false after diagnostics. Constants of the model from config.json, and facts. */
 bool hf_config(HfReader *r);
+/* Likewise its quantization_config. */
+bool hf_quant_config(HfReader *r);
 /* Opens the safetensors files, one or the shards of an index. */
 bool hf_shards(HfReader *r);
+/* What a tensor of a quantized checkpoint is. */
+typedef enum HfPart {
+	PART_NONE,  /* one of its own */
+	PART_CODES, /* the codes of a matrix, which is in *found now */
+	PART_OTHER, /* belongs to codes, which read it */
+	PART_BAD    /* a diagnostic was given */
+} HfPart;
+HfPart hf_quant_part(const HfReader *r, const SafeTensor *s, FoundTensor *found);
 /* Tensors of the shards become roles; n_vocab is set. */
 bool hf_tensors(HfReader *r);
 /* The tokenizer, if the folder has one. */

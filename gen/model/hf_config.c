@@ -294,5 +294,5 @@ hf_config(HfReader *r)
 		return false;
 	r->facts = HF_ALWAYS | arch->always | (attention_bias ? arch->attention_bias : 0) |
 		   (mlp_bias ? arch->mlp_bias : 0) | (tied ? HF_TIED_HEAD : HF_OWN_HEAD);
-	return read_constants(r) && check_windows(r) && read_rope(r);
+	return read_constants(r) && check_windows(r) && read_rope(r) && hf_quant_config(r);
 }

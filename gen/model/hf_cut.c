@@ -5,10 +5,7 @@
 
 enum { PARTS_MAX = 16 };
 
-static const struct ObjectRow {
-	const char *object; /* begins the rows of an object; else null */
-	KeyRow row;
-} object_rows[] = {
+static const KeyObjectRow object_rows[] = {
 #define HF_OBJECT(name) {name, {NULL, 0, NULL}},
 #define HF_USED(key) {NULL, {key, KEY_USED, NULL}},
 #define HF_HARMLESS(key) {NULL, {key, KEY_HARMLESS, NULL}},
@@ -16,20 +13,11 @@ static const struct ObjectRow {
 #include "hf_tokenizer_keys.def"
 };
 
-enum { OBJECT_ROWS = sizeof object_rows / sizeof object_rows[0] };
-
 bool
 hf_token_keys(const HfReader *r, const Json *object, const char *name)
 {
-	KeyRow rows[OBJECT_ROWS];
-	size_t n = 0;
-	int i = 0;
-	while (i < OBJECT_ROWS && (!object_rows[i].object || strcmp(object_rows[i].object, name)))
-		i++;
-	INVARIANT(i < OBJECT_ROWS);
-	for (i++; i < OBJECT_ROWS && !object_rows[i].object; i++)
-		rows[n++] = object_rows[i].row;
-	return keys_check(r->arena, r->d, object, name, rows, n, E_TOKENIZER);
+	return keys_check_object(r->arena, r->d, object, name, object_rows,
+				 sizeof object_rows / sizeof *object_rows, E_TOKENIZER);
 }
 
 const char *

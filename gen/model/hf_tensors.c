@@ -37,9 +37,14 @@ rows_of(const HfReader *r, size_t *n)
 	return rows;
 }
 
+/* Whether s is a tensor of its own, then in *f, or has given a matrix; of what is wrong diagnostics
+ * are given. */
 static bool
 take_tensor(const HfReader *r, const SafeTensor *s, FoundTensor *f)
 {
+	const HfPart part = hf_quant_part(r, s, f);
+	if (part != PART_NONE)
+		return part == PART_CODES;
 	const StoredType *type = stored_type_named(data_types[s->type].name);
 	const char *shape = safetensor_describe(r->arena, s);
 	if (!type) {

@@ -90,6 +90,20 @@ keys_check(Arena *a, Diag *d, const Json *object, const char *what, const KeyRow
 	return diag_errors(d) == before;
 }
 
+bool
+keys_check_object(Arena *a, Diag *d, const Json *object, const char *name, const KeyObjectRow *rows,
+		  size_t n, DiagId id)
+{
+	KeyRow *own = ARENA_ARRAY(a, KeyRow, n);
+	size_t i = 0, count = 0;
+	while (i < n && (!rows[i].object || strcmp(rows[i].object, name) != 0))
+		i++;
+	INVARIANT(i < n);
+	for (i++; i < n && !rows[i].object; i++)
+		own[count++] = rows[i].row;
+	return keys_check(a, d, object, name, own, count, id);
+}
+
 const Json *
 key_get(const Json *object, const char *key)
 {

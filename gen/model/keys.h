@@ -21,6 +21,15 @@ typedef struct KeyRow {
  */
 bool keys_check(Arena *a, Diag *d, const Json *object, const char *what, const KeyRow *rows,
 		size_t n, DiagId id);
+/* Rows of several objects, each behind a row with the object's name. */
+typedef struct KeyObjectRow {
+	const char *object; /* null: a row of the object above */
+	KeyRow row;
+} KeyObjectRow;
+
+/* keys_check with the rows of the object `name`, which must be in the table. */
+bool keys_check_object(Arena *a, Diag *d, const Json *object, const char *name,
+		       const KeyObjectRow *rows, size_t n, DiagId id);
 /* A value in short, for messages. */
 const char *json_show(Arena *a, const Json *v);
 

@@ -106,6 +106,13 @@ file_of(const Model *m, const Tensor *t)
 	BUG("tensor '%s' lies in no file of the model", t->name);
 }
 
+/* Packed codes were checked by their reader. */
+static bool
+is_scanned(const Model *m, Role role, const Tensor *t)
+{
+	return t && !t->packed && (role != ROLE_HEAD || !m->tied);
+}
+
 static bool
 check_values(Arena *a, Diag *d, const Model *m, int jobs)
 {
@@ -113,7 +120,7 @@ check_values(Arena *a, Diag *d, const Model *m, int jobs)
 	int n = 0, before = diag_errors(d);
 	for (int role = 0; role < ROLE_COUNT; role++)
 		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++)
-			if ((role != ROLE_HEAD || !m->tied) && model_tensor(m, (Role)role, l))
+			if (is_scanned(m, (Role)role, model_tensor(m, (Role)role, l)))
 				scans[n++] = (Scan){.tensor = model_tensor(m, (Role)role, l),
 						    .mapped = m->mapped};
 	parallel_for(jobs > 0 ? jobs : 1, n, scan_tensor, scans);

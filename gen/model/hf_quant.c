@@ -1,0 +1,433 @@
+/*
+ * Quantized checkpoints: codes, scales and zero points as they are stored, in words of 32 bits.
+ *   gptq                qweight [in/p, out], lanes along the inputs; qzeros [groups, out/p], lanes
+ *                       along the outputs, less 1 in format v1; scales [groups, out]
+ *   awq                 qweight [in, out/p], qzeros [groups, out/p], lanes along the outputs in the
+ *                       order 0 2 4 6 1 3 5 7; scales [groups, out]
+ *   compressed-tensors  weight_packed [out, in/p], lanes along the inputs; weight_zero_point
+ *                       [out/p, groups], lanes along the outputs; weight_scale [out, groups]
+ * p values a word, the first in the lowest bits. value = (code - zero) * scale; without zero points
+ * they are 2^(bits-1).
+ */
+#include "hf.h"
+#include "keys.h"
+#include "stored.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WORD_BITS = 32, AWQ_BITS = 4, LANES_MAX = 16 };
+
+typedef struct HfMethod {
+	const char *name, *stored;			    /* stored: for listings */
+	const char *codes, *scales, *zeros, *order, *shape; /* ends of names; null: none */
+	bool (*read)(HfReader *r, const Json *config);
+	bool inputs_first;	 /* matrices lie [inputs, outputs] */
+	bool codes_along_inputs; /* lanes of the codes; those of zero points go along outputs */
+	uint8_t lanes[LANES_MAX];
+} HfMethod;
+
+/* ---- config.json ---------------------------------------------------------------------------- */
+
+static const KeyObjectRow key_rows[] = {
+#define HF_OBJECT(name) {name, {NULL, 0, NULL}},
+#define HF_USED(key) {NULL, {key, KEY_USED, NULL}},
+#define HF_HARMLESS(key) {NULL, {key, KEY_HARMLESS, NULL}},
+#define HF_ONLY(key, value) {NULL, {key, KEY_ONLY, value}},
+#include "hf_quant_keys.def"
+};
+
+static bool
+check_keys(const HfReader *r, const Json *object, const char *name)
+{
+	return keys_check_object(r->arena, r->d, object, name, key_rows,
+				 sizeof key_rows / sizeof *key_rows, E_METADATA_UNKNOWN);
+}
+
+static bool
+refuse(const HfReader *r, const Json *at, const char *what)
+{
+	diag_error(r->d, at->loc, E_METADATA, "%s is not understood of quantized weights", what);
+	return false;
+}
+
+/* Bits and values a scale, -1 for a row. */
+static bool
+read_sizes(HfReader *r, const Json *v, const char *bits_key, const char *group_key)
+{
+	int64_t bits = 0, group = 0;
+	if (!key_integer(r->d, v, bits_key, 1, 8, &bits, E_METADATA) ||
+	    !key_integer(r->d, v, group_key, -1, WIDTH_MAX, &group, E_METADATA))
+		return false;
+	if ((bits != 2 && bits != 4 && bits != 8) || group == 0)
+		return refuse(r, v, group ? "a width other than 2, 4 and 8 bits" : "no group size");
+	r->quant.bits = (uint32_t)bits;
+	r->quant.group = group > 0 ? (uint32_t)group : 0;
+	return true;
+}
+
+static bool
+read_gptq(HfReader *r, const Json *config)
+{
+	const char *format = "gptq";
+	r->quant.symmetric = true;
+	if (!read_sizes(r, config, "bits", "group_size") ||
+	    !key_bool(r->d, config, "sym", &r->quant.symmetric, E_METADATA) ||
+	    !key_text(r->d, config, "checkpoint_format", &format, E_METADATA))
+		return false;
+	r->quant.zero_plus_one = !strcmp(format, "gptq");
+	return r->quant.zero_plus_one || !strcmp(format, "gptq_v2") ||
+	       refuse(r, json_get(config, "checkpoint_format"), "this checkpoint_format");
+}
+
+static bool
+read_awq(HfReader *r, const Json *config)
+{
+	const bool old = key_get(config, "w_bit") != NULL;
+	bool zero_point = true;
+	if (!read_sizes(r, config, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size") ||
+	    !key_bool(r->d, config, "zero_point", &zero_point, E_METADATA))
+		return false;
+	if (r->quant.bits != AWQ_BITS || !zero_point)
+		return refuse(r, config, "a width other than 4 bits, or no zero point,");
+	return true;
+}
+
+static bool
+read_compressed(HfReader *r, const Json *config)
+{
+	const Json *groups = key_get(config, "config_groups");
+	const Json *group =
+		groups && groups->kind == JSON_OBJECT && groups->count == 1 ? groups->first : NULL;
+	const Json *weights = key_get(group, "weights");
+	const char *strategy = "group";
+	if (!weights)
+		return refuse(r, groups ? groups : config, "anything but one group of weights");
+	r->quant.symmetric = true;
+	if (!check_keys(r, group, "a config group") ||
+	    !check_keys(r, weights, "weights of a config group") ||
+	    !key_text(r->d, weights, "strategy", &strategy, E_METADATA) ||
+	    !key_bool(r->d, weights, "symmetric", &r->quant.symmetric, E_METADATA))
+		return false;
+	const bool channel = !strcmp(strategy, "channel");
+	if (!channel && strcmp(strategy, "group") != 0)
+		return refuse(r, weights, "this strategy");
+	if (!read_sizes(r, weights, "num_bits",
+			channel && !key_get(weights, "group_size") ? "num_bits" : "group_size"))
+		return false;
+	if (channel)
+		r->quant.group = 0;
+	return true;
+}
+
+#define IN_ORDER                                                     \
+	{                                                            \
+		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 \
+	}
+static const HfMethod methods[] = {
+	{"gptq", "GPTQ", ".qweight", ".scales", ".qzeros", ".g_idx", NULL, read_gptq, true, true,
+	 IN_ORDER},
+	{"awq",
+	 "AWQ",
+	 ".qweight",
+	 ".scales",
+	 ".qzeros",
+	 NULL,
+	 NULL,
+	 read_awq,
+	 true,
+	 false,
+	 {0, 4, 1, 5, 2, 6, 3, 7}},
+	{"compressed-tensors", "PACKED", ".weight_packed", ".weight_scale", ".weight_zero_point",
+	 ".weight_g_idx", ".weight_shape", read_compressed, false, true, IN_ORDER},
+};
+
+enum { METHOD_COUNT = sizeof methods / sizeof methods[0] };
+
+bool
+hf_quant_config(HfReader *r)
+{
+	const Json *config = key_get(r->config, "quantization_config");
+	const Json *name = key_get(config, "quant_method");
+	if (!config)
+		return true;
+	for (int i = 0; name && name->kind == JSON_STRING && i < METHOD_COUNT; i++)
+		if (!strcmp(name->string, methods[i].name)) {
+			r->quant.method = &methods[i];
+			return check_keys(r, config, methods[i].name) && methods[i].read(r, config);
+		}
+	diag_error(r->d, name ? name->loc : config->loc, E_METADATA_UNKNOWN,
+		   "unknown quant_method %s", name ? json_show(r->arena, name) : "");
+	Text *names = text_new(r->arena);
+	for (int i = 0; i < METHOD_COUNT; i++)
+		text_printf(names, "%s%s", i ? ", " : "", methods[i].name);
+	diag_hint(r->d, "Lathe reads %s", names->text);
+	return false;
+}
+
+/* ---- reading values ---------------------------------------------------------------------------
+ */
+
+/* A matrix of small numbers, [rows][columns] of the weight or of its groups. */
+typedef struct Lanes {
+	const uint8_t *words; /* null: there are none */
+	uint64_t row_step, column_step;
+	bool along_rows;
+} Lanes;
+
+typedef struct Packed {
+	PackedCodes read; /* the first: a pointer to it is one to all */
+	const HfMethod *method;
+	Lanes codes, zeros;
+	const SafeTensor *scales;
+	uint64_t scale_row_step, scale_group_step;
+	uint32_t rows, columns, groups, group, bits, per_word;
+	uint8_t zero_plus;
+} Packed;
+
+static uint32_t
+lane_value(const Packed *p, const Lanes *l, uint32_t row, uint32_t column)
+{
+	const uint32_t packed = l->along_rows ? row : column;
+	const uint64_t at = (l->along_rows ? row / p->per_word : row) * l->row_step +
+			    (l->along_rows ? column : column / p->per_word) * l->column_step;
+	const unsigned shift = p->method->lanes[packed % p->per_word] * p->bits;
+	const uint8_t *w = l->words + 4 * at;
+	const uint32_t word =
+		w[0] | (uint32_t)w[1] << 8 | (uint32_t)w[2] << 16 | (uint32_t)w[3] << 24;
+	return word >> shift & ((1u << p->bits) - 1);
+}
+
+static float
+scale_value(const Packed *p, uint32_t row, uint32_t group)
+{
+	return (float)safetensor_number(p->scales,
+					row * p->scale_row_step + group * p->scale_group_step);
+}
+
+static uint32_t
+zero_value(const Packed *p, uint32_t row, uint32_t group)
+{
+	return lane_value(p, &p->zeros, row, group) + p->zero_plus;
+}
+
+static void
+packed_read(const PackedCodes *base, uint32_t row, uint32_t first, uint32_t n, uint8_t *codes,
+	    float *scale, uint8_t *zero)
+{
+	const Packed *p = (const Packed *)base;
+	const uint32_t group = first / p->group;
+	for (uint32_t i = 0; i < n; i++)
+		codes[i] = (uint8_t)lane_value(p, &p->codes, row, first + i);
+	*scale = scale_value(p, row, group);
+	*zero = p->zeros.words ? (uint8_t)zero_value(p, row, group) : 0;
+}
+
+/* ---- tensors ----------------------------------------------------------------------------------
+ */
+
+static const SafeTensor *
+find_part(const HfReader *r, const char *prefix, const char *suffix)
+{
+	const SafeTensor *found = NULL;
+	const char *name = suffix ? arena_printf(r->arena, "%s%s", prefix, suffix) : NULL;
+	for (uint32_t i = 0; name && !found && i < r->n_shards; i++)
+		found = safetensors_find(r->shards[i], name);
+	return found;
+}
+
+/* Whether t is of the type and [rows, columns] as weights lie, or turned where inputs come first.
+ */
+static bool
+check_part(const HfReader *r, const HfMethod *m, const SafeTensor *t, bool right_type,
+	   uint32_t rows, uint32_t columns)
+{
+	const uint32_t shape[2] = {m->inputs_first ? columns : rows,
+				   m->inputs_first ? rows : columns};
+	if (right_type && t->rank == 2 && t->shape[0] == shape[0] && t->shape[1] == shape[1])
+		return true;
+	diag_error(r->d, t->loc, right_type ? E_TENSOR_SHAPE : E_TENSOR_TYPE,
+		   "tensor '%s' is %s, not %s of shape [%u, %u]", t->name,
+		   safetensor_describe(r->arena, t), right_type ? data_types[t->type].name : "I32",
+		   shape[0], shape[1]);
+	return false;
+}
+
+/* Rows and columns of the matrix whose codes are `codes`. */
+static bool
+find_shape(const HfReader *r, const char *prefix, const SafeTensor *codes, Packed *p)
+{
+	const HfMethod *m = r->quant.method;
+	const SafeTensor *said = find_part(r, prefix, m->shape);
+	int64_t rows = 0, columns = 0;
+	if (codes->type != DTYPE_I32 || codes->rank != 2 || codes->shape[0] > WIDTH_MAX ||
+	    codes->shape[1] > VOCAB_MAX) {
+		diag_error(r->d, codes->loc, E_TENSOR_TYPE,
+			   "tensor '%s' is %s, no matrix of words of codes", codes->name,
+			   safetensor_describe(r->arena, codes));
+		return false;
+	}
+	if (m->inputs_first) {
+		columns = (int64_t)codes->shape[0] * (m->codes_along_inputs ? p->per_word : 1);
+		rows = (int64_t)codes->shape[1] * (m->codes_along_inputs ? 1 : p->per_word);
+	} else if (!said || said->count != 2 || !data_types[said->type].whole ||
+		   !safetensor_integer(said, 0, &rows) || !safetensor_integer(said, 1, &columns)) {
+		diag_error(r->d, codes->loc, E_TENSOR_SHAPE, "no '%s%s' says the shape of '%s'",
+			   prefix, m->shape, codes->name);
+		return false;
+	}
+	if (rows < 1 || rows > VOCAB_MAX || columns < 1 || columns > WIDTH_MAX) {
+		diag_error(r->d, codes->loc, E_TENSOR_SHAPE,
+			   "tensor '%s' is of a matrix of %lld x %lld", codes->name,
+			   (long long)rows, (long long)columns);
+		return false;
+	}
+	p->rows = (uint32_t)rows;
+	p->columns = (uint32_t)columns;
+	return true;
+}
+
+static uint32_t
+divide_up(uint32_t n, uint32_t by)
+{
+	return (n + by - 1) / by;
+}
+
+/* Where the numbers of a part lie, of rows and columns in words. */
+static Lanes
+lanes_of(const HfMethod *m, const SafeTensor *t, bool along_rows)
+{
+	return (Lanes){.words = t->data,
+		       .row_step = m->inputs_first ? 1 : t->shape[1],
+		       .column_step = m->inputs_first ? t->shape[1] : 1,
+		       .along_rows = along_rows};
+}
+
+/* Columns are in groups in their order. */
+static bool
+check_order(const HfReader *r, const SafeTensor *order, const Packed *p)
+{
+	for (uint32_t k = 0; order && k < p->columns; k++) {
+		int64_t group = -1;
+		if (order->rank == 1 && order->count == p->columns &&
+		    data_types[order->type].whole && safetensor_integer(order, k, &group) &&
+		    group == k / p->group)
+			continue;
+		diag_error(r->d, order->loc, E_METADATA,
+			   "tensor '%s' puts column %u into another group than its order does; "
+			   "Lathe reads groups of columns that are neighbours",
+			   order->name, k);
+		return false;
+	}
+	return true;
+}
+
+/* Scales are positive numbers, zero points are codes, and without them the middle. */
+static bool
+check_numbers(const HfReader *r, const SafeTensor *codes, const Packed *p)
+{
+	const uint32_t middle = 1u << (p->bits - 1);
+	for (uint32_t row = 0; row < p->rows; row++)
+		for (uint32_t g = 0; g < p->groups; g++) {
+			const float scale = scale_value(p, row, g);
+			const uint32_t zero = p->zeros.words ? zero_value(p, row, g) : middle;
+			const bool bad_scale = !(scale > 0 && isfinite(scale));
+			if (!bad_scale && zero < 2 * middle &&
+			    (!r->quant.symmetric || zero == middle))
+				continue;
+			diag_error(r->d, bad_scale ? p->scales->loc : codes->loc,
+				   bad_scale ? E_NOT_FINITE : E_CODE,
+				   "tensor '%s', row %u, group %u: the %s %g is not understood",
+				   bad_scale ? p->scales->name : codes->name, row, g,
+				   bad_scale ? "scale" : "zero point",
+				   bad_scale ? (double)scale : (double)zero);
+			return false;
+		}
+	return true;
+}
+
+static bool
+read_parts(const HfReader *r, const char *prefix, const SafeTensor *codes, Packed *p)
+{
+	const HfMethod *m = p->method;
+	const SafeTensor *scales = find_part(r, prefix, m->scales);
+	const SafeTensor *zeros = find_part(r, prefix, m->zeros);
+	if (!find_shape(r, prefix, codes, p))
+		return false;
+	p->group = r->quant.group ? r->quant.group : p->columns;
+	p->groups = divide_up(p->columns, p->group);
+	if (!scales || (!zeros && !r->quant.symmetric)) {
+		diag_error(r->d, codes->loc, E_TENSOR_MISSING, "tensor '%s%s' is missing", prefix,
+			   scales ? m->zeros : m->scales);
+		return false;
+	}
+	const uint32_t rows = m->codes_along_inputs ? p->rows : divide_up(p->rows, p->per_word);
+	const uint32_t columns =
+		m->codes_along_inputs ? divide_up(p->columns, p->per_word) : p->columns;
+	const bool is_float = !data_types[scales->type].whole && scales->type != DTYPE_F64;
+	if (!check_part(r, m, codes, true, rows, columns) ||
+	    !check_part(r, m, scales, is_float, p->rows, p->groups) ||
+	    (zeros && !check_part(r, m, zeros, zeros->type == DTYPE_I32,
+				  divide_up(p->rows, p->per_word), p->groups)))
+		return false;
+	p->codes = lanes_of(m, codes, !m->codes_along_inputs);
+	if (zeros)
+		p->zeros = lanes_of(m, zeros, true);
+	p->scales = scales;
+	p->scale_row_step = m->inputs_first ? 1 : p->groups;
+	p->scale_group_step = m->inputs_first ? p->rows : 1;
+	return check_order(r, find_part(r, prefix, m->order), p) && check_numbers(r, codes, p);
+}
+
+static HfPart
+read_matrix(const HfReader *r, const char *prefix, const SafeTensor *codes, FoundTensor *found)
+{
+	Packed *p = ARENA_NEW(r->arena, Packed);
+	StoredType *type = ARENA_NEW(r->arena, StoredType);
+	*p = (Packed){.read = {packed_read},
+		      .method = r->quant.method,
+		      .bits = r->quant.bits,
+		      .per_word = WORD_BITS / r->quant.bits,
+		      .zero_plus = r->quant.zero_plus_one};
+	if (!read_parts(r, prefix, codes, p))
+		return PART_BAD;
+	*type = (StoredType){.name = p->method->stored,
+			     .block = 1,
+			     .block_bytes = 1,
+			     .format = {.kind = NUMBER_INT,
+					.bits = (uint8_t)p->bits,
+					.scale_bits = p->scales->type == DTYPE_F32 ? 32 : 16,
+					.bf16 = p->scales->type == DTYPE_BF16,
+					.group = r->quant.group,
+					.zero = r->quant.symmetric ? ZERO_NONE : ZERO_INTEGER}};
+	*found = (FoundTensor){.tensor = {.name = arena_printf(r->arena, "%s.weight", prefix),
+					  .type = type,
+					  .packed = &p->read,
+					  .data = codes->data,
+					  .row_bytes = codes->bytes / p->rows,
+					  .loc = codes->loc},
+			       .rows = p->rows,
+			       .columns = p->columns,
+			       .shape = arena_printf(r->arena, "[%u, %u]", p->rows, p->columns)};
+	return PART_CODES;
+}
+
+HfPart
+hf_quant_part(const HfReader *r, const SafeTensor *s, FoundTensor *found)
+{
+	const HfMethod *m = r->quant.method;
+	if (!m)
+		return PART_NONE;
+	const char *const ends[] = {m->codes, m->scales, m->zeros, m->order, m->shape};
+	const size_t n = strlen(s->name);
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		const size_t e = ends[i] ? strlen(ends[i]) : n;
+		if (n <= e || strcmp(s->name + n - e, ends[i]) != 0)
+			continue;
+		const char *prefix = arena_strndup(r->arena, s->name, n - e);
+		if (i == 0)
+			return read_matrix(r, prefix, s, found);
+		return find_part(r, prefix, m->codes) ? PART_OTHER : PART_NONE;
+	}
+	return PART_NONE;
+}
