@@ -7,6 +7,7 @@ Matrices are packed here as the published packers do it; the same numbers, (code
 file of F32: both models must have the same logits in double. Kept as codes the checkpoint gives an artefact whose
 kernels agree with the contract interpreter.
 """
+import copy
 import os
 import random
 import struct
@@ -121,7 +122,7 @@ def make(name, seed=3):
     rng = random.Random(seed)
     g = gguf_model(**SIZES)
     h = Folder(g)
-    h.config["quantization_config"] = config
+    h.config["quantization_config"] = copy.deepcopy(config)
     tensors = []
     for t, original in zip(h.tensors, g.tensors):
         if not t[0].endswith("_proj.weight"):
