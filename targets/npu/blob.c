@@ -57,22 +57,22 @@ read_file(const char *path, size_t *size)
 	return bytes;
 }
 
-/* "compiler=8.4;npu=4000;..." of a blob's end: its length as a u64, the words, a u64, "OVNPU";
- * whether it is there. */
+/*
+ * "compiler=8.4;npu=4000;..." of a blob's metadata, which are its end: the length of the words as
+ * u64, the words, a byte, where the metadata begin as u64, "OVNPU". Returns whether it is there.
+ */
 static bool
 footer(const unsigned char *blob, size_t size, char words[FOOTER_MAX])
 {
 	static const char begin[] = "compiler=", end[] = "OVNPU";
-	const size_t tail = sizeof end - 1 + sizeof(uint64_t);
+	const size_t length_bytes = sizeof(uint64_t), tail = 1 + sizeof(uint64_t) + sizeof end - 1;
 	if (size < tail || memcmp(blob + size - (sizeof end - 1), end, sizeof end - 1) != 0)
 		return false;
-	for (uint64_t n = sizeof begin - 1; n < FOOTER_MAX; n++) {
-		uint64_t length = 0;
-		if (size < tail + n + sizeof length)
-			return false;
+	for (size_t n = sizeof begin - 1; n < FOOTER_MAX && size >= tail + n + length_bytes; n++) {
 		const unsigned char *at = blob + size - tail - n;
-		for (size_t i = 0; i < sizeof length; i++)
-			length |= (uint64_t)at[i - sizeof length] << 8 * i;
+		uint64_t length = 0;
+		for (size_t i = 0; i < length_bytes; i++)
+			length |= (uint64_t)at[i - length_bytes] << 8 * i;
 		if (length != n || memcmp(at, begin, sizeof begin - 1) != 0)
 			continue;
 		memcpy(words, at, n);

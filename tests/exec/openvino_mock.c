@@ -335,7 +335,7 @@ ov_compiled_model_export_model(const Model *m, const char *path)
 		return fails("No space left on device");
 	}
 	fwrite(&length, 1, sizeof length, f);
-	fwrite(footer, 1, (size_t)n, f);
+	fwrite(footer, 1, (size_t)n + 1, f);
 	fwrite(&offset, 1, sizeof offset, f);
 	fputs(is_told("no_footer") ? "OTHER" : "OVNPU", f);
 	return fclose(f) ? fails("cannot write") : 0;
