@@ -17,6 +17,7 @@ int devices_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int schema_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
+int eval_main(int argc, char **argv);
 int recipes_main(int argc, char **argv);
 
 #endif

@@ -16,6 +16,7 @@ static const struct {
 	{"compile", "compile a model into a library, a header and a program", compile_main},
 	{"plan", "make a plan by a recipe", plan_main},
 	{"recipes", "list the recipes of plans and their settings", recipes_main},
+	{"eval", "compare an artefact with its model on a text", eval_main},
 	{"verify", "check a plan against its model", verify_main},
 	{"explain", "say what becomes of a plan's transforms", explain_main},
 	{"inspect", "print what a model file holds", inspect_main},
