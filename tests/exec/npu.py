@@ -18,12 +18,12 @@ SPLIT = {"NPUW_LLM_MAX_PROMPT_LEN": 32, "NPUW_LLM_MIN_RESPONSE_LEN": 16}
 MODELS = {
     "f32": ["--activations", "f32"],
     "mixed": ["--activations", "f32", "--quantize", "{embed,head}=bits:8,group:row", "--quantize",
-              "layers.*.{q,k,v,o}=bits:4,group:row", "--quantize", "layers.*.{gate,up,down}=bits:4,group:32,scale:f32"],
+              "layers.*.{q,k,v,o,down}=bits:4,group:row", "--quantize", "layers.*.{gate,up}=bits:4,group:32,scale:f32"],
 }
 
 
 def check(what, far, limit):
-    print(f"{what}: {far:.1e}")
+    print(f"{what}: {far:.1e}", flush=True)
     if not far <= limit:
         sys.exit(f"{what}: {far:.1e} is beyond {limit:.0e}")
 
