@@ -13,7 +13,7 @@ set_properties(@name@_npu *m, const char *const *p)
 		at += n > 0 ? (size_t)n : 0;
 		if (at >= sizeof m->properties) {
 			say(m, "", "the properties are too long");
-			return @name@_ERROR_ARGUMENT;
+			return @name@_NPU_ERROR_DEVICE;
 		}
 		status = m->ov.core_set_property(m->core, m->device, p[0], p[1]);
 		if (!status)
@@ -121,7 +121,7 @@ open_nets(@name@_npu *m, const @name@_npu_options *o)
 	int i, e;
 	if (strlen(models) + PORT_MAX > sizeof bin) {
 		say(m, "", "the path of the models is too long");
-		return @name@_ERROR_ARGUMENT;
+		return @name@_NPU_ERROR_FILES;
 	}
 	snprintf(bin, sizeof bin, "%s/openvino_model.bin", models);
 	e = open_bin(m, bin, o->check_weights);

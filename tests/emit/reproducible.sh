@@ -21,5 +21,6 @@ same() {
 
 same smollm2 "${LATHE_MODELS:-}/$model_name" --target x86-64-v4,x86-64-v3,c --emit=c || exit 1
 same tale "${LATHE_SHARED:-}/data/stories260K.bin" --target x86-64-v4,c --cflags -O1 || exit 1
+same parable "${LATHE_SHARED:-}/data/stories260K.bin" --target npu,c --emit=c || exit 1
 [ $ran -gt 0 ] || { echo "skipped: neither model is here"; exit 77; }
 [ ! -d "$work/a/tale" ] || { [ -x "$work/a/tale/tale" ] && [ -f "$work/a/tale/libtale.a" ]; }

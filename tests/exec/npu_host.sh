@@ -14,6 +14,7 @@ failed() {
 	echo "FAILED: $*"
 	status=1
 }
+openvino=$(openvino_folder)
 unset LATHE_OPENVINO INTEL_OPENVINO_DIR OPENVINO_MOCK
 model=(--target npu,c --npu-chunk 16 --npu-context 64 --activations f32 --kv f32 --quantize 'embed=bits:4,group:32'
 	--quantize 'layers.*.*=bits:8,group:32')
@@ -66,6 +67,8 @@ mock refuse 2 'the device refused a model: npu_prefill: Got negative output shap
 mock memory 2 'out of memory: npu_prefill: std::bad_alloc$' npu:CPU
 mock infer_memory=1 2 'eval: out of memory: npu_prefill: .*OUT_OF_DEVICE_MEMORY$' npu:CPU
 mock infer=2 2 'eval: an error of OpenVINO: npu_head: ZE_RESULT_ERROR_DEVICE_LOST$' npu:CPU
+mock x 2 'the properties are too long$' "npu:CPU,A=$(printf %01200d 0)"
+mock x 2 'the path of the models is too long$' "npu:CPU,models=$(printf %05000d 0)"
 [ ! -e "$work/logits" ] || failed "a file of logits after errors"
 refuses 1 'a context of 65 positions is beyond the 64 that it was compiled for' generate --ids 1,2,3 -n 62 --device npu:CPU
 refuses 1 'near the contract' selftest --device npu:CPU
@@ -199,7 +202,6 @@ assert npu["compiler_failure"].startswith("VCL") and [d["name"] for d in npu["de
 
 # ---- OpenVINO itself ------------------------------------------------------------------------------------------------
 unset LATHE_OPENVINO
-openvino=$(openvino_folder)
 if ! [ -d "$openvino/openvino/libs" ]; then
 	echo "left out: no OpenVINO in $openvino"
 	exit $status
