@@ -116,7 +116,8 @@ print_model(const Model *m)
 	       m->hidden, m->inter, m->n_vocab, m->n_ctx);
 	printf("  heads %u of %u values, %u for keys and values\n", m->n_head, m->head_dim,
 	       m->n_kv_head);
-	printf("  norm epsilon %g, RoPE base %g, head %s\n", (double)m->norm_eps, m->rope_base,
+	printf("  norm epsilon %g, RoPE base %g%s, head %s\n", (double)m->norm_eps, m->rope_base,
+	       m->rope_divisors ? " with divided frequencies" : "",
 	       m->tied ? "tied to the embedding" : "of its own");
 }
 
@@ -146,7 +147,15 @@ print_tensor(Arena *a, const Model *m, Role role, uint32_t layer, OutFile *out)
 	printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role], t->rows,
 	       t->columns, t->type->name, format->text,
 	       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
-	write_values(out, t->type, t->data, (uint64_t)t->rows * t->columns);
+	if (!t->packed) {
+		write_values(out, t->type, t->data, (uint64_t)t->rows * t->columns);
+		return;
+	}
+	float *row = ARENA_ARRAY(a, float, t->columns);
+	for (uint32_t i = 0; out && i < t->rows; i++) {
+		tensor_row_f32(t, i, row);
+		outfile_write(out, row, t->columns * sizeof *row);
+	}
 }
 
 /* The tensors outside the layers, then layer by layer. */
@@ -170,7 +179,7 @@ print_all(Arena *a, Model *m, bool digest, OutFile *out)
 	for (uint32_t i = 0; i < m->n_files; i++)
 		bytes += m->files[i].bytes;
 	printf("%s: %llu bytes%s\n", m->file, (unsigned long long)bytes,
-	       m->n_files > 1 ? arena_printf(a, " in %u shards", m->n_files) : "");
+	       m->n_files > 1 ? arena_printf(a, " in %u files", m->n_files) : "");
 	if (digest) {
 		char hex[65];
 		model_digest(m);
@@ -178,6 +187,7 @@ print_all(Arena *a, Model *m, bool digest, OutFile *out)
 		printf("sha256 %s\n", hex);
 	}
 	print_containers(a, m);
+	hf_print_files(a, m);
 	print_model(m);
 	print_tokenizer(&m->tokenizer);
 	print_tensors(a, m, out);

@@ -36,6 +36,9 @@ Model *model_read_memory(Arena *run, Diag *d, const char *name, const uint8_t *d
 /* A Hugging Face folder from memory, likewise. */
 Model *model_read_folder(Arena *run, Diag *d, const char *name, const FolderFile *files, uint32_t n,
 			 const ModelOptions *o);
+/* Prints the files of a Hugging Face folder to standard output: keys of JSON in short, counts. Of
+ * other models nothing. */
+void hf_print_files(Arena *a, const Model *m);
 /*
  * Fills m->sha256 from all files one behind the other (about 0.4 s for 100 MB). It
  * touches nothing else of the Model, so it may run on a thread of its own beside work that reads

@@ -4,7 +4,7 @@
     packed.py LATHE
 
 Matrices are packed here as the published packers do it; the same numbers, (code - zero) * scale in f32, go into a GGUF
-file of F32: both models must have the same logits in double. Kept as codes the checkpoint gives an artefact whose
+file of F32: `lathe inspect --values` must give those, and both models the same logits in double. Kept as codes the checkpoint gives an artefact whose
 kernels agree with the contract interpreter.
 """
 import copy
@@ -162,7 +162,11 @@ def check(lathe, name, work):
     worst = max(abs(a - b) for a, b in zip(got, want)) / max(map(abs, want))
     assert len(got) == len(want) == 272 * len(IDS) and worst <= (1e-6 if CASES[name][3] == "F32" else 0), (name, worst)
     bits, group, symmetric, dtype = CASES[name][:4]
-    shown = run(lathe, "inspect", folder).stdout
+    shown = run(lathe, "inspect", folder, "--values", out).stdout
+    with open(out, "rb") as f:
+        values = f.read()
+    # The list is of tensors by role; rows of qwen2 are in one order in both files.
+    assert all(bytes(t.data) in values for t in g.tensors) and len(values) == sum(len(t.data) for t in g.tensors), name
     wanted = f"int{bits}(group={group or 'row'},scale={dtype.lower()}{'' if symmetric else ',zero=integer'})"
     assert shown.count(wanted) == 7, (wanted, shown)
     if name not in COMPILED:

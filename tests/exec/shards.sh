@@ -35,7 +35,7 @@ for folder in first third; do
 	done
 done
 "$LATHE_BUILD/lathe" inspect --digest "$work/tiny-00002-of-00004.gguf" >"$work/shown" || status=1
-for words in "in 4 shards" "sha256 $digest" "shard 4, $work/tiny-00004-of-00004.gguf" "blk.2.ffn_down.weight"; do
+for words in "in 4 files" "sha256 $digest" "shard 4, $work/tiny-00004-of-00004.gguf" "blk.2.ffn_down.weight"; do
 	grep -q "$words" "$work/shown" || { echo "inspect does not show: $words"; status=1; }
 done
 exit $status
