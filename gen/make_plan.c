@@ -117,6 +117,21 @@ write_plan(Arena *run, const PlanOptions *o, const Plan *p, const Model *m)
 	outfile_text(run, o->out, text.json);
 }
 
+/* What the plan's bytes depend on besides the model. */
+static void
+sign_plan(Arena *run, Plan *p, const Recipe *r, const uint8_t calibration[32])
+{
+	Text *settings = text_new(run);
+	char *digest = arena_alloc(run, 65);
+	recipe_print(settings, r);
+	for (size_t i = 0; i < settings->size; i++)
+		if (settings->text[i] == '\n')
+			settings->text[i] = i + 1 < settings->size ? ' ' : 0;
+	sha256_hex(calibration, digest);
+	p->maker = (PlanMaker){"lathe " LATHE_VERSION, settings->text, digest,
+			       linalg_machine(linalg_open(run, 1))};
+}
+
 static bool
 make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress *progress)
 {
@@ -143,8 +158,9 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 			     .jobs = o->jobs,
 			     .progress = show,
 			     .progress_arg = progress};
-	const Plan *p = recipe_run(run, d, &r, pool);
+	Plan *p = recipe_run(run, d, &r, pool);
 	if (p) {
+		sign_plan(run, p, &recipe, sha256);
 		show(progress, "write the plan", 0.0);
 		write_plan(run, o, p, m);
 	}

@@ -45,6 +45,11 @@ typedef struct PlanCodes {
 	Loc loc;
 } PlanCodes;
 
+/* How a plan came to be; nothing depends on it. Null: not known. */
+typedef struct PlanMaker {
+	const char *program, *recipe, *calibration, *machine; /* calibration: a digest's digits */
+} PlanMaker;
+
 typedef struct Plan {
 	const char *file, *data_file; /* paths of the plan and of its sidecar, or null */
 	uint8_t sha256[32];	      /* of the plan's text */
@@ -55,6 +60,7 @@ typedef struct Plan {
 	PlanFormat *weights[ROLE_COUNT];
 	PlanCodes *codes[ROLE_COUNT];
 	PlanFormat *kv; /* [n_layer] */
+	PlanMaker maker;
 } Plan;
 
 static inline bool

@@ -21,6 +21,21 @@ read_model(PlanReader *r)
 			       arena_printf(r->arena, "the model %s", r->model->file));
 }
 
+static const char *
+text_of(const Json *object, const char *key)
+{
+	const Json *value = json_get(object, key);
+	return value ? value->string : NULL;
+}
+
+static void
+read_maker(PlanReader *r)
+{
+	const Json *made = json_get(r->json, "made_by");
+	r->plan->maker = (PlanMaker){text_of(made, "program"), text_of(made, "recipe"),
+				     text_of(made, "calibration"), text_of(made, "machine")};
+}
+
 /* A path beside the plan's. */
 static const char *
 beside(Arena *a, const char *plan, const char *file)
@@ -104,6 +119,7 @@ plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t
 	if (!whole)
 		return NULL;
 	r.plan->stored = json_get(r.json, "stored") && json_get(r.json, "stored")->boolean;
+	read_maker(&r);
 	read_model(&r);
 	read_sidecar(&r, data, data_size);
 	read_transforms(&r);

@@ -462,6 +462,27 @@ digest_known(const uint8_t digest[32])
 	return memcmp(digest, none, sizeof none) != 0;
 }
 
+static void
+write_maker(Text *t, const PlanMaker *m)
+{
+	const struct {
+		const char *key, *value;
+	} members[] = {{"program", m->program},
+		       {"recipe", m->recipe},
+		       {"calibration", m->calibration},
+		       {"machine", m->machine}};
+	const char *between = ",\n\t\"made_by\": { ";
+	for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+		if (!members[i].value)
+			continue;
+		text_printf(t, "%s\"%s\": ", between, members[i].key);
+		text_json_string(t, members[i].value, strlen(members[i].value));
+		between = ", ";
+	}
+	if (between[1] == ' ')
+		text_printf(t, " }");
+}
+
 PlanText
 plan_write(Arena *a, const Plan *p, const Model *m, const char *data_file)
 {
@@ -502,6 +523,7 @@ plan_write(Arena *a, const Plan *p, const Model *m, const char *data_file)
 		text_json_string(t, data_file, strlen(data_file));
 		text_printf(t, ", \"sha256\": \"%s\" }", hex);
 	}
+	write_maker(t, &p->maker);
 	text_printf(t, "\n}\n");
 	return out;
 }

@@ -398,6 +398,10 @@ random_plan(Arena *a, uint32_t *seed, const Model *m)
 					   SITE_HEAD_IN};
 	Plan *p = plan_new(a, m);
 	p->stored = next_random(seed, 2);
+	if (next_random(seed, 2))
+		p->maker = (PlanMaker){.program = "a \"program\"",
+				       .recipe = "round=gptq seed=1",
+				       .machine = next_random(seed, 2) ? "Zen" : NULL};
 	for (int s = 0; s < SITE_COUNT; s++) {
 		uint32_t width, heads;
 		site_shape(m, (Site)s, &width, &heads);
@@ -482,6 +486,12 @@ assert_same_transform(Arena *a, const Transform *x, const Transform *y)
 static void
 assert_same_plan(Arena *a, const Model *m, const Plan *x, const Plan *y)
 {
+	const char *const from[] = {x->maker.program, x->maker.recipe, x->maker.calibration,
+				    x->maker.machine};
+	const char *const to[] = {y->maker.program, y->maker.recipe, y->maker.calibration,
+				  y->maker.machine};
+	for (int i = 0; i < 4; i++)
+		assert_true(!from[i] == !to[i] && (!from[i] || !strcmp(from[i], to[i])));
 	assert_true(x->stored == y->stored);
 	for (int s = 0; s < SITE_COUNT; s++)
 		for (uint32_t l = 0; l < (site_table[s].layered ? LAYERS : 1); l++) {
