@@ -55,19 +55,32 @@ vector(const Lower *l, const Value *v)
 }
 
 /*
+ * OpenVINO's split of a stateful model for the NPU widens symmetric i4 weights itself and stops at
+ * groups of fewer than 64; it leaves those with a zero point, be it 0.
+ */
+static bool
+needs_zero(const Lower *l, const NpuMatrix *m)
+{
+	enum { LEAST = 64 };
+	return l->model->dynamic && m->form.element == ELEMENT_I4 && m->groups > 1 &&
+	       m->group < LEAST;
+}
+
+/*
  * The matrix m as f32 [rows, padded]. Compilers know this pattern: codes, converted to the type of
  * the scales, less their zero points, times scales; they keep the codes as they are stored.
  */
 static Wire
 matrix(const Lower *l, const NpuMatrix *m)
 {
-	const Element e = m->form.zero ? ELEMENT_F32 : m->scales.element;
+	const bool one_zero = m->form.zero || needs_zero(l, m);
+	const Element e = one_zero ? ELEMENT_F32 : m->scales.element;
 	if (!m->scales.bytes)
 		return constant(l, &m->codes, ELEMENT_F32);
 	Wire w = net_convert(l->n, net_part(l->n, &m->codes), e);
 	if (m->form.zeros)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_part(l->n, &m->zeros));
-	else if (m->form.zero)
+	else if (one_zero)
 		w = net_binary(l->n, NET_SUBTRACT, w, net_scalar(l->n, (float)m->form.zero, 1));
 	w = net_binary(l->n, NET_MULTIPLY, w, constant(l, &m->scales, e));
 	if (m->groups > 1)
