@@ -33,7 +33,8 @@ kv_append(KV, const global int *job, global uchar *cache, int ctx, local float *
 
 /* ---- queries ---- */
 
-enum { QUERIES = 4, COLUMNS = 16 };
+/* COLUMNS: sixteens of columns whose sums of values are made at a time. */
+enum { QUERIES = 4, COLUMNS = 8 };
 
 /* Up to QUERIES rows in local memory: floats x[nq][D], D = d rounded up to 16, or codes, whose
  * scale and sum lane q has of query q. */
@@ -56,6 +57,14 @@ LATHE_INLINE int
 seen_by(Seen s, int q)
 {
 	return intel_sub_group_shuffle(min(min(s.first + q, s.end), 64), 0);
+}
+
+/* 0, which drivers do not know: addresses that it is added to, as many as columns, are not made in
+ * front of the loop over blocks, where they would take registers all along. */
+LATHE_INLINE int
+seen_nothing(Seen s)
+{
+	return intel_sub_group_shuffle(min(s.end, 64), 0) >> 16;
 }
 
 /* Words of a query's codes. */
@@ -324,12 +333,23 @@ attention_weights(Kv kv, int nq, float scale, const Query *query, const KvHead *
 	return s;
 }
 
-/* o[q][c] = the sums of weights times values, in order of positions, column 16 c + lane. */
+/* Sixteens of columns from `first` on that are made at a time: as near to equal as they can be, of
+ * which the first is even. */
+LATHE_INLINE int
+columns_at_once(int columns, int first)
+{
+	const int parts = (columns + COLUMNS - 1) / COLUMNS;
+	return min(LATHE_PAD((columns + parts - 1) / parts, parts > 1 ? 2 : 1), columns - first);
+}
+
+/* o[q][c] = the sums of weights times values, in order of positions, column 16 (first + c) + lane of
+ * `columns` times sixteen. */
 LATHE_INLINE void
 attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Softmax *s,
-		 const NewPosition *own, int own_at, const local float *weights, vf (*o)[COLUMNS])
+		 const NewPosition *own, int own_at, const local float *weights, int first,
+		 int columns, vf (*o)[COLUMNS])
 {
-	const int columns = LATHE_PAD(kv.d, 16) / 16, count = seen_by(seen, 0);
+	const int count = seen_by(seen, 0);
 	const int stored = own ? min(count, own_at) : count;
 	/* as many positions at once as registers hold the values of */
 	const int wide = kv.bits == 4 ? 4 : 8;
@@ -352,7 +372,7 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 		for (int t = 0; t < round; t++)
 			LATHE_UNROLL_ALL
 		for (int c = 0; c < columns; c++) {
-			const float v = kv_value(kv, p, t, c);
+			const float v = kv_value(kv, p, t, first + c);
 			LATHE_UNROLL_ALL
 			for (int q = 0; q < nq; q++)
 				o[q][c] = s_fma(intel_sub_group_shuffle(e[q], (uint)t), v, o[q][c]);
@@ -362,7 +382,7 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 	for (; i < most; i++)
 		LATHE_UNROLL_ALL
 	for (int c = 0; c < columns; c++) {
-		const float v = kv_value(kv, kv_values(kv, h, block + i), 0, c);
+		const float v = kv_value(kv, kv_values(kv, h, block + i), 0, first + c);
 		LATHE_UNROLL_ALL
 		for (int q = 0; q < nq; q++)
 			if (nq == 1 || i < seen_by(seen, q))
@@ -371,7 +391,8 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 	if (own && stored < count)
 		LATHE_UNROLL_ALL
 	for (int c = 0; c < columns; c++) {
-		const int at = min(16 * c + lane(), kv.d - 1), half_of = 1 << (kv.bits - 1);
+		const int at = 16 * (first + c) + lane() + seen_nothing(seen);
+		const int half_of = 1 << (kv.bits - 1);
 		const float v = KV_CODES(kv)
 					? (float)(((const local uchar *)own->v_codes)[at] - half_of)
 					: own->value[at];
@@ -436,14 +457,20 @@ attention_one(KV, int group, int n, float scale, global uchar *arena, int capaci
 		const int block = first + 64 * self, count = min(seen - block, 64);
 		if (count > 0) {
 			const int own_at = min(position - block, 64);
-			vf row[QUERIES][COLUMNS];
-			const Seen all = {count, 64};
+			const Seen all = {count, count};
 			const Softmax s = attention_weights(kv, 1, scale, &asked, &h, block, all,
 							    &own, own_at, weights);
-			attention_values(kv, 1, &h, block, all, &s, &own, own_at, weights, row);
 			LATHE_UNROLL_ALL
-			for (int c = 0; c < D / 16; c++)
-				o[self * D + 16 * c + lane()] = row[0][c];
+			for (int at = 0, n_at; at < D / 16; at += n_at) {
+				vf row[QUERIES][COLUMNS];
+				local float *part = o + self * D + 16 * at + lane() + seen_nothing(all);
+				n_at = columns_at_once(D / 16, at);
+				attention_values(kv, 1, &h, block, all, &s, &own, own_at, weights, at,
+						 n_at, row);
+				LATHE_UNROLL_ALL
+				for (int c = 0; c < n_at; c++)
+					part[16 * c] = row[0][c];
+			}
 			if (lane() == 0) {
 				m[self] = s.m;
 				l[self] = s.l;
@@ -512,28 +539,33 @@ attention_many(KV, int group, int per, int nq, float scale, global uchar *arena,
 	LATHE_ROLLED
 	for (int block = 0; block < end; block += 64) {
 		const Seen seen = {past + row + 1 - block, end - block};
-		vf o[QUERIES][COLUMNS];
 		const Softmax s =
 			attention_weights(kv, nq, scale, &asked, &h, block, seen, 0, 64, weights);
-		attention_values(kv, nq, &h, block, seen, &s, 0, 64, weights, o);
-		sub_group_barrier(CLK_LOCAL_MEM_FENCE);
+		float N, S;
+		LATHE_UNROLL_ALL
+		for (int at = 0, n_at; at < D / 16; at += n_at) {
+			vf o[QUERIES][COLUMNS];
+			n_at = columns_at_once(D / 16, at);
+			attention_values(kv, nq, &h, block, seen, &s, 0, 64, weights, at, n_at, o);
+			N = M, S = L;
+			const Merge r = attention_merge(&N, &S, s.m, s.l);
+			LATHE_UNROLL_ALL
+			for (int q = 0; q < nq; q++) {
+				local float *to_row = O + q * D + 16 * at + lane() + seen_nothing(seen);
+				const float a = intel_sub_group_shuffle(r.a, (uint)q);
+				const float b = intel_sub_group_shuffle(r.b, (uint)q);
+				if (seen_by(seen, q) <= 0)
+					continue;
+				LATHE_UNROLL_ALL
+				for (int c = 0; c < n_at; c++)
+					to_row[16 * c] = block ? s_fma(to_row[16 * c], a, o[q][c] * b)
+							       : o[q][c];
+			}
+		}
 		const bool in = min(seen.first + (lane() & 7), seen.end) > 0;
-		float N = M, S = L;
-		const Merge r = attention_merge(&N, &S, s.m, s.l);
 		M = block == 0 ? s.m : in ? N : M;
 		L = block == 0 ? s.l : in ? S : L;
-		LATHE_UNROLL_ALL
-		for (int q = 0; q < nq; q++) {
-			local float *to_row = O + q * D + lane();
-			const float a = intel_sub_group_shuffle(r.a, (uint)q);
-			const float b = intel_sub_group_shuffle(r.b, (uint)q);
-			if (seen_by(seen, q) <= 0)
-				continue;
-			LATHE_UNROLL_ALL
-			for (int c = 0; c < D / 16; c++)
-				to_row[16 * c] = block ? s_fma(to_row[16 * c], a, o[q][c] * b)
-						       : o[q][c];
-		}
+		sub_group_barrier(CLK_LOCAL_MEM_FENCE);
 	}
 	const int heads = (int)get_num_groups(0) * per;
 	const float inverse = s_rcp(L);
