@@ -77,7 +77,7 @@ extern const char *const arc_families[ARC_FAMILIES];
 typedef struct ArcEntry {
 	const char *name;  /* "layer0_1_q_k_v_one" */
 	const char *words; /* the values that it computes */
-	Loc loc;	   /* of the first of them */
+	Loc loc;	   /* where they were asked for: the plan's line, else the model */
 	ArcFamily family;
 	ArcCall *calls;
 	int n_calls, calls_room;
@@ -151,6 +151,8 @@ bool arc_check(Arena *a, const char *name, ArcBinary m, Math math);
 /* modules.c: the program's modules into the staging folder, and their disassembly where it is asked
  * for. A kernel that cannot be made is our bug: its name, and a note at its values' place. */
 void arc_modules(Build *b, const ArcProgram *p);
+/* Says in front of an error what the kernel computes, at the place where that was asked for. */
+void arc_note(const Build *b, const ArcEntry *n);
 /* The module as SPIRV-Tools' text. */
 Text *arc_disassembly(Arena *a, ArcBinary m);
 

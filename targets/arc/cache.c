@@ -14,7 +14,8 @@ enum { ARC_HEAD_MAX = 256, ARC_GROUPS_MAX = 16 };
 typedef struct Heads {
 	int count, per;
 	int all; /* of the row */
-	int x, work;
+	int x;
+	ArcWork work;
 } Heads;
 
 static int
@@ -92,7 +93,7 @@ add_transform(Maker *k, ArcEntry *n, const Heads *h, const Transform *t, int fir
 	      int from, int end)
 {
 	const int calls = n->n_calls, d = head_dim(k);
-	arc_transform_runs(k->a, k->p, n, t, count, h->x + first * d, h->work + first * d);
+	arc_transform(k->a, k->p, n, t, count, h->x + first * d, h->work);
 	for (int i = calls; i < n->n_calls && (from > 0 || end < h->all / h->count * h->per); i++) {
 		n->calls[i].from = from;
 		n->calls[i].end = end;
@@ -134,7 +135,7 @@ add_op(Maker *k, ArcEntry *n, const Heads *h, const Value *v)
 	const int d = head_dim(k), shape[] = {h->count, d};
 	ArcCall *c;
 	if (v->op == OP_TRANSFORM && h->count == h->all) {
-		arc_transform(k->a, k->p, n, v->transform, h->x, h->work);
+		arc_transform(k->a, k->p, n, v->transform, 1, h->x, h->work);
 	} else if (v->op == OP_TRANSFORM) {
 		add_transforms(k, n, h, v->transform);
 	} else if (v->op == OP_RMSNORM_HEADS) {
@@ -193,10 +194,13 @@ add_heads(Maker *k, ArcEntry *n, const Kernel *kernel, const Value *v, int count
 		h.per = all / count * per;
 	}
 	h.x = room(n, h.count * d);
-	for (const Value *w = v; emit_kernel_of(&k->e, w) == kernel && !h.work;
-	     w = emit_value(&k->e, w->operands[0]))
-		if (w->op == OP_TRANSFORM && arc_transform_works(w->transform))
-			h.work = room(n, h.count * d);
+	for (const Value *w = v; emit_kernel_of(&k->e, w) == kernel;
+	     w = emit_value(&k->e, w->operands[0])) {
+		const int work =
+			w->op == OP_TRANSFORM ? arc_transform_work(w->transform, h.count * d) : 0;
+		h.work.floats = work > h.work.floats ? work : h.work.floats;
+	}
+	h.work.at = room(n, h.work.floats);
 	ArcCall *c = arc_call(k->a, n, "heads_load");
 	add_ints(c, (int[]){d, h.count, h.per}, 3);
 	add_arena(c);
@@ -245,7 +249,7 @@ static void
 check_local(Maker *k, const ArcEntry *n, const Value *v)
 {
 	if (4 * (int64_t)n->local_floats > ARC_LOCAL_MAX)
-		refuse(k, v, "its rows do not fit 64 KB of local memory");
+		refuse(k, v, n->loc, "its rows do not fit 64 KB of local memory");
 }
 
 /* One row needs no launch of this: attention does it. */
@@ -305,6 +309,7 @@ make_attention_one(Maker *k, const Kernel *kernel, const Kernel *kv)
 	const int D = (int)round_up((uint64_t)d, ARC_LANES), words = code_words(k);
 	const int sub_groups = D / ARC_LANES > 4 ? D / ARC_LANES : 4;
 	ArcEntry *n = entry(k, kernel, ARC_ATTENTION, "_one", sub_groups);
+	n->loc = arc_place(k, kv);
 	const int q = add_heads(k, n, kv, emit_value(&k->e, v->operands[0]), 1, 1);
 	const int key = add_heads(k, n, kv, emit_value(&k->e, append->operands[0]), 1, group);
 	const int value = add_heads(k, n, kv, emit_value(&k->e, append->operands[1]), 1, group);
@@ -377,7 +382,7 @@ arc_make_attention(Maker *k, const Kernel *kernel)
 	const Kernel *kv = emit_kernel_of(&k->e, emit_value(&k->e, v->operands[1]));
 	const int one = k->p->n_entries;
 	if (k->e.g->model->head_dim > ARC_HEAD_MAX) {
-		refuse(k, v, "heads of more than 256 columns have no kernel");
+		refuse(k, v, v->loc, "heads of more than 256 columns have no kernel");
 		return (ArcLaunch){-1, -1, 0, 1, 1, k->kernel};
 	}
 	/* The constants are those of the cache's kernel. */

@@ -38,12 +38,16 @@ arc_local(int64_t floats)
 ArcCall *arc_call(Arena *a, ArcEntry *n, const char *function);
 void arc_add(ArcCall *c, ArcArgument v);
 
-/* transform.c: the transform of the local row at float x, in place, with a row of work. */
-void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work);
-/* Each of `runs` runs of the row from float x on, one behind the other. */
-void arc_transform_runs(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
-			int work);
-/* Whether it needs the row of work. */
-bool arc_transform_works(const Transform *t);
+/* Floats of local memory that nothing else uses. */
+typedef struct ArcWork {
+	int at, floats;
+} ArcWork;
+
+/* transform.c: each of `runs` runs of the local row at float x, one behind the other, becomes
+ * transformed, in place. */
+void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
+		   ArcWork w);
+/* Floats of work that it wants for runs of `floats` together. */
+int arc_transform_work(const Transform *t, int floats);
 
 #endif

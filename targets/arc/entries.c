@@ -204,42 +204,21 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 		arc_add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
 		arc_add(c, arc_local(x));
 	} else if (v->op == OP_TRANSFORM) {
-		const bool works = arc_transform_works(v->transform);
-		arc_transform(k->a, k->p, n, v->transform, x, works ? slot_new(s, v) : 0);
+		const ArcWork w = {s->used, arc_transform_work(v->transform, (int)v->width)};
+		s->used += (int)round_up((uint64_t)w.floats, PACK_ROWS);
+		arc_transform(k->a, k->p, n, v->transform, 1, x, w);
 	} else {
-		refuse(k, v, "no template of rows does it");
+		refuse(k, v, v->loc, "no template of rows does it");
 	}
-}
-
-/* Where the row of value v gets what makes its kernel wide: the plan's line of its transform or its
- * codes, if a plan says one. */
-static Loc
-row_place(const Maker *k, const Value *v)
-{
-	const Plan *p = k->e.g->plan;
-	const int layer = k->e.f->layer < 0 ? 0 : k->e.f->layer;
-	for (int i = 0; p && i < k->e.f->count; i++) {
-		const Value *reader = emit_value(&k->e, i);
-		if (reader->op != OP_LINEAR || emit_value(&k->e, reader->operands[0]) != v)
-			continue;
-		const int site = role_site((Role)reader->role);
-		if (plan_says(p->transforms[site][layer].loc))
-			return p->transforms[site][layer].loc;
-		if (plan_says(p->activations[site][layer].loc))
-			return p->activations[site][layer].loc;
-	}
-	return v->loc;
 }
 
 /* The rows of a kernel lie in local memory all at a time. */
 static void
 check_local(Maker *k, const Kernel *kernel, int floats)
 {
-	Value v = *emit_kernel_value(&k->e, kernel, kernel->count - 1);
 	if (4 * (int64_t)floats <= ARC_LOCAL_MAX)
 		return;
-	v.loc = row_place(k, emit_kernel_value(&k->e, kernel, kernel->count - 1));
-	refuse(k, &v,
+	refuse(k, emit_kernel_value(&k->e, kernel, kernel->count - 1), arc_place(k, kernel),
 	       arena_printf(
 		       k->a,
 		       "its rows take %lld bytes of local memory, of which a work-group has %d",

@@ -66,6 +66,9 @@ constant_count(const Maker *k)
 	return n;
 }
 
+/* place.c: where what a kernel computes was asked for: the plan's line, else the model. */
+Loc arc_place(const Maker *k, const Kernel *kernel);
+
 static inline ArcEntry *
 entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int sub_groups)
 {
@@ -75,7 +78,7 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 	ArcEntry *n = &p->entries[p->n_entries++];
 	*n = (ArcEntry){.name = arena_printf(k->a, "%s%s", emit_kernel_name(&k->e, kernel), tail),
 			.words = emit_words(&k->e, kernel),
-			.loc = emit_kernel_value(&k->e, kernel, 0)->loc,
+			.loc = arc_place(k, kernel),
 			.family = family,
 			.calls = ARENA_ARRAY(k->a, ArcCall, ARC_CALLS_ROOM),
 			.calls_room = ARC_CALLS_ROOM,
@@ -86,10 +89,10 @@ entry(Maker *k, const Kernel *kernel, ArcFamily family, const char *tail, int su
 }
 
 static inline void
-refuse(Maker *k, const Value *v, const char *what)
+refuse(Maker *k, const Value *v, Loc loc, const char *what)
 {
 	if (!k->failed)
-		diag_error(k->d, v->loc, E_ARC, "%s cannot run on arc: %s",
+		diag_error(k->d, loc, E_ARC, "%s cannot run on arc: %s",
 			   v->role >= 0 ? role_names[v->role] : op_name(v->op), what);
 	k->failed = true;
 }

@@ -98,6 +98,12 @@ fails_alone(const Build *b, const ArcProgram *p, const ArcEntry *n)
 	_exit(0);
 }
 
+void
+arc_note(const Build *b, const ArcEntry *n)
+{
+	diag_note(b->d, n->loc, "the kernel %s computes: %s", n->name, n->words);
+}
+
 /* The kernel that a family's module fails for, and the place of what it computes: our bug. */
 static void
 blame(const Build *b, const ArcProgram *p, ArcFamily family)
@@ -106,7 +112,7 @@ blame(const Build *b, const ArcProgram *p, ArcFamily family)
 		const ArcEntry *n = &p->entries[i];
 		if (n->family != family || !fails_alone(b, p, n))
 			continue;
-		diag_note(b->d, n->loc, "the kernel %s computes: %s", n->name, n->words);
+		arc_note(b, n);
 		BUG("arc: the kernel %s cannot be made", n->name);
 	}
 	BUG("arc: the %s kernels cannot be made together", arc_families[family]);

@@ -23,6 +23,7 @@ typedef struct Job {
 	ArcFamily family;
 	const Products *products; /* of each entry */
 	Zebin zebin;
+	const char *complaint; /* of ocloc, null: none */
 } Job;
 
 /* ---- SPIR-V ------------------------------------------------------------------------------- */
@@ -114,8 +115,21 @@ check_kernel(const Job *j, int entry)
 	else if (k->dpas < want->dpas || (n->dpas && !k->dpas))
 		wrong = arena_printf(j->a, "has %d dpas, not %d", k->dpas,
 				     want->dpas > n->dpas ? want->dpas : n->dpas);
-	if (wrong)
-		fatal_environment("the binary of %s for %s %s", n->name, j->device, wrong);
+	if (!wrong)
+		return;
+	arc_note(j->b, n);
+	fatal_environment("the binary of %s for %s %s", n->name, j->device, wrong);
+}
+
+static void
+check_job(const Job *j)
+{
+	for (int i = 0; i < j->p->n_entries; i++)
+		if (j->p->entries[i].family == j->family)
+			check_kernel(j, i);
+	if (j->complaint)
+		fatal_environment("ocloc says of the %s kernels for %s: %s",
+				  arc_families[j->family], j->device, j->complaint);
 }
 
 static void
@@ -130,9 +144,6 @@ read_back(Job *j)
 	if (error)
 		fatal_environment("ocloc made a file for %s that cannot be read: %s: %s", j->device,
 				  j->name, error);
-	for (int i = 0; i < j->p->n_entries; i++)
-		if (j->p->entries[i].family == j->family)
-			check_kernel(j, i);
 }
 
 static void
@@ -163,8 +174,7 @@ run_job(void *arg, int i)
 		fatal_environment("ocloc %s on the %s kernels for %s%s%s", failure, family,
 				  j->device, *words ? ": " : "", words);
 	if (strstr(words, "spilled") || strstr(words, "INVALID opcode"))
-		fatal_environment("ocloc says of the %s kernels for %s: %s", family, j->device,
-				  words);
+		j->complaint = words;
 	read_back(j);
 	remove_tree(log);
 }
@@ -236,6 +246,8 @@ arc_native(Build *b, const ArcProgram *p, const char *const *devices, int n_devi
 			artefact_folder(b, arena_printf(b->run, "arc/%s", device));
 	}
 	parallel_for(b->o->jobs, n, run_job, jobs);
+	for (int i = 0; i < n; i++)
+		check_job(&jobs[i]);
 	print_jobs(listing, json, jobs, n);
 	for (int i = 0; i < n; i++) {
 		artefact_add(b, jobs[i].name);

@@ -17,7 +17,7 @@ typedef struct Transformer {
 	Arena *a;
 	ArcProgram *p;
 	ArcEntry *entry;
-	int x, work;
+	int x, work, room; /* floats of work */
 } Transformer;
 
 static void apply(const Transformer *k, const Transform *t, View v);
@@ -129,15 +129,14 @@ assign_slots(const Codelet *c, uint16_t *slot)
 }
 
 /* Whether the values of a base matrix's program have no room in 128 registers, two a value, beside
- * its inputs, and a row of work has room for them. */
+ * its inputs. */
 static bool
 is_wide(const Transform *t)
 {
-	enum { VALUES = 44 };
+	enum { VALUES = 36 };
 	if (t->kind != T_HADAMARD || !t->program || t->program->order < VALUES / 2)
 		return false;
-	const int slots = assign_slots(t->program, NULL);
-	return slots + (int)t->program->order > VALUES && slots <= (int)t->n;
+	return assign_slots(t->program, NULL) + (int)t->program->order > VALUES;
 }
 
 /* A program as words: of each step its operands, inputs first and then places, the second doubled
@@ -164,7 +163,8 @@ add_program(const Transformer *k, ArcCall *c, const Codelet *p)
 	}
 	arc_add(c, (ArcArgument){.kind = ARC_WORDS, .table = w, .value = (int64_t)words});
 	arc_add(c, arc_int(p->n_steps));
-	arc_add(c, arc_int(slots));
+	INVARIANT(k->room >= slots);
+	arc_add(c, arc_int(k->room / slots));
 }
 
 static void
@@ -189,7 +189,7 @@ apply_hadamard(const Transformer *k, const Transform *t, View v)
 		add_program(k, c, t->program);
 		arc_add(c, arc_float((float)(1.0 / root)));
 		add_row(k, c, v);
-		add_work(k, c, v);
+		arc_add(c, arc_local(k->work));
 		return;
 	}
 	if (t->program) {
@@ -319,26 +319,24 @@ apply(const Transformer *k, const Transform *t, View v)
 }
 
 void
-arc_transform_runs(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
-		   int work)
+arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x, ArcWork w)
 {
-	const Transformer k = {a, p, n, x, work};
+	const Transformer k = {a, p, n, x, w.at, w.floats};
 	const View all = {0, runs, (int)t->n, 1};
 	apply(&k, t, all);
 }
 
-void
-arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int x, int work)
+int
+arc_transform_work(const Transform *t, int floats)
 {
-	arc_transform_runs(a, p, n, t, 1, x, work);
-}
-
-bool
-arc_transform_works(const Transform *t)
-{
-	bool works =
-		t->kind == T_PERM || t->kind == T_ORTHOGONAL || t->kind == T_MATRIX || is_wide(t);
-	for (uint32_t i = 0; i < t->n_children; i++)
-		works |= arc_transform_works(t->children[i]);
-	return works;
+	int work = t->kind == T_PERM || t->kind == T_ORTHOGONAL || t->kind == T_MATRIX ? floats : 0;
+	if (is_wide(t)) {
+		const int columns = floats / (int)t->program->order;
+		work = assign_slots(t->program, NULL) * (columns < ARC_LANES ? columns : ARC_LANES);
+	}
+	for (uint32_t i = 0; i < t->n_children; i++) {
+		const int more = arc_transform_work(t->children[i], floats);
+		work = more > work ? more : work;
+	}
+	return work;
 }

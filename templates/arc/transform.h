@@ -43,18 +43,17 @@ row_base(VIEW, int which, float scale, local float *x)
 
 /*
  * The program of a base matrix as words (targets/arc/transform.c), for one whose values have no
- * room in registers: they lie in `slots` places of work, for as many columns at a time as it has
- * room for.
+ * room in registers: they lie in work, those of `room` columns at a time.
  */
 LATHE_OP
-row_base_wide(VIEW, const constant ushort *program, int steps, int slots, float scale,
+row_base_wide(VIEW, const constant ushort *program, int steps, int room, float scale,
 	      local float *x, local float *work)
 {
-	const int columns = outer * right, room = columns * n / slots;
+	const int columns = outer * right;
 	const int at_once = room < items() ? room : items();
 	local float *w = work + item();
-	/* No literal, so that drivers do not unroll. */
-	const int end = steps + (item() >> 16);
+	/* no literals, so that drivers do not unroll */
+	const int end = intel_sub_group_shuffle(steps, 0), rows = intel_sub_group_shuffle(n, 0);
 	for (int t = item(); item() < at_once && t < columns; t += at_once) {
 		local float *p = x + t / right * pitch + t % right;
 		int k = 0;
@@ -68,9 +67,9 @@ row_base_wide(VIEW, const constant ushort *program, int steps, int slots, float 
 		k = 0;
 		LATHE_ROLLED
 		do {
-			const int o = program[3 * steps + k];
+			const int o = program[3 * end + k];
 			p[k * right] = w[(o >> 1) * at_once] * (o & 1 ? -scale : scale);
-		} while (++k < n + (end - steps));
+		} while (++k < rows);
 	}
 	barrier(CLK_LOCAL_MEM_FENCE);
 }

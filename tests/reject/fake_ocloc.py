@@ -52,7 +52,7 @@ def kernels(path):
 def info(name, kernel, mood):
     simd = kernel.simd // 2 if "narrow" in mood else kernel.simd
     text = f"  - name:            {name}\n    execution_env:\n      grf_count:       128\n      simd_size:       {simd}\n"
-    if "spill" in mood:
+    if "spill" in mood or f"spill={name}" in mood:
         text += "    per_thread_memory_buffers:\n      - type:            scratch\n        usage:           single_space\n" \
                 "        size:            2048\n"
     if "spill_size" in mood:

@@ -20,6 +20,21 @@ from driver import judge, options
 EXPECTED = os.path.join(HERE, "ocloc_cases.expected")
 ONLY_BIN = ["sh", "-c", 'PATH=$PWD/bin exec "$@"', "sh"]
 
+PLAN = """{
+ "lathe_plan": 1,
+ "weights": {
+  "layers.*.{q,k,v}": {"bits": 8, "group": 32}
+ },
+ "kv": {
+  "layers.*": {"bits": 16}
+ },
+ "transforms": {"T": {"hadamard": 32}},
+ "apply": {
+  "layers.*.mlp.down.in": {"block": 32, "of": "T", "to": 64}
+ }
+}
+"""
+
 cases = []
 
 
@@ -49,6 +64,9 @@ def binaries():
     case("says-spilled", ENVIRONMENT, "spilled")
     case("says-invalid", ENVIRONMENT, "INVALID")
     case("scratch", ENVIRONMENT, "spill")
+    # At the plan's line: of the transform, of the cache, of the weights.
+    for kernel in ("layer0_8_transform_quantize", "layer0_3_attention_many", "layer0_1_q_k_v_one"):
+        case(f"plan-{kernel}", ENVIRONMENT, f"spill={kernel}", "--plan", "plan.json", files={"plan.json": PLAN})
     case("spill-size", ENVIRONMENT, "spill_size")
     case("private", ENVIRONMENT, "private")
     case("narrow", ENVIRONMENT, "narrow")
