@@ -329,11 +329,13 @@ make_attention_one(Maker *k, const Kernel *kernel, const Kernel *kv)
 	check_local(k, n, v);
 }
 
-/* Rows that a sub-group does at once: their sums of values have to stay in registers. */
+/* Rows that a sub-group does at once, as many as ocloc has registers for: their sums of values stay
+ * there, and of floats the queries. */
 static int
 rows_at_once(const Maker *k, int D)
 {
-	const bool wide = D > 32 && graph_kv(k->e.g, k->e.f->layer).bits == 32;
+	const int bits = graph_kv(k->e.g, k->e.f->layer).bits;
+	const bool wide = (bits == 32 && D > 32) || (bits == 16 && D == 48);
 	return D > 64 ? 1 : wide ? 2 : 4;
 }
 

@@ -333,15 +333,6 @@ attention_weights(Kv kv, int nq, float scale, const Query *query, const KvHead *
 	return s;
 }
 
-/* Sixteens of columns from `first` on that are made at a time: as near to equal as they can be, of
- * which the first is even. */
-LATHE_INLINE int
-columns_at_once(int columns, int first)
-{
-	const int parts = (columns + COLUMNS - 1) / COLUMNS;
-	return min(LATHE_PAD((columns + parts - 1) / parts, parts > 1 ? 2 : 1), columns - first);
-}
-
 /* o[q][c] = the sums of weights times values, in order of positions, column 16 (first + c) + lane of
  * `columns` times sixteen. */
 LATHE_INLINE void
@@ -406,6 +397,12 @@ attention_values(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Sof
 			o[q][c] = o[q][c] + intel_sub_group_shuffle(s->z, (uint)q);
 }
 
+/* What makes sums of values does up to COLUMNS sixteens of columns, then the others: calls with
+ * literals, since of arrays whose bounds are found out late LLVM makes memory. */
+#define COLUMNS_FIRST(kv) \
+	(LATHE_PAD((kv).d, 16) / 16 > COLUMNS ? LATHE_PAD((kv).d, 64) / 32 : LATHE_PAD((kv).d, 16) / 16)
+#define COLUMNS_REST(kv) (LATHE_PAD((kv).d, 16) / 16 - COLUMNS_FIRST(kv))
+
 /* ---- attention ---- */
 
 /* The factors of a row O and of a block's row o in their merge. */
@@ -424,6 +421,19 @@ attention_merge(float *M, float *L, float m, float l)
 	*L = s_fma(*L, r.a, l * r.b);
 	*M = N;
 	return r;
+}
+
+/* Of a block of one row: to[16 c] of columns 16 c + lane. */
+LATHE_INLINE void
+values_of_one(Kv kv, const KvHead *h, int block, Seen seen, const Softmax *s,
+	      const NewPosition *own, int own_at, const local float *weights, int first,
+	      int columns, local float *to)
+{
+	vf row[QUERIES][COLUMNS];
+	attention_values(kv, 1, h, block, seen, s, own, own_at, weights, first, columns, row);
+	LATHE_UNROLL_ALL
+	for (int c = 0; c < columns; c++)
+		to[16 * (first + c)] = row[0][c];
 }
 
 /*
@@ -460,17 +470,12 @@ attention_one(KV, int group, int n, float scale, global uchar *arena, int capaci
 			const Seen all = {count, count};
 			const Softmax s = attention_weights(kv, 1, scale, &asked, &h, block, all,
 							    &own, own_at, weights);
-			LATHE_UNROLL_ALL
-			for (int at = 0, n_at; at < D / 16; at += n_at) {
-				vf row[QUERIES][COLUMNS];
-				local float *part = o + self * D + 16 * at + lane() + seen_nothing(all);
-				n_at = columns_at_once(D / 16, at);
-				attention_values(kv, 1, &h, block, all, &s, &own, own_at, weights, at,
-						 n_at, row);
-				LATHE_UNROLL_ALL
-				for (int c = 0; c < n_at; c++)
-					part[16 * c] = row[0][c];
-			}
+			local float *part = o + self * D + lane() + seen_nothing(all);
+			values_of_one(kv, &h, block, all, &s, &own, own_at, weights, 0,
+				      COLUMNS_FIRST(kv), part);
+			if (COLUMNS_REST(kv))
+				values_of_one(kv, &h, block, all, &s, &own, own_at, weights,
+					      COLUMNS_FIRST(kv), COLUMNS_REST(kv), part);
 			if (lane() == 0) {
 				m[self] = s.m;
 				l[self] = s.l;
@@ -497,6 +502,30 @@ attention_one(KV, int group, int n, float scale, global uchar *arena, int capaci
 	if (head == 0)
 		for (int i = heads * d + item(); i < to_ld; i += 16 * n)
 			to[i] = 0.0f;
+}
+
+/* Merges a block of nq rows into O[nq][D], M and L. */
+LATHE_INLINE void
+values_of_many(Kv kv, int nq, const KvHead *h, int block, Seen seen, const Softmax *s,
+	       const local float *weights, float *M, float *L, int first, int columns, local float *O)
+{
+	const int D = LATHE_PAD(kv.d, 16);
+	vf o[QUERIES][COLUMNS];
+	attention_values(kv, nq, h, block, seen, s, 0, 64, weights, first, columns, o);
+	const Merge r = attention_merge(M, L, s->m, s->l);
+	LATHE_UNROLL_ALL
+	for (int q = 0; q < nq; q++) {
+		local float *to_row = O + q * D + lane() + seen_nothing(seen);
+		const float a = intel_sub_group_shuffle(r.a, (uint)q);
+		const float b = intel_sub_group_shuffle(r.b, (uint)q);
+		if (seen_by(seen, q) <= 0)
+			continue;
+		LATHE_UNROLL_ALL
+		for (int c = 0; c < columns; c++) {
+			local float *to = to_row + 16 * (first + c);
+			*to = block ? s_fma(*to, a, o[q][c] * b) : o[q][c];
+		}
+	}
 }
 
 /*
@@ -541,26 +570,12 @@ attention_many(KV, int group, int per, int nq, float scale, global uchar *arena,
 		const Seen seen = {past + row + 1 - block, end - block};
 		const Softmax s =
 			attention_weights(kv, nq, scale, &asked, &h, block, seen, 0, 64, weights);
-		float N, S;
-		LATHE_UNROLL_ALL
-		for (int at = 0, n_at; at < D / 16; at += n_at) {
-			vf o[QUERIES][COLUMNS];
-			n_at = columns_at_once(D / 16, at);
-			attention_values(kv, nq, &h, block, seen, &s, 0, 64, weights, at, n_at, o);
+		float N = M, S = L;
+		values_of_many(kv, nq, &h, block, seen, &s, weights, &N, &S, 0, COLUMNS_FIRST(kv), O);
+		if (COLUMNS_REST(kv)) {
 			N = M, S = L;
-			const Merge r = attention_merge(&N, &S, s.m, s.l);
-			LATHE_UNROLL_ALL
-			for (int q = 0; q < nq; q++) {
-				local float *to_row = O + q * D + 16 * at + lane() + seen_nothing(seen);
-				const float a = intel_sub_group_shuffle(r.a, (uint)q);
-				const float b = intel_sub_group_shuffle(r.b, (uint)q);
-				if (seen_by(seen, q) <= 0)
-					continue;
-				LATHE_UNROLL_ALL
-				for (int c = 0; c < n_at; c++)
-					to_row[16 * c] = block ? s_fma(to_row[16 * c], a, o[q][c] * b)
-							       : o[q][c];
-			}
+			values_of_many(kv, nq, &h, block, seen, &s, weights, &N, &S,
+				       COLUMNS_FIRST(kv), COLUMNS_REST(kv), O);
 		}
 		const bool in = min(seen.first + (lane() & 7), seen.end) > 0;
 		M = block == 0 ? s.m : in ? N : M;
