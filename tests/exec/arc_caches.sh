@@ -12,6 +12,15 @@ positions=140
 [ "$opencl" = runtime ] || positions=24
 linears=(--verify off --activations 8:token --quantize 'layers.*.*=bits:8,group:row')
 # An embedding, nine launches a layer, two of the head.
-case_of stories $positions 48 "$LATHE_SHARED/data/stories260K.bin" --plan "$work/stories.json" "${linears[@]}"
-case_of qwen3 $positions 39 "$work/qwen3.gguf" --plan "$work/qwen3.json" "${linears[@]}"
+case_of two $positions 21 "$work/two.gguf" --plan "$work/two.json" "${linears[@]}"
+if [ -n "${LATHE_LONG:-}" ]; then
+	case_of stories $positions 48 "$LATHE_SHARED/data/stories260K.bin" --plan "$work/stories.json" "${linears[@]}"
+	case_of qwen3 $positions 39 "$work/qwen3.gguf" --plan "$work/qwen3.json" "${linears[@]}"
+	case_of qwen2 $positions 39 "$work/qwen2.gguf" --plan "$work/qwen2.json" "${linears[@]}"
+	# Binaries that must not spill.
+	have ocloc && device=dg2-g10 || echo "no ocloc: no binaries"
+	for d in 64 80 96 128 256; do
+		case_of heads$d $positions 129 "$work/heads$d.gguf" --plan "$work/heads.json" "${linears[@]}"
+	done
+fi
 exit $status
