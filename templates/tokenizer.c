@@ -205,13 +205,24 @@ token_byte(size_t at)
 	return (unsigned char)token_text[at / TEXT_ROW][at % TEXT_ROW];
 }
 
+/* memcmp would be the only thing besides memcpy and memset that a machine must bring. */
+static int
+begins_with(const unsigned char *text, const char *word, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && text[i] == (unsigned char)word[i])
+		i++;
+	return i == n;
+}
+
 /* The special token of a level that begins text[n], the longest; -1: none does. */
 static int
 special_at(int level, int parse_special, const unsigned char *text, size_t n)
 {
 	for (int k = special_level[level]; k < special_level[level + 1]; k++)
 		if ((parse_special || specials[k].always) && specials[k].size <= n &&
-		    memcmp(specials[k].text, text, specials[k].size) == 0)
+		    begins_with(text, specials[k].text, specials[k].size))
 			return k;
 	return -1;
 }
