@@ -33,9 +33,10 @@ WEIGHTS = {"layers.0.{q,k,v,o,gate,up,down}": {"bits": 4, "group": "row"},
 # What changes no function, by what was done. Whoever finds another kind explains it here.
 EQUIVALENT = {
     "attribute m_pythondiv": "floats are divided alike",
-    "attribute auto_broadcast": "operands of equal shapes",
+    "attribute auto_broadcast": "shapes that fit alike by both rules",
     "attribute special_zero": "no dimension of the shape is 0",
     "attribute batch_dims": "-1 counts from the end: 0 of indices of rank 1",
+    "padding": "codes behind a row's columns, which meet zeros",
     "attribute version": "an older opset's operation of the same meaning",
 }
 
@@ -103,6 +104,9 @@ class Net:
                 raise Wrong(f"no layer {op.get_friendly_name()}")
             # OpenVINO gives a Result an output that files do not have.
             outputs = [] if op.get_type_name() == "Result" else op.outputs()
+            # The CPU plugin packs weights once for the same bytes, and takes them for the other order too.
+            if op.get_type_name() == "MatMul" and not op.get_attributes()["transpose_b"]:
+                raise Wrong(f"{op.get_friendly_name()} reads a matrix by columns")
             for side, ports in (("input", op.inputs()), ("output", outputs)):
                 lines = said.findall(side + "/port")
                 if len(lines) != len(ports):
@@ -216,9 +220,11 @@ class Files:
         with open(os.path.join(folder, "npu", "openvino_model.bin"), "rb") as f:
             self.weights = f.read()
         self.constants = {}  # (element, offset, size): the nets that read it
+        self.widths = {}  # the same: elements of a row
         for n, text in self.texts.items():
-            for element, at, size in re.findall(r'element_type="(\w+)" shape="[^"]*" offset="(\d+)" size="(\d+)"', text):
+            for element, shape, at, size in re.findall(r'element_type="(\w+)" shape="([^"]*)" offset="(\d+)" size="(\d+)"', text):
                 self.constants.setdefault((element, int(at), int(size)), []).append(n)
+                self.widths[element, int(at), int(size)] = int(np.prod([int(d) for d in shape.split(",")[1:]] or [1]))
 
     def constant(self, *elements):
         return self.rng.choice([c for c in sorted(self.constants) if c[0] in elements])
@@ -241,9 +247,14 @@ class Files:
 
     def nibble(self):
         element, at, size = c = self.constant("i4", "u4", "u2", "i8", "u8")
-        at += self.rng.randrange(size)
-        flip = self.rng.randrange(1, 16) << self.rng.choice((0, 4))
-        return "nibble", f"{element} at {at}", dict.fromkeys(self.constants[c]), self.changed(at, lambda b: b ^ flip)
+        byte = self.rng.randrange(size)
+        high = self.rng.choice((0, 4))
+        flip = self.rng.randrange(1, 16) << high
+        index = byte * 2 + high // 4 if element in ("i4", "u4") else byte
+        # Codes below a byte come in rows of 64: those of an odd width have some behind them.
+        padding = self.widths[c] == 64 and element in ("i4", "u4") and index % 64 >= plans.HIDDEN
+        return ("padding" if padding else "nibble", f"{element} at {at + byte}", dict.fromkeys(self.constants[c]),
+                self.changed(at + byte, lambda b: b ^ flip))
 
     def matched(self, what, pattern, change):
         """One match of the pattern in one net, its first group changed."""
