@@ -70,9 +70,10 @@ void tensor_row_f32(const Tensor *t, uint32_t i, float *dst);
 
 typedef enum TokenizerKind {
 	TOKENIZER_NONE,
-	TOKENIZER_BPE,		 /* byte-level, merges by rank */
-	TOKENIZER_SCORED,	 /* llama2.c: merges by best score, byte fallback */
-	TOKENIZER_SENTENCEPIECE, /* U+2581 for spaces, merges by rank, byte fallback */
+	TOKENIZER_BPE,	  /* byte-level, merges by rank */
+	TOKENIZER_SCORED, /* llama2.c: merges by best score, byte fallback */
+	/* U+2581 for spaces, byte fallback, merges by rank or, where there are scores, by those */
+	TOKENIZER_SENTENCEPIECE,
 	TOKENIZER_KINDS
 } TokenizerKind;
 
@@ -110,7 +111,7 @@ typedef struct Tokenizer {
 	const Bytes *tokens;  /* as in the file: GPT-2 symbols for BPE, U+2581 for spaces for
 				 SENTENCEPIECE, raw bytes for SCORED */
 	const uint8_t *types; /* TokenType; null: all normal */
-	const float *scores;  /* SCORED only */
+	const float *scores;  /* SCORED, and SENTENCEPIECE without merges */
 	const Bytes *merges;  /* all but SCORED: "left right", in rank order */
 	/* How special tokens that overlap are found in a text. null: all occurrences of the
 	 * longest, in what remains those of the next. Else by a level of each token: the leftmost

@@ -663,6 +663,15 @@ pieces_bpe(const Vocabulary *v, TokenizerTables *out)
 	read_steps(v, out);
 }
 
+static void
+merges_sentencepiece(const Vocabulary *v, TokenizerTables *out)
+{
+	if (v->t->scores)
+		merges_scored(v, out);
+	else
+		merges_bpe(v, out);
+}
+
 /* What makes the tables of each kind, in this order. */
 static const struct {
 	void (*check)(const Vocabulary *v, TokenizerTables *out);
@@ -672,8 +681,8 @@ static const struct {
 } kinds[TOKENIZER_KINDS] = {
 	[TOKENIZER_BPE] = {NULL, decode_bpe, merges_bpe, pieces_bpe},
 	[TOKENIZER_SCORED] = {check_scored, decode_scored, merges_scored, list_characters},
-	[TOKENIZER_SENTENCEPIECE] = {check_sentencepiece, decode_sentencepiece, merges_bpe,
-				     list_characters},
+	[TOKENIZER_SENTENCEPIECE] = {check_sentencepiece, decode_sentencepiece,
+				     merges_sentencepiece, list_characters},
 };
 
 bool

@@ -1,8 +1,10 @@
 /* The tokenizer of a GGUF file: its tables are checked for shape here, their meaning elsewhere. */
 #include "gguf_model.h"
 #include "reader.h"
+#include "stored.h"
 #include "tokens.h"
 
+#include <math.h>
 #include <string.h>
 
 static const struct PreRow {
@@ -168,45 +170,95 @@ read_types(const Gguf *g, Tokenizer *t)
 	t->types = types;
 }
 
-static bool
-read_bpe(const Gguf *g, Model *m)
+/* The array of a key, which must be there; null after diagnostics. */
+static const GgufEntry *
+need_array(const Gguf *g, const Tokenizer *t, const char *key, uint32_t element)
 {
-	Tokenizer *t = &m->tokenizer;
-	int before = diag_errors(g->d);
-	if (!read_pre(g, t))
+	const GgufEntry *e = find_array(g, key, element);
+	if (!e && !gguf_find(g, key))
+		diag_error(g->d, t->loc, E_TOKENIZER, "the metadata key '%s' is missing", key);
+	return e;
+}
+
+/* What every kind has: tokens, their types, ids of special ones. */
+static bool
+read_common(const Gguf *g, const Model *m, Tokenizer *t)
+{
+	const int before = diag_errors(g->d);
+	const GgufEntry *tokens = need_array(g, t, "tokenizer.ggml.tokens", GGUF_STRING);
+	if (!tokens || !model_check_vocabulary(g->d, m, entry_loc(g, tokens), tokens->value.count))
 		return false;
-	const GgufEntry *tokens = find_array(g, "tokenizer.ggml.tokens", GGUF_STRING);
-	const GgufEntry *merges = find_array(g, "tokenizer.ggml.merges", GGUF_STRING);
-	if ((!tokens || !merges) && diag_errors(g->d) == before)
-		diag_error(g->d, t->loc, E_TOKENIZER, "the metadata key '%s' is missing",
-			   tokens ? "tokenizer.ggml.merges" : "tokenizer.ggml.tokens");
-	if (diag_errors(g->d) != before ||
-	    !model_check_vocabulary(g->d, m, entry_loc(g, tokens), tokens->value.count))
-		return false;
-	if (merges->value.count > UINT32_MAX / 2) {
-		diag_error(g->d, entry_loc(g, merges), E_OVERFLOW, "too many merges");
-		return false;
-	}
 	t->n_tokens = (uint32_t)tokens->value.count;
-	t->n_merges = (uint32_t)merges->value.count;
 	t->tokens = gguf_strings(g, &tokens->value);
-	t->merges = gguf_strings(g, &merges->value);
 	t->bos = read_id(g, "tokenizer.ggml.bos_token_id", t->n_tokens);
 	t->eos = read_id(g, "tokenizer.ggml.eos_token_id", t->n_tokens);
 	t->unk = read_id(g, "tokenizer.ggml.unknown_token_id", t->n_tokens);
 	t->pad = read_id(g, "tokenizer.ggml.padding_token_id", t->n_tokens);
 	t->add_bos = read_flag(g, "tokenizer.ggml.add_bos_token", t->add_bos);
-	t->add_space_prefix = read_flag(g, "tokenizer.ggml.add_space_prefix", false);
+	t->add_space_prefix = read_flag(g, "tokenizer.ggml.add_space_prefix", t->add_space_prefix);
 	if (t->add_bos && t->bos < 0)
 		diag_error(g->d, t->loc, E_TOKENIZER,
 			   "'tokenizer.ggml.add_bos_token' is true, but "
 			   "'tokenizer.ggml.bos_token_id' is missing");
 	check_tokens(g, t);
-	check_merges(g, t);
 	read_types(g, t);
-	t->kind = TOKENIZER_BPE;
 	return diag_errors(g->d) == before;
 }
+
+static bool
+read_bpe(const Gguf *g, const Model *m, Tokenizer *t)
+{
+	const int before = diag_errors(g->d);
+	t->kind = TOKENIZER_BPE;
+	if (!read_pre(g, t) || !read_common(g, m, t))
+		return false;
+	const GgufEntry *merges = need_array(g, t, "tokenizer.ggml.merges", GGUF_STRING);
+	if (!merges)
+		return false;
+	if (merges->value.count > UINT32_MAX / 2) {
+		diag_error(g->d, entry_loc(g, merges), E_OVERFLOW, "too many merges");
+		return false;
+	}
+	t->n_merges = (uint32_t)merges->value.count;
+	t->merges = gguf_strings(g, &merges->value);
+	check_merges(g, t);
+	return diag_errors(g->d) == before;
+}
+
+/* SentencePiece's BPE as llama.cpp keeps it: a score a token, merges of the best first. */
+static bool
+read_sentencepiece(const Gguf *g, const Model *m, Tokenizer *t)
+{
+	t->kind = TOKENIZER_SENTENCEPIECE;
+	t->add_bos = true;
+	t->add_space_prefix = PREFIX_ALWAYS;
+	if (!read_common(g, m, t))
+		return false;
+	const GgufEntry *e = need_array(g, t, "tokenizer.ggml.scores", GGUF_F32);
+	if (!e)
+		return false;
+	if (e->value.count != t->n_tokens) {
+		diag_error(g->d, entry_loc(g, e), E_TOKENIZER,
+			   "'tokenizer.ggml.scores' has %llu entries for %u tokens",
+			   (unsigned long long)e->value.count, t->n_tokens);
+		return false;
+	}
+	float *scores = ARENA_ARRAY(g->arena, float, t->n_tokens);
+	stored_type(0)->dequantize(gguf_bytes(g, &e->value), (int)t->n_tokens, scores);
+	for (uint32_t i = 0; i < t->n_tokens; i++)
+		if (!isfinite(scores[i])) {
+			diag_error(g->d, cursor_loc(&g->cursor, e->value.at + 4 * (uint64_t)i),
+				   E_TOKENIZER, "the score of token %u is NaN or infinite", i);
+			return false;
+		}
+	t->scores = scores;
+	return true;
+}
+
+static const struct {
+	const char *name;
+	bool (*read)(const Gguf *g, const Model *m, Tokenizer *t);
+} models[] = {{"gpt2", read_bpe}, {"llama", read_sentencepiece}};
 
 bool
 gguf_tokenizer(Gguf *g, Model *m)
@@ -224,10 +276,11 @@ gguf_tokenizer(Gguf *g, Model *m)
 			   "there are tokens, but no 'tokenizer.ggml.model'");
 		return false;
 	}
-	if (e->value.type == GGUF_STRING && bytes_equal(gguf_string(g, &e->value), "gpt2"))
-		return read_bpe(g, m);
+	for (size_t i = 0; e->value.type == GGUF_STRING && i < sizeof models / sizeof *models; i++)
+		if (bytes_equal(gguf_string(g, &e->value), models[i].name))
+			return models[i].read(g, m, t);
 	diag_error(g->d, t->loc, E_PRE_TOKENIZER, "unknown tokenizer model %s",
 		   gguf_show(g, &e->value));
-	diag_hint(g->d, "Lathe reads gpt2");
+	diag_hint(g->d, "Lathe reads gpt2 and llama");
 	return false;
 }

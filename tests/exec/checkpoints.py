@@ -89,8 +89,8 @@ def check_shown(lathe, work):
     h = Folder(gguf_model(**SIZES, arch="qwen3", head_dim=24)).shard(2)
     write(work, h.files())
     shown = run(lathe, "inspect", work).stdout
-    for words in ("config.json, ", "'model_type' = 'qwen3'", "'weight_map' = an object of 25",
-                  "model-00002-of-00002.safetensors", " 13 tensors", "architecture qwen3"):
+    for words in ("config.json, ", "'model_type' = 'qwen3'", "'weight_map' = an object of 24",
+                  "model-00002-of-00002.safetensors", " 12 tensors", "architecture qwen3"):
         assert words in shown, (words, shown)
 
 

@@ -10,8 +10,6 @@ text. WORK is an empty folder.
 import json
 import os
 import random
-import struct
-import subprocess
 import sys
 import unicodedata
 
@@ -20,7 +18,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers,  # noqa: E402
                         processors, trainers)
 
-from artefact import run  # noqa: E402
+from emitted_tokenizer import build, encode  # noqa: E402
 from tinyhf import Folder, write  # noqa: E402
 from tinymodel import gguf_model  # noqa: E402
 from tokenizer_cases import cases  # noqa: E402
@@ -148,32 +146,9 @@ def emitted(lathe, work, text):
     h = Folder(gguf_model(hidden=32, inter=32, layers=1, heads=1, kv_heads=1, context=8, vocabulary=vocabulary + 3,
                           tokenizer="none", type_name="F16"))
     h.texts["tokenizer.json"] = text
-    folder, out = os.path.join(work, "model"), os.path.join(work, "t")
+    folder = os.path.join(work, "model")
     write(folder, h.files())
-    run(lathe, "compile", folder, "-o", out, "--target", "c", "--emit", "c", "--quiet")
-    driver = os.path.join(work, "driver")
-    run(os.environ.get("CC", "cc"), "-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", out,
-        *[f"-Dt_{n}=lm_t_{n}" for n in ("encode", "encode_scratch", "decode", "decode_max", "decoder",
-                                        "has_tokenizer")],
-        os.path.join(out, "t_tokenizer.c"),
-        os.path.join(HERE, "tokenizer_driver.c"), "-o", driver)
-    return driver
-
-
-def encode(driver, all_texts):
-    data = [t.encode() for t in all_texts]
-    answer = subprocess.run([driver], input=b"".join(struct.pack("<II", 1, len(d)) + d for d in data), check=True,
-                            stdout=subprocess.PIPE).stdout
-    at, results = 0, []
-    for _ in data:
-        n, = struct.unpack_from("<i", answer, at)
-        ids = list(struct.unpack_from(f"<{n}i", answer, at + 4))
-        size, = struct.unpack_from("<I", answer, at + 4 + 4 * n)
-        at += 8 + 4 * n + size
-        results.append((ids, answer[at - size:at]))
-    assert at == len(answer)
-    return results
+    return build(lathe, folder, work)
 
 
 def check(lathe, work, name):
@@ -182,7 +157,7 @@ def check(lathe, work, name):
     nfc = text["normalizer"] and text["normalizer"]["type"] == "NFC"
     wanted = [t for t in texts(specials) if not nfc or unicodedata.is_normalized("NFC", t)]
     os.makedirs(work)
-    got = encode(emitted(lathe, work, text), wanted)
+    got = encode(emitted(lathe, work, text), [(1, t.encode()) for t in wanted])
     wrong = 0
     for t, (ids, decoded) in zip(wanted, got):
         want = reference.encode(t, add_special_tokens=False).ids

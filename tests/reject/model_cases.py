@@ -419,8 +419,15 @@ def resized(name, n):
 def tokenizer():
     gguf("tokenizer-none", None, lambda g: None, tokenizer="none")
     gguf("tokenizer-gpt-2", None, lambda g: None, tokenizer="gpt-2")
-    for model in ("llama", "bert", "t5", "no_vocab"):
+    for model in ("bert", "t5", "no_vocab"):
         gguf(f"tokenizer-model-{model}", "E0151", key(GGML + "model", "str", model))
+    for name, diagnostic, scores in (("accepted", None, [0.0] * 272), ("short", "E0150", [0.0] * 271), ("none", "E0150", None),
+                                     ("nan", "E0150", [0.0] * 5 + [math.nan] * 267)):
+        def scored(g, scores=scores):
+            g.set(GGML + "model", "str", "llama")
+            if scores:
+                g.set(GGML + "scores", ["array", "f32"], scores)
+        gguf(f"tokenizer-scores-{name}", diagnostic, scored)
     gguf("tokenizer-model-number", "E0151", key(GGML + "model", "u32", 2))
     gguf("tokenizer-model-missing", "E0150", lambda g: g.drop(GGML + "model"))
     for pre in ("llama-bpe", "qwen2", "deepseek-coder"):
