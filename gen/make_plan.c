@@ -15,7 +15,7 @@
 enum { MEGABYTE = 1 << 20 };
 
 typedef struct PlanOptions {
-	const char *recipe, *bits, *calibration, *out, *tokenizer, *cc, *diagnostics;
+	const char *recipe, *bits, *calibration, *out, *tokenizer, *cc, *diagnostics, *state;
 	StringList set;
 	int jobs, memory;
 	bool quiet;
@@ -32,6 +32,9 @@ static const Option plan_options[] = {
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},
 	{"--memory", "MB", OPTION_INT, FIELD(memory),
 	 "rows of calibration in memory, the rest in TMPDIR (default: half of the machine's)"},
+	{"--state", "FOLDER", OPTION_STRING, FIELD(state),
+	 "keeps what is done there, so that a run that was interrupted goes on; removed at the "
+	 "end"},
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc),
 	 "C compiler, for the tokenizer (default: cc)"},
 	DIAGNOSTICS_OPTION(FIELD(diagnostics)),
@@ -152,7 +155,13 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 	const uint64_t half =
 		(uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
 	Pool *pool = pool_new(run, o->memory ? (uint64_t)o->memory * MEGABYTE : half);
+	char model[65], text[65];
+	sha256_hex(m->sha256, model);
+	sha256_hex(sha256, text);
 	const RecipeRun r = {.model = m,
+			     .state = o->state,
+			     .identity = arena_printf(run, "model %s\ntext %s\nmachine %s", model,
+						      text, linalg_machine(linalg_open(run, 1))),
 			     .recipe = &recipe,
 			     .tokens = tokens,
 			     .jobs = o->jobs,

@@ -60,6 +60,8 @@ typedef struct RecipeRun {
 	const Recipe *recipe;
 	const Tokens *tokens;
 	int jobs;
+	const char *state;    /* folder of a run that can be taken up again, or null */
+	const char *identity; /* all that the run depends on besides its settings */
 	void (*progress)(void *arg, const char *what, double share);
 	void *progress_arg;
 } RecipeRun;

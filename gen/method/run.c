@@ -7,6 +7,7 @@
 #include "gen/plan/apply.h"
 #include "gen/settings.h"
 #include "ir/pass.h"
+#include "state.h"
 
 /* Tokens that statistics for permutations are taken of (perq.md section 3). */
 enum { STATISTICS_TOKENS = 2048 };
@@ -248,6 +249,37 @@ prepare(Run *r)
 					   (StreamKind)k, r->o->jobs);
 }
 
+/* All but the last one, which has no codes; from where an earlier run ended. */
+static bool
+do_functions(Run *r)
+{
+	const Tokens *t = r->o->tokens;
+	RunState state = {.run = r->arena,
+			  .folder = r->o->state,
+			  .model = r->o->model,
+			  .graph = r->graph,
+			  .plan = r->plan,
+			  .streams = r->streams,
+			  .pool = r->pool,
+			  .row_floats = (size_t)t->sequences * t->length * r->o->model->hidden};
+	Text *identity = text_new(r->arena);
+	int done;
+	recipe_print(identity, r->o->recipe);
+	text_printf(identity, "%s\n", r->o->identity ? r->o->identity : "");
+	if (!state_open(r->d, &state, identity->text, &done))
+		return false;
+	if (done)
+		r->o->progress(r->o->progress_arg,
+			       arena_printf(r->arena, "%d functions are done", done), 0.0);
+	for (int i = done; i + 1 < r->graph->count; i++) {
+		if (!do_function(r, &r->graph->funcs[i]))
+			return false;
+		state_keep(&state, i);
+	}
+	state_close(&state);
+	return true;
+}
+
 Plan *
 recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 {
@@ -269,9 +301,8 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	if (!r.graph)
 		return NULL;
 	prepare(&r);
-	for (int i = 0; i + 1 < r.graph->count; i++)
-		if (!do_function(&r, &r.graph->funcs[i]))
-			return NULL;
+	if (!do_functions(&r))
+		return NULL;
 	for (int k = 0; k < STREAMS; k++)
 		stream_free(r.streams[k]);
 	return r.plan;

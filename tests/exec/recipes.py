@@ -10,6 +10,7 @@ number of threads, nor on where rows lie, nor on the folder.
 """
 import math
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -99,6 +100,40 @@ def main():
                                "rotate.block=4", "-j", "3", "--memory", "1"))
         if first != second:
             sys.exit("the plan's bytes depend on threads, memory or folder")
+        interrupted(lathe, data, folder, first)
+
+
+def interrupted(lathe, data, folder, first):
+    """Runs that are killed, each a little later than the one before, until one ends: the same plan."""
+    state, plan = os.path.join(folder, "state"), os.path.join(folder, "again.json")
+    command = [lathe, "plan", f"{data}/stories260K.bin", "--tokenizer", f"{data}/tok512.bin", "--calibration",
+               os.path.join(folder, "text"), "--recipe", "perq", "--set", "rotate.block=4", "--set", "sequences=12",
+               "--set", "length=192", "--state", state, "-o", plan]
+    kills, resumed = 0, False
+    while True:
+        p = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        finished = True
+        for line in p.stderr:
+            resumed |= "functions are done" in line
+            if kills < 3 and f"layer {kills} down" in line:
+                p.kill()
+                kills, finished = kills + 1, False
+                break
+        p.stderr.close()
+        p.wait()
+        if finished:
+            break
+        if os.path.exists(plan):
+            sys.exit("a plan of a run that was killed")
+    if p.returncode or not resumed or os.path.exists(state):
+        sys.exit(f"taken up: {resumed}, exit {p.returncode}, state left: {os.path.exists(state)}")
+    if contents(plan)[0].replace(b"again.", b"perq.") != first[0] or contents(plan)[1] != first[1]:
+        sys.exit("a run that was killed and taken up makes another plan")
+    os.mkdir(state)
+    with open(os.path.join(state, "run"), "w", encoding="utf-8") as f:
+        f.write("another\n")
+    if "is of another run" not in run(*command, status=1).stderr:
+        sys.exit("a state of another run was taken up")
 
 
 if __name__ == "__main__":
