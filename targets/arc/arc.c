@@ -31,7 +31,7 @@ gemm_report(Text *t, Text *json, const ArcProgram *p)
 	static const char unproven[] = "unproven until an Arc ran it";
 	int by_dpas = 0, by_dp4a = 0;
 	for (int i = 0; i < p->n_entries; i++) {
-		by_dpas += p->entries[i].dpas;
+		by_dpas += p->entries[i].dpas > 0;
 		by_dp4a += p->entries[i].dot;
 	}
 	text_line(json,

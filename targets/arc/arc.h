@@ -86,8 +86,8 @@ typedef struct ArcEntry {
 	int groups;	/* work-groups of a tile of rows; 0: as many as the launch says */
 	int lanes;	/* of a sub-group */
 	int local_floats;
-	bool dot;  /* has products of codes: dp4a must be in its binary */
-	bool dpas; /* has them by DPAS, which must be */
+	bool dot; /* has products of codes: dp4a must be in its binary */
+	int dpas; /* columns of the DPAS by which it has them, which must be; 0: by none */
 } ArcEntry;
 
 /*

@@ -1,33 +1,45 @@
-/* Which linears can go by DPAS (templates/arc/dpas.h): integers, whole 32s of columns a unit. */
+/* Which linears can go by DPAS (templates/arc/dpas.h): integers, whole steps of columns a unit. */
 #include "maker.h"
 
-enum { COLUMNS = 32, SUB_GROUPS = PACK_ROWS / ARC_DPAS_LANES };
+enum { COLUMNS = 32, COLUMNS_NARROW = 64, NARROW = 4 /* bits */ };
+enum { SUB_GROUPS = PACK_ROWS / (2 * ARC_DPAS_LANES) };
 
+/* Whether every unit of the linear is whole steps of `depth` columns. */
 static bool
-linear_works(const Maker *k, const Value *v)
+whole_steps(const Value *act, Format w, int depth)
+{
+	const int columns = (int)act->width / contract_split((int)act->width, w, act->format);
+	const int group = w.group ? (int)w.group : (int)act->width;
+	const int sums = act->sums ? (int)act->sums : group;
+	return columns % depth == 0 && (sums >= columns || sums % depth == 0);
+}
+
+static int
+linear_depth(const Maker *k, const Value *v)
 {
 	const Value *act = emit_value(&k->e, v->operands[0]);
 	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	if (!row_layout(act).planes || format_is_float(w) || w.trits)
-		return false;
-	const int columns = (int)act->width / contract_split((int)act->width, w, act->format);
-	const int group = w.group ? (int)w.group : (int)act->width;
-	const int sums = act->sums ? (int)act->sums : group;
-	return columns % COLUMNS == 0 && (sums >= columns || sums % COLUMNS == 0);
+		return 0;
+	if (act->format.bits == NARROW && (w.bits == 4 || w.bits == 2) &&
+	    whole_steps(act, w, COLUMNS_NARROW))
+		return COLUMNS_NARROW;
+	return whole_steps(act, w, COLUMNS) ? COLUMNS : 0;
 }
 
-bool
-arc_dpas_works(const Maker *k, const Kernel *kernel)
+int
+arc_dpas_depth(const Maker *k, const Kernel *kernel)
 {
-	bool works = k->e.x->dpas;
-	for (int i = 0; i < kernel->count && works; i++) {
+	int depth = k->e.x->dpas ? COLUMNS_NARROW : 0;
+	for (int i = 0; i < kernel->count && depth; i++) {
 		const Value *v = emit_kernel_value(&k->e, kernel, i);
-		works = v->op != OP_LINEAR || linear_works(k, v);
+		const int most = v->op == OP_LINEAR ? linear_depth(k, v) : depth;
+		depth = most < depth ? most : depth;
 	}
-	return works;
+	return depth;
 }
 
-/* A sub-group a quarter of a block's rows, for each run. */
+/* A sub-group half of a block's rows, for each run. */
 void
 arc_dpas_groups(ArcEntry *n)
 {

@@ -275,13 +275,13 @@ add_block(const Maker *k, ArcEntry *n, const Value *v, int tile, int step, int f
 	const Format w = graph_weight_format(k->e.g, v->role, k->e.f->layer);
 	const RowLayout row = row_layout(act);
 	const Format a = row.planes ? act->format : FORMAT_F32;
-	ArcCall *c = arc_call(k->a, n, n->dpas ? "dpas_rows" : "linear_rows");
+	ArcCall *c = arc_call(k->a, n, "linear_rows");
 	n->sub_groups = contract_split((int)act->width, w, a);
 	n->dot = row.planes > 0 && !n->dpas;
 	if (n->dpas)
 		arc_dpas_groups(n);
 	add_spec(c, w, (int)act->width, act);
-	arc_add(c, arc_int(tile));
+	add_ints(c, (int[]){tile, n->dpas}, 2);
 	add_arena(c);
 	add_job(k, c);
 	arc_add(c, arc_long(place(k, act)));
@@ -410,7 +410,7 @@ make_gated(const Maker *k, ArcEntry *n, const Kernel *kernel, const Value *silu,
 }
 
 static void
-make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile, bool dpas)
+make_linear_entry(Maker *k, const Kernel *kernel, const char *tail, int tile, int dpas)
 {
 	const Value *v = emit_kernel_value(&k->e, kernel, 0);
 	const Value *act = emit_value(&k->e, v->operands[0]);
@@ -461,9 +461,9 @@ make_linear(Maker *k, const Kernel *kernel)
 		if (one->op == OP_LINEAR && !(pair && groups))
 			groups += blocks_of(one);
 	}
-	const bool dpas = arc_dpas_works(k, kernel);
+	const int dpas = arc_dpas_depth(k, kernel);
 	const int tile = dpas ? ARC_DPAS_TOKENS : linear_tile(act), one = k->p->n_entries;
-	make_linear_entry(k, kernel, "_one", 1, false);
+	make_linear_entry(k, kernel, "_one", 1, 0);
 	make_linear_entry(k, kernel, "_many", tile, dpas);
 	return (ArcLaunch){one, one + 1, groups, 1, tile, k->kernel};
 }

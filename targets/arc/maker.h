@@ -109,8 +109,9 @@ value_of(const Maker *k, const Kernel *kernel, Op op)
 /* cache.c: the write of keys and values, and attention. */
 ArcLaunch arc_make_kv(Maker *k, const Kernel *kernel);
 ArcLaunch arc_make_attention(Maker *k, const Kernel *kernel);
-/* dpas.c: whether a linear kernel's batches of many rows go by DPAS; an entry's sub-groups then. */
-bool arc_dpas_works(const Maker *k, const Kernel *kernel);
+/* dpas.c: columns of the DPAS by which a linear kernel's batches of many rows go, 0: by none; an
+ * entry's sub-groups then. */
+int arc_dpas_depth(const Maker *k, const Kernel *kernel);
 void arc_dpas_groups(ArcEntry *n);
 
 #endif

@@ -114,7 +114,7 @@ check_kernel(const Job *j, int entry)
 				     want->dp4a > n->dot ? want->dp4a : n->dot);
 	else if (k->dpas < want->dpas || (n->dpas && !k->dpas))
 		wrong = arena_printf(j->a, "has %d dpas, not %d", k->dpas,
-				     want->dpas > n->dpas ? want->dpas : n->dpas);
+				     want->dpas > 1 ? want->dpas : 1);
 	if (!wrong)
 		return;
 	arc_note(j->b, n);

@@ -8,12 +8,12 @@
 
 /* The A770 as published, and a product of 16 lanes as an engine of 8 lanes issues it (inferred). */
 static const double bytes_per_second = 560e9, engines = 512, hertz = 2.1e9, cycles_each = 2;
-/* 8 by 8 by 32 products at 128 a cycle. */
+/* 8 by 8 by 32 products at 128 a cycle; by 64 at twice as many where they are of 4 bits. */
 static const double cycles_dpas = 16;
 static const double second_level = 16 << 20; /* bytes of the L2 */
 enum { PREFILL = 512 };
 
-/* Of one launch. dp4a, fma: of 16 lanes; dpas: of 8 tokens, 8 rows, 32 columns. */
+/* Of one launch. dp4a, fma: of 16 lanes; dpas: of 8 tokens, 8 rows, 32 or 64 columns. */
 typedef struct Work {
 	double bytes, dp4a, dpas, fma;
 } Work;
@@ -77,13 +77,14 @@ row_bytes(const Roof *r, const Kernel *k)
 }
 
 static void
-add_linear(Work *w, const Roof *r, const Value *v, double rows, bool dpas)
+add_linear(Work *w, const Roof *r, const Value *v, double rows, int dpas)
 {
 	const Value *act = emit_value(&r->e, v->operands[0]);
 	const double halves = 2 * (double)((v->width + PACK_ROWS - 1) / PACK_ROWS);
 	const RowLayout row = row_layout(act);
 	if (dpas)
-		w->dpas += 2 * halves * (act->width / 32) * row.planes * rows / ARC_DPAS_TOKENS;
+		w->dpas += 2 * halves * (act->width / (uint32_t)dpas) * row.planes * rows /
+			   ARC_DPAS_TOKENS;
 	else if (row.planes)
 		w->dp4a += halves * ((act->width + 3) / 4) * row.planes * rows;
 	else
@@ -119,7 +120,7 @@ work_of(const Roof *r, const ArcLaunch *l, const Kernel *k)
 		const Value *v = emit_kernel_value(&r->e, k, i);
 		if (v->op == OP_LINEAR)
 			add_linear(&w, r, v, passes * tile,
-				   r->batch.rows > 1 && r->p->entries[l->many].dpas);
+				   r->batch.rows > 1 ? r->p->entries[l->many].dpas : 0);
 		else if (v->op == OP_ATTENTION)
 			add_attention(&w, r, v);
 		else if (v->op == OP_KV_APPEND)

@@ -31,27 +31,37 @@ row_of(const Tokens *a, int m)
 
 /* ---- codes -------------------------------------------------------------------------------- */
 
-/* n lines of 64 bytes, n even, as few messages as there can be. */
+/* n dwords a lane, n even, of sub-groups of `lanes`: as few messages as there can be. */
 LATHE_INLINE void
-load_lines(const int n, const global uchar *w, uint *line)
+load_dwords(const int lanes, const int n, const global uchar *w, uint *line)
 {
 	const global uint *p = (const global uint *)w;
 	int i = 0;
 	LATHE_UNROLL_ALL
 	for (; i + 8 <= n; i += 8) {
-		const uint8 v = intel_sub_group_block_read8(p + 16 * i);
+		const uint8 v = intel_sub_group_block_read8(p + lanes * i);
 		line[i] = v.s0, line[i + 1] = v.s1, line[i + 2] = v.s2, line[i + 3] = v.s3;
 		line[i + 4] = v.s4, line[i + 5] = v.s5, line[i + 6] = v.s6, line[i + 7] = v.s7;
 	}
 	if (i + 4 <= n) {
-		const uint4 v = intel_sub_group_block_read4(p + 16 * i);
+		const uint4 v = intel_sub_group_block_read4(p + lanes * i);
 		line[i] = v.s0, line[i + 1] = v.s1, line[i + 2] = v.s2, line[i + 3] = v.s3;
 		i += 4;
 	}
 	if (i < n) {
-		const uint2 v = intel_sub_group_block_read2(p + 16 * i);
+		const uint2 v = intel_sub_group_block_read2(p + lanes * i);
 		line[i] = v.s0, line[i + 1] = v.s1;
 	}
+}
+
+/* Line sets from w on: set i's are line[2 i LINEAR_LINES] and on, half after half. */
+LATHE_INLINE void
+load_sets(const Linear s, const int sets, const global uchar *w, uint *line)
+{
+	const int n = 2 * LINEAR_LINES(s);
+	LATHE_UNROLL_ALL
+	for (int i = 0; i < sets; i++)
+		load_dwords(16, n, w + i * LINEAR_SET_BYTES(s), line + n * i);
 }
 
 /*
@@ -108,13 +118,6 @@ linear_codes(const Linear s, const uint *line, const int j, uint *u)
 		linear_trits(line[0], u);
 }
 
-/* What to subtract from the codes of a half's rows. */
-LATHE_INLINE int
-linear_zero(const Linear s, const global uchar *scales, const int half_of)
-{
-	return s.zeros ? scales[s.scale_bits * 4 + 16 * half_of + lane()] : s.offset;
-}
-
 /* ---- sums of products of codes ------------------------------------------------------------ */
 
 /*
@@ -138,9 +141,7 @@ sets_int(const Linear s, const int mt, const int parts, const int n, const globa
 {
 	const int lines = LINEAR_LINES(s), slots = LINEAR_SLOTS(s), sets = (n + slots - 1) / slots;
 	uint line[STRETCH * LINES], u[HALVES][SLOTS];
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < sets; i++)
-		load_lines(2 * lines, w + i * LINEAR_SET_BYTES(s), line + 2 * lines * i);
+	load_sets(s, sets, w, line);
 	LATHE_UNROLL_ALL
 	for (int j = 0; j < n; j++) {
 		const int slot = j % slots;
@@ -180,36 +181,87 @@ parts_joined(const int bits, const int parts, const int *part)
 
 /* ---- units: the columns that share a scale ------------------------------------------------ */
 
-/* A unit's place: its columns, its scales, its line sets. */
+/*
+ * A unit's place: its columns, its scales, its line sets; and the rows of the block that the lanes
+ * have, from `first` on one each and again `apart` rows behind.
+ */
 typedef struct Unit {
 	const global uchar *scales, *w;
-	int k, index;
+	int k, index, first, apart;
 } Unit;
 
-LATHE_INLINE float
-linear_scale(const Linear s, const Unit u, const int half_of)
+LATHE_INLINE int
+unit_row(const Unit u, const int h)
 {
-	return packed_scale(s.scale_bits, s.bf16, u.scales, 16 * half_of + lane());
+	return u.first + u.apart * h + lane();
+}
+
+/* What to subtract from the codes of a row. */
+LATHE_INLINE int
+linear_zero(const Linear s, const Unit u, const int h)
+{
+	return s.zeros ? u.scales[s.scale_bits * 4 + unit_row(u, h)] : s.offset;
 }
 
 LATHE_INLINE float
-linear_minimum(const Linear s, const Unit u, const int half_of)
+linear_scale(const Linear s, const Unit u, const int h)
 {
-	return packed_scale(s.scale_bits, s.bf16, u.scales + s.scale_bits * 4, 16 * half_of + lane());
+	return packed_scale(s.scale_bits, s.bf16, u.scales, unit_row(u, h));
 }
 
-/* acc of the tile's tokens and of both halves += a unit of `width` columns. */
+LATHE_INLINE float
+linear_minimum(const Linear s, const Unit u, const int h)
+{
+	return packed_scale(s.scale_bits, s.bf16, u.scales + s.scale_bits * 4, unit_row(u, h));
+}
+
+/* Of the products of a unit's codes: [token][row][plane]. */
+typedef struct UnitSums {
+	int of[MT][HALVES][2];
+} UnitSums;
+
+/* acc of the tile's tokens and of both rows += a unit whose codes have these sums. */
+LATHE_INLINE void
+unit_add(const Linear s, const int mt, const Unit u, const Tokens *a, const UnitSums *sum,
+	 float (*acc)[HALVES])
+{
+	const int units = (s.k + s.sums - 1) / s.sums;
+	LATHE_UNROLL_ALL
+	for (int m = 0; m < mt; m++) {
+		const int at = row_of(a, m) * units + u.index;
+		const int sum_hi = a->sum_hi[at], sum_lo = s.planes == 2 ? a->sum_lo[at] : 0;
+		const float scale = s.act_group ? a->scale[at] : 1.0f;
+		LATHE_UNROLL_ALL
+		for (int h = 0; h < HALVES; h++) {
+			const int zero = linear_zero(s, u, h);
+			float t = (float)(sum->of[m][h][0] - zero * sum_hi);
+			if (s.planes == 2)
+				t = s_fma(t, 256.0f, (float)(sum->of[m][h][1] - zero * sum_lo));
+			if (s.act_group)
+				t = t * scale;
+			acc[m][h] = s_fma(t, linear_scale(s, u, h), acc[m][h]);
+			if (!s.minimum)
+				continue;
+			float all = (float)(s.planes == 2 ? 256 * sum_hi + sum_lo : sum_hi);
+			if (s.act_group)
+				all = all * scale;
+			acc[m][h] = s_fma(all, linear_minimum(s, u, h), acc[m][h]);
+		}
+	}
+}
+
+/* acc of the tile's tokens and of both rows += a unit of `width` columns. */
 LATHE_INLINE void
 unit_int(const Linear s, const int mt, const int width, const Unit u, const Tokens *a,
 	 float (*acc)[HALVES])
 {
 	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4, parts = LINEAR_PARTS(s, mt, width);
 	const int stretch = mt == 1 && LINEAR_LINES(s) == 1 ? STRETCH * slots : slots;
-	const int units = (s.k + s.sums - 1) / s.sums;
 	const global uchar *w = u.w;
 	int k = u.k;
 	ulong row[MT];
 	Sums sum;
+	UnitSums joined;
 	LATHE_UNROLL_ALL
 	for (int m = 0; m < mt; m++) {
 		row[m] = (ulong)row_of(a, m) * LATHE_PAD(s.k, 16);
@@ -225,30 +277,10 @@ unit_int(const Linear s, const int mt, const int width, const Unit u, const Toke
 	if (n % stretch)
 		sets_int(s, mt, parts, n % stretch, w, a, row, k, &sum);
 	LATHE_UNROLL_ALL
-	for (int m = 0; m < mt; m++) {
-		const int at = row_of(a, m) * units + u.index;
-		const int sum_hi = a->sum_hi[at], sum_lo = s.planes == 2 ? a->sum_lo[at] : 0;
-		const float scale = s.act_group ? a->scale[at] : 1.0f;
-		LATHE_UNROLL_ALL
-		for (int h = 0; h < HALVES; h++) {
-			const int zero = linear_zero(s, u.scales, h);
-			const int hi = parts_joined(s.bits, parts, sum.of[m][h][0]);
-			float t = (float)(hi - zero * sum_hi);
-			if (s.planes == 2) {
-				const int lo = parts_joined(s.bits, parts, sum.of[m][h][1]);
-				t = s_fma(t, 256.0f, (float)(lo - zero * sum_lo));
-			}
-			if (s.act_group)
-				t = t * scale;
-			acc[m][h] = s_fma(t, linear_scale(s, u, h), acc[m][h]);
-			if (!s.minimum)
-				continue;
-			float all = (float)(s.planes == 2 ? 256 * sum_hi + sum_lo : sum_hi);
-			if (s.act_group)
-				all = all * scale;
-			acc[m][h] = s_fma(all, linear_minimum(s, u, h), acc[m][h]);
-		}
-	}
+	for (int i = 0; i < mt * HALVES * 2; i++)
+		joined.of[i / 4][i / 2 % 2][i % 2] =
+			parts_joined(s.bits, parts, sum.of[i / 4][i / 2 % 2][i % 2]);
+	unit_add(s, mt, u, a, &joined, acc);
 }
 
 /* p += n slots of the line sets at w times floats, in the order of k. */
@@ -258,9 +290,7 @@ sets_float(const Linear s, const int mt, const int n, const global uchar *w, con
 {
 	const int lines = LINEAR_LINES(s), slots = LINEAR_SLOTS(s), sets = (n + slots - 1) / slots;
 	uint line[STRETCH * LINES], u[HALVES][SLOTS];
-	LATHE_UNROLL_ALL
-	for (int i = 0; i < sets; i++)
-		load_lines(2 * lines, w + i * LINEAR_SET_BYTES(s), line + 2 * lines * i);
+	load_sets(s, sets, w, line);
 	LATHE_UNROLL_ALL
 	for (int j = 0; j < n; j++) {
 		LATHE_UNROLL_ALL
@@ -288,8 +318,7 @@ unit_float(const Linear s, const int mt, const int width, const Unit u, const To
 {
 	const int slots = LINEAR_SLOTS(s), n = (width + 3) / 4;
 	const int units = (s.k + s.sums - 1) / s.sums;
-	const float zero[HALVES] = {(float)linear_zero(s, u.scales, 0),
-				    (float)linear_zero(s, u.scales, 1)};
+	const float zero[HALVES] = {(float)linear_zero(s, u, 0), (float)linear_zero(s, u, 1)};
 	const global uchar *w = u.w;
 	int k = u.k;
 	ulong row[MT];
@@ -316,29 +345,31 @@ unit_float(const Linear s, const int mt, const int width, const Unit u, const To
 	}
 }
 
+#include "dpas.h"
+
 /* ---- a run of the K split ----------------------------------------------------------------- */
 
 /* acc += what zero points of a group's activations leave; sums: of the rows' weights over it. */
 LATHE_INLINE void
-unit_shift(const Linear s, const int mt, const global uchar *sums, const Tokens *a, int unit,
+unit_shift(const Linear s, const int mt, const global uchar *sums, const Tokens *a, const Unit u,
 	   float (*acc)[HALVES])
 {
 	const global float *e = (const global float *)sums;
 	const int units = (s.k + s.sums - 1) / s.sums;
 	LATHE_UNROLL_ALL
 	for (int m = 0; m < mt; m++) {
-		const float shift = a->shift[row_of(a, m) * units + unit];
+		const float shift = a->shift[row_of(a, m) * units + u.index];
 		LATHE_UNROLL_ALL
 		for (int h = 0; h < HALVES; h++)
-			acc[m][h] = s_fma(shift, e[16 * h + lane()], acc[m][h]);
+			acc[m][h] = s_fma(shift, e[unit_row(u, h)], acc[m][h]);
 	}
 }
 
 /* The unit of `width` columns whose group, row sums or line sets start at u->w; u->w moves on to
  * what follows. block: the start of the block, of row sums of a whole row. */
 LATHE_INLINE void
-unit_next(const Linear s, const int mt, const int width, Unit *u, const global uchar *block,
-	  const Tokens *a, float (*acc)[HALVES])
+unit_next(const Linear s, const int mt, const int depth, const int width, Unit *u,
+	  const global uchar *block, const Tokens *a, float (*acc)[HALVES])
 {
 	const global uchar *sums = block;
 	if (s.sums >= s.group || u->k % s.group == 0) {
@@ -349,12 +380,14 @@ unit_next(const Linear s, const int mt, const int width, Unit *u, const global u
 		sums = u->w;
 		u->w += 128;
 	}
-	if (s.planes)
+	if (depth)
+		unit_dpas(s, depth, width, *u, a, acc);
+	else if (s.planes)
 		unit_int(s, mt, width, *u, a, acc);
 	else
 		unit_float(s, mt, width, *u, a, acc);
 	if (s.shift && s.act_group)
-		unit_shift(s, mt, sums, a, u->index, acc);
+		unit_shift(s, mt, sums, a, *u, acc);
 	u->w += LINEAR_SETS(s, width) * LINEAR_SET_BYTES(s);
 	u->k += width;
 	u->index++;
@@ -363,14 +396,14 @@ unit_next(const Linear s, const int mt, const int width, Unit *u, const global u
 /* Columns [run * k / split, ...) of the block at w, codes. Runs are whole weight groups, or, where
  * a row has one scale, whole units. */
 LATHE_INLINE void
-run_codes(const Linear s, const int mt, int run, const global uchar *block, const Tokens *a,
-	  float (*acc)[HALVES])
+run_codes(const Linear s, const int mt, const int depth, int run, int first, const int apart,
+	  const global uchar *block, const Tokens *a, float (*acc)[HALVES])
 {
 	const int columns = s.k / s.split, width = s.sums < columns ? s.sums : columns;
 	const int unit_bytes =
 		LINEAR_SETS(s, width) * LINEAR_SET_BYTES(s) + (LINEAR_UNIT_SUMS(s) ? 128 : 0);
 	const int headers = s.group < s.k ? columns / s.group : 0;
-	Unit u = {0, block, run * columns, run * (columns / width)};
+	Unit u = {0, block, run * columns, run * (columns / width), first, apart};
 	u.w += LINEAR_UNIT_SUMS(s) ? 0 : LINEAR_ROW_SUMS(s);
 	u.scales = u.w;
 	if (s.split > 1) {
@@ -380,9 +413,9 @@ run_codes(const Linear s, const int mt, int run, const global uchar *block, cons
 	}
 	LATHE_ROLLED
 	for (int i = 0; i < columns / width; i++)
-		unit_next(s, mt, width, &u, block, a, acc);
+		unit_next(s, mt, depth, width, &u, block, a, acc);
 	if (columns % width)
-		unit_next(s, mt, columns % width, &u, block, a, acc);
+		unit_next(s, mt, depth, columns % width, &u, block, a, acc);
 }
 
 LATHE_INLINE void
@@ -403,12 +436,17 @@ run_floats(const Linear s, const int mt, int run, const global uchar *w, const T
 	}
 }
 
-/* This sub-group's run of the block at w, to totals[run][mt][32]. */
+/*
+ * This sub-group's part of the block at w, to totals[run][mt][32]: a run, of which its lanes have
+ * two rows each; by DPAS half of the rows.
+ */
 LATHE_INLINE void
-linear_run(const Linear s, const int mt, const global uchar *w, const Tokens *a,
+linear_run(const Linear s, const int mt, const int depth, const global uchar *w, const Tokens *a,
 	   local float *totals)
 {
-	const int run = s.split > 1 ? (int)get_sub_group_id() : 0;
+	const int id = (int)get_sub_group_id(), apart = depth ? DPAS_ROWS : 16;
+	const int first = depth ? 16 * (id % HALVES) : 0;
+	const int run = s.split == 1 ? 0 : depth ? id / HALVES : id;
 	float acc[MT][HALVES];
 	LATHE_UNROLL_ALL
 	for (int m = 0; m < mt; m++)
@@ -416,12 +454,12 @@ linear_run(const Linear s, const int mt, const global uchar *w, const Tokens *a,
 	if (s.is_float)
 		run_floats(s, mt, run, w, a, acc);
 	else
-		run_codes(s, mt, run, w, a, acc);
+		run_codes(s, mt, depth, run, first, apart, w, a, acc);
 	LATHE_UNROLL_ALL
 	for (int m = 0; m < mt; m++)
 		LATHE_UNROLL_ALL
 	for (int h = 0; h < HALVES; h++)
-		totals[(run * mt + m) * 32 + 16 * h + lane()] = acc[m][h];
+		totals[(run * mt + m) * 32 + first + apart * h + lane()] = acc[m][h];
 }
 
 /* Row r of token m: the runs' totals in order, the row's zero point and the scale of a token. */
@@ -467,15 +505,16 @@ linear_block(void)
 			LINEAR_PART(float, xsum_at), LINEAR_TOKEN(mt), job_of(job).rows           \
 	}
 
-/* y[tokens][32] of block step * work-group + first; y has room for the totals of all runs. */
+/* y[tokens][32] of block step * work-group + first; y has room for the totals of all runs. depth:
+ * columns of a DPAS, 0: by dp4a. */
 LATHE_OP
-linear_rows(LINEAR_SPEC, int mt, LINEAR_ROWS, local float *y)
+linear_rows(LINEAR_SPEC, int mt, int depth, LINEAR_ROWS, local float *y)
 {
 	const Linear s = LINEAR_OF_SPEC;
 	const Tokens a = LINEAR_TOKENS_OF_ROWS(mt);
 	const global uchar *w =
 		weights + (ulong)(step * linear_block() + first) * packed_block_bytes(s);
-	linear_run(s, mt, w, &a, y);
+	linear_run(s, mt, depth, w, &a, y);
 	barrier(CLK_LOCAL_MEM_FENCE);
 	LINEAR_FOR_RESULTS(mt)
 	y[i] = linear_total(s, mt, w, &a, y, i / 32, i % 32);
@@ -545,5 +584,3 @@ linear_logits(int mt, const global int *job, const local float *y, global float 
 	if (token + i / 32 < rows && 32 * b + i % 32 < n_rows)
 		logits[(ulong)(token + i / 32) * (ulong)n_rows + 32 * b + i % 32] = y[i];
 }
-
-#include "dpas.h"

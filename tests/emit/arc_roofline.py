@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The roofline of arc against figures made from the model's dimensions alone: arc_roofline.py ARTEFACT [dpas] (stories260K,
-weights of 8 bits in groups of 32, activations of 8 bits, cache of f16)."""
+"""The roofline of arc against figures made from the model's dimensions alone: arc_roofline.py ARTEFACT KIND (stories260K,
+cache of f16; KIND: products of dp4a or dpas, weights of 8 bits in groups of 32, activations of 8 bits; or of dpas_narrow,
+both of 4 bits, one scale a row)."""
 import json
 import math
 import os
@@ -15,9 +16,13 @@ def blocks(rows):
     return math.ceil(rows / 32)
 
 
-def matrix(rows, columns):
-    """Bytes: a group of 32 rows by 32 columns is 32 scales of f16 and the codes; the last is of what is left."""
-    return blocks(rows) * (math.ceil(columns / 32) * 64 + math.ceil(columns / 4) * 128)
+# kind: (bits of the weights, columns a scale, columns of a DPAS)
+KINDS = {"dp4a": (8, 32, 0), "dpas": (8, 32, 32), "dpas_narrow": (4, 10**9, 64)}
+
+
+def matrix(rows, columns, bits, group):
+    """Bytes: a group of 32 rows by `group` columns is 32 scales of f16 and the codes; the last is of what is left."""
+    return blocks(rows) * (math.ceil(columns / group) * 64 + math.ceil(columns * bits / 32) * 128)
 
 
 def dp4a(rows, columns, tokens):
@@ -49,7 +54,7 @@ def check(what, got, want, tolerance=0.0):
 
 
 def main():
-    folder, dpas = sys.argv[1], sys.argv[2:] == ["dpas"]
+    folder, (bits, group, depth) = sys.argv[1], KINDS[sys.argv[2]]
     found, totals = tables(f"{folder}/arc/roofline.txt")
     check("batches", len(found), 2)
     shapes = {"q_k_v": ((HEADS + 2 * KV_HEADS) * HEAD, HIDDEN), "o_add": (HIDDEN, HIDDEN),
@@ -58,12 +63,12 @@ def main():
         for word, (rows, columns) in shapes.items():
             name, times, size, products, matrix_products, fma, *_ = next(k for k in batch if f"_{word}" in k[0])
             check(f"{name} times", times, LAYERS)
-            by_dpas = dpas and tokens > 1 and columns % 32 == 0
+            by_dpas = depth and tokens > 1 and columns % depth == 0
             check(f"{name} dp4a", products, 0 if by_dpas else dp4a(rows, columns, tokens))
-            check(f"{name} dpas", matrix_products, blocks(rows) * 4 * columns / 32 * tokens / 8 if by_dpas else 0)
+            check(f"{name} dpas", matrix_products, blocks(rows) * 4 * columns / (depth or 1) * tokens / 8 if by_dpas else 0)
             check(f"{name} fma", fma, 0)
             # Rows beside the weights: inputs and outputs, four bytes an element at most, and sums and scales.
-            rest = size - matrix(rows, columns)
+            rest = size - matrix(rows, columns, bits, group)
             least = tokens * (columns + 4 * (rows if word != "gate_up" else INTER))
             if not least <= rest <= tokens * (16 * columns + 8 * rows):
                 sys.exit(f"{name}: {rest} bytes beside the weights")

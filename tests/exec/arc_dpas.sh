@@ -20,7 +20,7 @@ shim() {
 		llc-22 -mtriple=spirv64v1.2-unknown-unknown --disable-cgp --spirv-ext=+SPV_INTEL_subgroups -filetype=obj \
 			"$work/$name.bc" -o "$work/$name.spv"
 }
-shim right && shim wrong -DLANE_ORDER=7-k/4 || exit 1
+shim right && shim wrong -DLANE_ORDER=7-n || exit 1
 
 # dpas_case NAME KERNELS MODEL N OPTIONS...: KERNELS of the model's go by DPAS.
 dpas_case() {
@@ -50,20 +50,24 @@ dpas_case() {
 			echo "$name: another order of lanes gives the same logits"
 			status=1
 		fi
-		[ $name = i4_a8 ] || break
+		[ "$name" = i4_a4 ] || break
 	done
 	rm -rf "${work:?}/$name"
 }
 
 stories=$LATHE_SHARED/data/stories260K.bin
 dpas_case i4_a8 3 "$stories" 14 --activations 8:token --quantize 'layers.*.*=bits:4,group:32'
+dpas_case i4_a4 3 "$stories" 14 --activations 4:token --quantize 'layers.*.*=bits:4,group:row'
 if [ -n "${LATHE_LONG:-}" ]; then
 	dpas_case i8_a8 3 "$stories" 26 --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
 	dpas_case i4_a16 3 "$stories" 26 --activations 16 --quantize 'layers.*.*=bits:4,group:32'
 	for bits in 2 3 5 6; do
 		dpas_case i${bits}_a8g32 3 "$stories" 26 --activations 8:32 --quantize "layers.*.*=bits:$bits,group:32"
 	done
-	dpas_case i4_a4 3 "$stories" 26 --activations 4:token --quantize 'layers.*.*=bits:4,group:row'
+	dpas_case i4_a4g64 3 "$stories" 26 --activations 4:64 --quantize 'layers.*.*=bits:4,group:64'
+	# Bytes, since units are of 32 columns.
+	dpas_case i4_a4g32 3 "$stories" 26 --activations 4:32 --quantize 'layers.*.*=bits:4,group:32'
+	dpas_case i2_a4 3 "$stories" 26 --activations 4:token --quantize 'layers.*.*=bits:2,group:row'
 	# Runs of the K split, minima.
 	dpas_case smollm2 5 "${LATHE_MODELS:-}/$model_name" 26 --ctx 64 --activations 8:32
 fi
