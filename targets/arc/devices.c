@@ -30,11 +30,16 @@ kind(const OpenClDevice *d)
 					      : "other";
 }
 
-/* What any model's kernels want; the memory of a work-group depends on the model. */
+static const size_t any_sizes[] = {OPENCL_LANES, 0}, dpas_sizes[] = {OPENCL_LANES_DPAS, 0};
+/* What any model's kernels want, and those of --arc-gemm=dpas besides; the memory of a work-group
+ * depends on the model. */
+static const OpenClNeeds any_needs = {OPENCL_LANES, 0, any_sizes};
+static const OpenClNeeds dpas_needs = {OPENCL_LANES, 0, dpas_sizes};
+
 static bool
-lacks(const OpenClDevice *d, char list[LIST_MAX])
+lacks(const OpenClDevice *d, const OpenClNeeds *needs, char list[LIST_MAX])
 {
-	return opencl_lacks(d, ARC_LANES, 0, list, LIST_MAX);
+	return opencl_lacks(d, needs, list, LIST_MAX);
 }
 
 static void
@@ -54,14 +59,15 @@ put_number(Text *t, const char *key, uint64_t value)
 static void
 print_json(Text *t, const Found *f, const char *const *names, int n, const char *failure)
 {
-	char list[LIST_MAX];
+	char list[LIST_MAX], dpas[LIST_MAX];
 	text_printf(t, "{\"arc\": {");
 	put_string(t, "opencl", f->absent);
 	put_number(t, "platforms", (uint64_t)f->platforms);
 	text_printf(t, "\"devices\": [");
 	for (int i = 0; i < f->n; i++) {
 		const OpenClDevice *d = &f->devices[i];
-		const bool wanting = lacks(d, list);
+		const bool wanting = lacks(d, &any_needs, list);
+		const bool dpas_wanting = lacks(d, &dpas_needs, dpas);
 		text_printf(t, "%s{", i ? ", " : "");
 		put_string(t, "name", d->name);
 		put_string(t, "platform", d->platform_name);
@@ -74,7 +80,9 @@ print_json(Text *t, const Found *f, const char *const *names, int n, const char 
 		put_number(t, "local", d->local);
 		put_number(t, "work_group", d->items);
 		put_string(t, "lacks", list);
-		text_printf(t, "\"usable\": %s}", wanting ? "false" : "true");
+		put_string(t, "dpas_lacks", dpas);
+		text_printf(t, "\"usable\": %s, \"dpas_usable\": %s}", wanting ? "false" : "true",
+			    wanting || dpas_wanting ? "false" : "true");
 	}
 	text_printf(t, "], \"ocloc\": {");
 	put_string(t, "failure", failure ? failure : "");
@@ -101,8 +109,11 @@ print_text(Text *t, const Found *f, const char *const *names, int n, const char 
 			    (unsigned long long)(d->memory >> 20),
 			    (unsigned long long)(d->most >> 20), d->sizes[0] ? d->sizes : "none",
 			    d->il[0] ? d->il : "no SPIR-V");
-		if (lacks(d, list))
+		if (lacks(d, &any_needs, list))
 			text_printf(t, "  cannot run arc kernels: lacks %s\n", list);
+		else if (lacks(d, &dpas_needs, list))
+			text_printf(t, "  runs arc kernels, but for --arc-gemm=dpas lacks %s\n",
+				    list);
 		else
 			text_printf(t, "  runs arc kernels\n");
 	}

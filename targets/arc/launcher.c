@@ -148,17 +148,21 @@ print_types(Text *t, const ArcProgram *p)
 	text_blank(t);
 }
 
-/* What the largest work-group wants of a device. */
+/* What the kernels want of a device: the largest work-group, each size of sub-groups. */
 static void
 print_needs(Text *t, const ArcProgram *p)
 {
 	int items = ARC_LANES, floats = 0;
+	bool dpas = false;
 	for (int i = 0; i < p->n_entries; i++) {
 		const ArcEntry *n = &p->entries[i];
 		items = n->sub_groups * n->lanes > items ? n->sub_groups * n->lanes : items;
 		floats = n->local_floats > floats ? n->local_floats : floats;
+		dpas |= n->lanes == ARC_DPAS_LANES;
 	}
-	text_line(t, "enum { ARC_ITEMS = %d, ARC_LOCAL_BYTES = %d };", items, floats * 4);
+	text_line(t, "static const size_t sub_groups[] = {OPENCL_LANES%s, 0};",
+		  dpas ? ", OPENCL_LANES_DPAS" : "");
+	text_line(t, "static const OpenClNeeds needs = {%d, %d, sub_groups};", items, floats * 4);
 }
 
 Text *

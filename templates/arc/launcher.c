@@ -122,7 +122,7 @@ log_devices(@name@_arc *m, const OpenClDevice *all, int n, const char *want)
 		if (want && !strstr(all[i].name, want))
 			continue;
 		matching++;
-		opencl_lacks(&all[i], ARC_ITEMS, ARC_LOCAL_BYTES, list, sizeof list);
+		opencl_lacks(&all[i], &needs, list, sizeof list);
 		snprintf(line, sizeof line, "%s lacks %s", all[i].name, list);
 		log_add(m, line);
 	}
@@ -150,7 +150,7 @@ find_device(@name@_arc *m, const char *want)
 	const int n = opencl_devices(&m->cl, all, DEVICES_MAX, &platforms);
 	for (int i = 0; i < n; i++)
 		if ((!want || strstr(all[i].name, want)) &&
-		    !opencl_lacks(&all[i], ARC_ITEMS, ARC_LOCAL_BYTES, list, sizeof list) &&
+		    !opencl_lacks(&all[i], &needs, list, sizeof list) &&
 		    (best < 0 ||
 		     (!(all[best].type & CL_DEVICE_TYPE_GPU) && all[i].type & CL_DEVICE_TYPE_GPU)))
 			best = i;

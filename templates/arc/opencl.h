@@ -173,7 +173,10 @@ opencl_error(cl_int code, char number[32])
 
 /* ---- a device ----------------------------------------------------------------------------- */
 
-enum { OPENCL_LANES = 16, OPENCL_SIZES = 16, OPENCL_NAME = 160, OPENCL_PLATFORMS = 16 };
+enum { OPENCL_SIZES = 16, OPENCL_NAME = 160, OPENCL_PLATFORMS = 16 };
+
+/* Sizes of sub-groups that kernels have: of all models', and of those with products by DPAS. */
+enum { OPENCL_LANES = 16, OPENCL_LANES_DPAS = 8 };
 
 typedef struct OpenClDevice {
 	cl_platform_id platform;
@@ -184,7 +187,8 @@ typedef struct OpenClDevice {
 	cl_ulong memory, most, local; /* bytes in all, of a buffer, of a work-group's memory */
 	size_t items;		      /* of a work-group */
 	cl_uint address_bits;
-	int lanes, subgroups; /* whether it has sub-groups of 16, and Intel's functions for them */
+	size_t lanes[OPENCL_SIZES]; /* of a sub-group; 0 behind the last */
+	int subgroups;		    /* whether it has Intel's functions for them */
 } OpenClDevice;
 
 static void
@@ -199,7 +203,7 @@ opencl_text(const OpenCl *cl, cl_device_id d, cl_uint what, char *to, size_t roo
 static void
 opencl_device(const OpenCl *cl, cl_device_id id, OpenClDevice *d)
 {
-	size_t sizes[OPENCL_SIZES], bytes = 0, at = 0;
+	size_t bytes = 0, at = 0;
 	char extensions[16384] = "";
 	memset(d, 0, sizeof *d);
 	d->id = id;
@@ -215,40 +219,57 @@ opencl_device(const OpenCl *cl, cl_device_id id, OpenClDevice *d)
 	cl->GetDeviceInfo(id, CL_DEVICE_ADDRESS_BITS, sizeof d->address_bits, &d->address_bits,
 			  NULL);
 	d->subgroups = strstr(extensions, "cl_intel_subgroups") != NULL;
-	if (cl->GetDeviceInfo(id, CL_DEVICE_SUB_GROUP_SIZES_INTEL, sizeof sizes, sizes, &bytes))
+	if (cl->GetDeviceInfo(id, CL_DEVICE_SUB_GROUP_SIZES_INTEL, sizeof d->lanes, d->lanes,
+			      &bytes))
 		bytes = 0;
-	for (size_t i = 0; i < bytes / sizeof *sizes && i < OPENCL_SIZES; i++) {
-		d->lanes |= sizes[i] == OPENCL_LANES;
-		if (at < sizeof d->sizes)
-			at += (size_t)snprintf(d->sizes + at, sizeof d->sizes - at, "%s%zu",
-					       i ? ", " : "", sizes[i]);
-	}
+	for (size_t i = bytes / sizeof *d->lanes; i < OPENCL_SIZES; i++)
+		d->lanes[i] = 0;
+	for (size_t i = 0; i < OPENCL_SIZES && d->lanes[i] && at < sizeof d->sizes; i++)
+		at += (size_t)snprintf(d->sizes + at, sizeof d->sizes - at, "%s%zu", i ? ", " : "",
+				       d->lanes[i]);
 }
 
-/*
- * What the kernels want and the device has not, as a list; returns whether it lacks anything. items
- * and local: of the largest work-group.
- */
+/* Whether its kernels may have sub-groups of `lanes`. */
 static int
-opencl_lacks(const OpenClDevice *d, size_t items, cl_ulong local, char *list, size_t room)
+opencl_has_lanes(const OpenClDevice *d, size_t lanes)
 {
-	char words[5][OPENCL_NAME + 64];
+	for (int i = 0; i < OPENCL_SIZES; i++)
+		if (d->subgroups && d->lanes[i] == lanes)
+			return 1;
+	return 0;
+}
+
+/* What the kernels of an artefact want of a device, of the largest work-group. */
+typedef struct OpenClNeeds {
+	size_t items;
+	cl_ulong local;	     /* bytes */
+	const size_t *lanes; /* of sub-groups, OPENCL_SIZES at most, 0 behind the last */
+} OpenClNeeds;
+
+/* What the kernels want and the device has not, as a list; returns whether it lacks anything. */
+static int
+opencl_lacks(const OpenClDevice *d, const OpenClNeeds *needs, char *list, size_t room)
+{
+	char words[4 + OPENCL_SIZES][OPENCL_NAME + 64];
 	size_t at = 0;
 	int n = 0;
 	if (d->address_bits != 64)
 		snprintf(words[n++], sizeof *words, "64-bit addresses");
 	if (!strstr(d->il, "SPIR-V_1.2"))
 		snprintf(words[n++], sizeof *words, "SPIR-V 1.2 (%s)", d->il[0] ? d->il : "none");
-	if (!d->lanes || !d->subgroups)
-		snprintf(words[n++], sizeof *words, "sub-groups of %d (%s)", OPENCL_LANES,
-			 !d->sizes[0] ? "none"
-			 : d->lanes   ? "no cl_intel_subgroups"
-				      : d->sizes);
-	if (d->items < items)
-		snprintf(words[n++], sizeof *words, "work-groups of %zu (%zu)", items, d->items);
-	if (d->local < local)
+	for (int i = 0; needs->lanes[i]; i++)
+		if (!opencl_has_lanes(d, needs->lanes[i]))
+			snprintf(words[n++], sizeof *words, "sub-groups of %zu (%s)",
+				 needs->lanes[i],
+				 !d->sizes[0]	? "none"
+				 : d->subgroups ? d->sizes
+						: "no cl_intel_subgroups");
+	if (d->items < needs->items)
+		snprintf(words[n++], sizeof *words, "work-groups of %zu (%zu)", needs->items,
+			 d->items);
+	if (d->local < needs->local)
 		snprintf(words[n++], sizeof *words, "%llu bytes of local memory (%llu)",
-			 (unsigned long long)local, (unsigned long long)d->local);
+			 (unsigned long long)needs->local, (unsigned long long)d->local);
 	list[0] = 0;
 	for (int i = 0; i < n && at < room; i++)
 		at += (size_t)snprintf(list + at, room - at, "%s%s", i ? ", " : "", words[i]);

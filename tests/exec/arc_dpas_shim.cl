@@ -27,15 +27,16 @@ unsigned_code(uint dword, uint i, uint bits)
 #define PRODUCT(left, right, columns, type)                                                          \
 	static int row_##left##_##right(int a, type b, int c)                                        \
 	{                                                                                            \
-		uint dwords[8] = {0};                                                                \
+		uint dwords[columns * right / 32];                                                   \
 		for (uint i = 0; i < columns * right / 32; i++)                                      \
 			dwords[i] = ((uint *)&b)[i];                                                 \
-		_Pragma("unroll") for (uint k = 0; k < columns; k++)                                 \
-		{                                                                                    \
-			const uint n = k * left / 32;                                                \
+		for (uint n = 0; n < columns * left / 32; n++) {                                     \
 			const uint codes = (uint)intel_sub_group_shuffle(a, LANE_ORDER);             \
-			c += signed_code(codes, k % (32 / left), left) *                             \
-			     unsigned_code(dwords[k * right / 32], k % (32 / right), right);         \
+			for (uint i = 0; i < 32 / left; i++) {                                       \
+				const uint k = 32 / left * n + i;                                    \
+				c += signed_code(codes, i, left) *                                   \
+				     unsigned_code(dwords[k * right / 32], k % (32 / right), right); \
+			}                                                                            \
 		}                                                                                    \
 		return c;                                                                            \
 	}                                                                                            \

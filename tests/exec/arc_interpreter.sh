@@ -14,10 +14,17 @@ python3 -B tests/exec/arc_plans.py "$work" || exit 1
 device=none case_of transforms 20 51 "$work/tiny.gguf" --plan "$work/rotated.json" --verify off
 case_of wide 12 12 "$work/wide.gguf" --plan "$work/wide.json" --tied online --verify off
 
-# refused WORDS TEXT: with a device as LATHE_FAKE_OPENCL says, the program ends with this.
+# By DPAS, for which the interpreter has no sub-groups.
+mkdir "$work/dpas"
+"$LATHE_BUILD/lathe" compile "$stories" --target arc,c --device none --golden 1 --quiet --cflags -O0 --activations 4:token \
+	--quantize 'layers.*.*=bits:4,group:row' --arc-gemm dpas -o "$work/dpas/stories" &&
+	(cd "$work/dpas/stories" && cc -std=gnu11 -O1 -I. "$root/tests/exec/arc_program.c" stories_arc.c libstories.a \
+		stories_weights.o -o program) || status=1
+
+# refused WORDS TEXT [CASE]: with a device as LATHE_FAKE_OPENCL says, the program ends with this.
 refused() {
 	local said
-	said=$(cd "$work/i4g32_a8g32/stories" && LATHE_FAKE_OPENCL=$1 ./program 2 7 2>&1) && {
+	said=$(cd "$work/${3:-i4g32_a8g32}/stories" && LATHE_FAKE_OPENCL=$1 ./program 2 7 2>&1) && {
 		echo "$1: not refused"
 		status=1
 	}
@@ -29,6 +36,7 @@ refused() {
 }
 refused none "no OpenCL platform"
 refused lanes=8 "sub-groups of 16 (8)"
+refused lanes=16 "sub-groups of 8 (16)" dpas
 refused il=SPIR-V_1.0 "SPIR-V 1.2 (SPIR-V_1.0)"
 refused local=64 "bytes of local memory (64)"
 refused memory=100000 "100000"

@@ -98,12 +98,15 @@ LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_lanes,two "$LATHE_BUILD/lathe" devices >"
 	failed "lathe devices: status $?"
 [ "$(grep -c '^  cannot run arc kernels: lacks sub-groups of 16 (8, 32)$' "$work/out")" -eq 2 ] &&
 	grep -q '^Mock GPU (GPU, Mock platform, driver 1.2.3)$' "$work/out" || failed "devices: $(cat "$work/out")"
+LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_eight "$LATHE_BUILD/lathe" devices >"$work/out" &&
+	grep -qx '  runs arc kernels, but for --arc-gemm=dpas lacks sub-groups of 8 (16, 32)' "$work/out" || failed "devices: $(cat "$work/out")"
 LD_LIBRARY_PATH="$work" OPENCL_MOCK=two,no_spirv "$LATHE_BUILD/lathe" devices --json >"$work/out" &&
 	python3 -c '
 import json, sys
 arc = json.loads(sys.stdin.readline())["arc"]
 assert [d["name"] for d in arc["devices"]] == ["Mock CPU", "Mock GPU"], arc
-assert all(d["lacks"] == "SPIR-V 1.2 (none)" and d["usable"] is False and d["sub_groups"] == [8, 16, 32] and
+assert all(d["lacks"] == "SPIR-V 1.2 (none)" and d["usable"] is False and d["dpas_usable"] is False and
+           d["dpas_lacks"] == "SPIR-V 1.2 (none)" and d["sub_groups"] == [8, 16, 32] and
            d["memory"] == 1 << 30 for d in arc["devices"]), arc' <"$work/out" || failed "devices: $(cat "$work/out")"
 LD_LIBRARY_PATH="$work" OPENCL_MOCK=no_platform "$LATHE_BUILD/lathe" devices >"$work/out" ||
 	failed "devices without a platform: $?"

@@ -3,6 +3,7 @@
  * compute nothing. OPENCL_MOCK in the environment says what is wrong with them, words separated by
  * commas:
  *   no_platform  no_device  no_lanes  no_spirv  no_subgroups  addresses  local  items
+ *   no_eight     no sub-groups of 8, as a GPU behind DG2 has
  *   build        clBuildProgram of SPIR-V fails with a log
  *   binary       native binaries are refused
  *   buffer=N     a buffer takes N bytes at most; memory=N: the device has N bytes
@@ -113,7 +114,7 @@ cl_int
 clGetDeviceInfo(cl_device_id d, cl_device_info what, size_t room, void *to, size_t *size)
 {
 	const int gpu = (void *)d == &devices[1];
-	const size_t lanes[] = {8, 16, 32}, other[] = {8, 32};
+	const size_t lanes[] = {8, 16, 32}, other[] = {8, 32}, wide[] = {16, 32};
 	const unsigned long long memory = asked("memory"), most = asked("buffer");
 	switch (what) {
 	case CL_DEVICE_NAME:
@@ -139,8 +140,9 @@ clGetDeviceInfo(cl_device_id d, cl_device_info what, size_t room, void *to, size
 	case CL_DEVICE_MAX_WORK_GROUP_SIZE:
 		return give_number(asked("items") ? 8 : 1024, room, to, size);
 	case 0x4108: /* CL_DEVICE_SUB_GROUP_SIZES_INTEL */
-		return asked("no_lanes") ? give(other, sizeof other, room, to, size)
-					 : give(lanes, sizeof lanes, room, to, size);
+		return asked("no_lanes")   ? give(other, sizeof other, room, to, size)
+		       : asked("no_eight") ? give(wide, sizeof wide, room, to, size)
+					   : give(lanes, sizeof lanes, room, to, size);
 	default:
 		return CL_INVALID_VALUE;
 	}
