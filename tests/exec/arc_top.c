@@ -76,6 +76,8 @@ machine_new(Machine *m, const char *path)
 {
 	static const char *const names[] = {"top_of_share", "top_of_all"};
 	static const size_t sizes[] = {64, 64, 64, 64, BATCHES * ROW_BYTES + TOP_BYTES};
+	static const size_t lanes[] = {OPENCL_LANES, 0};
+	static const OpenClNeeds needs = {OPENCL_LANES, 0, lanes};
 	OpenClDevice d;
 	char reason[256];
 	cl_int code, capacity = BATCHES;
@@ -84,7 +86,7 @@ machine_new(Machine *m, const char *path)
 	char *il = read_file(path, &bytes);
 	if (opencl_open(&m->cl, reason, sizeof reason) ||
 	    !opencl_devices(&m->cl, &d, 1, &platforms) ||
-	    opencl_lacks(&d, 16, 0, reason, sizeof reason)) {
+	    opencl_lacks(&d, &needs, reason, sizeof reason)) {
 		printf("no device: %s\n", reason);
 		exit(2);
 	}

@@ -30,11 +30,13 @@ main(void)
 {
 	OpenCl cl;
 	OpenClDevice d[1];
+	const size_t lanes[] = {OPENCL_LANES, OPENCL_LANES_DPAS, 0};
+	const OpenClNeeds needs = {1, 1, lanes};
 	char reason[256], number[32];
 	int platforms;
 	if (all_types != CL_DEVICE_TYPE_ALL || opencl_open(&cl, reason, sizeof reason))
 		return 1;
 	if (opencl_devices(&cl, d, 1, &platforms))
-		opencl_lacks(&d[0], 1, 1, reason, sizeof reason);
+		opencl_lacks(&d[0], &needs, reason, sizeof reason);
 	return strcmp(opencl_error(CL_INVALID_BINARY, number), "CL_INVALID_BINARY") != 0;
 }
