@@ -14,6 +14,7 @@ enum {
 	ARC_LANES = 16,	    /* of a sub-group, as the lines of packed weights want it */
 	ARC_DPAS_LANES = 8, /* as DG2's matrix instruction wants it, and its tokens */
 	ARC_DPAS_TOKENS = 8,
+	ARC_DPAS_NARROW = 64, /* its columns where neither side has more than 4 bits */
 	ARC_TOP_LAUNCHES = 2,
 	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
 };

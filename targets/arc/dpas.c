@@ -1,7 +1,7 @@
 /* Which linears can go by DPAS (templates/arc/dpas.h): integers, whole steps of columns a unit. */
 #include "maker.h"
 
-enum { COLUMNS = 32, COLUMNS_NARROW = 64, NARROW = 4 /* bits */ };
+enum { COLUMNS = 32, NARROW = 4 /* bits */ };
 enum { SUB_GROUPS = PACK_ROWS / (2 * ARC_DPAS_LANES) };
 
 /* Whether every unit of the linear is whole steps of `depth` columns. */
@@ -22,15 +22,15 @@ linear_depth(const Maker *k, const Value *v)
 	if (!row_layout(act).planes || format_is_float(w) || w.trits)
 		return 0;
 	if (act->format.bits == NARROW && (w.bits == 4 || w.bits == 2) &&
-	    whole_steps(act, w, COLUMNS_NARROW))
-		return COLUMNS_NARROW;
+	    whole_steps(act, w, ARC_DPAS_NARROW))
+		return ARC_DPAS_NARROW;
 	return whole_steps(act, w, COLUMNS) ? COLUMNS : 0;
 }
 
 int
 arc_dpas_depth(const Maker *k, const Kernel *kernel)
 {
-	int depth = k->e.x->dpas ? COLUMNS_NARROW : 0;
+	int depth = k->e.x->dpas ? ARC_DPAS_NARROW : 0;
 	for (int i = 0; i < kernel->count && depth; i++) {
 		const Value *v = emit_kernel_value(&k->e, kernel, i);
 		const int most = v->op == OP_LINEAR ? linear_depth(k, v) : depth;

@@ -115,6 +115,9 @@ check_kernel(const Job *j, int entry)
 	else if (k->dpas < want->dpas || (n->dpas && !k->dpas))
 		wrong = arena_printf(j->a, "has %d dpas, not %d", k->dpas,
 				     want->dpas > 1 ? want->dpas : 1);
+	else if (k->dpas_narrow != (n->dpas == ARC_DPAS_NARROW ? k->dpas : 0))
+		wrong = arena_printf(j->a, "has %d dpas of 64 columns among %d, not of %d",
+				     k->dpas_narrow, k->dpas, n->dpas);
 	if (!wrong)
 		return;
 	arc_note(j->b, n);
@@ -187,15 +190,16 @@ print_kernel(Text *listing, Text *json, const Job *j, int entry, bool first)
 	const char *name = j->p->entries[entry].name;
 	const ZebinKernel *k = zebin_kernel(&j->zebin, name);
 	const Products *want = &j->products[entry];
-	text_printf(listing, "%-40s %4ld %9ld %12d %5d %5d %8d %5d %8d\n", name, k->simd,
+	text_printf(listing, "%-40s %4ld %9ld %12d %5d %5d %8d %5d %8d %7d\n", name, k->simd,
 		    k->registers, k->instructions, k->sends, k->dp4a, want->dp4a, k->dpas,
-		    want->dpas);
+		    want->dpas, j->p->entries[entry].dpas);
 	text_printf(json,
 		    "%s\t\t{\"device\": \"%s\", \"kernel\": \"%s\", \"simd\": %ld, "
 		    "\"registers\": %ld, \"instructions\": %d, \"sends\": %d, \"dp4a\": %d, "
-		    "\"dp4a_expected\": %d, \"dpas\": %d, \"dpas_expected\": %d}",
+		    "\"dp4a_expected\": %d, \"dpas\": %d, \"dpas_expected\": %d, "
+		    "\"dpas_columns\": %d}",
 		    first ? "" : ",\n", j->device, name, k->simd, k->registers, k->instructions,
-		    k->sends, k->dp4a, want->dp4a, k->dpas, want->dpas);
+		    k->sends, k->dp4a, want->dp4a, k->dpas, want->dpas, j->p->entries[entry].dpas);
 }
 
 static void
@@ -207,9 +211,9 @@ print_jobs(Text *listing, Text *json, const Job *jobs, int n)
 		const Job *j = &jobs[i];
 		if (j->family == 0) {
 			text_printf(listing, "%s%s\n", i ? "\n" : "", j->device);
-			text_printf(listing, "%-40s %4s %9s %12s %5s %5s %8s %5s\n", "kernel",
-				    "SIMD", "registers", "instructions", "sends", "dp4a",
-				    "expected", "dpas");
+			text_printf(listing, "%-40s %4s %9s %12s %5s %5s %8s %5s %8s %7s\n",
+				    "kernel", "SIMD", "registers", "instructions", "sends", "dp4a",
+				    "expected", "dpas", "expected", "columns");
 		}
 		for (int e = 0; e < j->p->n_entries; e++) {
 			if (j->p->entries[e].family != j->family)

@@ -10,6 +10,8 @@
 
 enum { OP_ILLEGAL = 0x00, OP_SEND = 0x31, OP_SENDC = 0x32, OP_DP4A = 0x58, OP_DPAS = 0x59 };
 enum { OP_NOP = 0x60, OPERATIONS = 128, COMPACT = 32 };
+/* Of a DPAS: the byte with its operands' widths, 0 for 8 bits, 1 for 4, 2 for 2. */
+enum { WIDTHS = 10, WEIGHTS_WIDTH = 0xc0, ACTIVATIONS_WIDTH = 0x30 };
 enum { HEADER_BYTES = 64, SECTION_BYTES = 64, WORD_MAX = 128 };
 
 typedef struct File {
@@ -82,11 +84,16 @@ section(const File *f, uint64_t i, Section *s)
 static void
 count_operations(Section s, ZebinKernel *k)
 {
-	int count[OPERATIONS] = {0};
+	int count[OPERATIONS] = {0}, narrow = 0;
 	for (uint64_t i = 0; i < s.size && s.size - i >= 8;) {
-		count[s.data[i] & (OPERATIONS - 1)]++;
+		const int operation = s.data[i] & (OPERATIONS - 1);
+		const int widths =
+			operation == OP_DPAS && s.size - i > WIDTHS ? s.data[i + WIDTHS] : 0;
+		count[operation]++;
+		narrow += widths & WEIGHTS_WIDTH && widths & ACTIVATIONS_WIDTH;
 		i += s.data[i + 3] & COMPACT ? 8 : 16;
 	}
+	k->dpas_narrow = narrow;
 	k->instructions = 0;
 	for (int i = OP_ILLEGAL + 1; i < OPERATIONS; i++)
 		k->instructions += i == OP_NOP ? 0 : count[i];

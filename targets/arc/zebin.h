@@ -13,6 +13,7 @@ typedef struct ZebinKernel {
 	long scratch;	    /* bytes of spilled registers, a thread */
 	long private_bytes; /* of arrays that went to memory, a thread */
 	int instructions, sends, dp4a, dpas;
+	int dpas_narrow; /* of the DPAS, those of 4 bits or fewer on both sides */
 } ZebinKernel;
 
 typedef struct Zebin {

@@ -22,7 +22,7 @@ shim() {
 }
 shim right && shim wrong -DLANE_ORDER=7-n || exit 1
 
-# dpas_case NAME KERNELS MODEL N OPTIONS...: KERNELS of the model's go by DPAS.
+# dpas_case NAME KERNELS MODEL N OPTIONS...: KERNELS of the model's go by DPAS; of $columns columns, if not 32.
 dpas_case() {
 	local name=$1 kernels=$2 model=$3 n=$4 out=$work/$1/stories device=none
 	shift 4
@@ -33,7 +33,8 @@ dpas_case() {
 		echo "$name: $(tail -n 1 "$out/report.txt")"
 		status=1
 	}
-	[ $device = none ] || awk -v want="$kernels" '$8 { n++; bad += $2 != 8 || $8 < $9 } END { exit bad || n != want }' \
+	[ $device = none ] || awk -v want="$kernels" -v columns="${columns:-32}" \
+		'$8 { n++; bad += $2 != 8 || $8 < $9 || $10 != columns } END { exit bad || n != want }' \
 		<(grep ' [0-9]*$' "$out/arc/binaries.txt") || { cat "$out/arc/binaries.txt"; status=1; }
 	cp "$out/arc/linear.spv" "$work/plain.spv"
 	for bodies in right wrong; do
@@ -57,17 +58,17 @@ dpas_case() {
 
 stories=$LATHE_SHARED/data/stories260K.bin
 dpas_case i4_a8 3 "$stories" 14 --activations 8:token --quantize 'layers.*.*=bits:4,group:32'
-dpas_case i4_a4 3 "$stories" 14 --activations 4:token --quantize 'layers.*.*=bits:4,group:row'
+columns=64 dpas_case i4_a4 3 "$stories" 14 --activations 4:token --quantize 'layers.*.*=bits:4,group:row'
 if [ -n "${LATHE_LONG:-}" ]; then
 	dpas_case i8_a8 3 "$stories" 26 --activations 8:token --quantize 'layers.*.*=bits:8,group:32'
 	dpas_case i4_a16 3 "$stories" 26 --activations 16 --quantize 'layers.*.*=bits:4,group:32'
 	for bits in 2 3 5 6; do
 		dpas_case i${bits}_a8g32 3 "$stories" 26 --activations 8:32 --quantize "layers.*.*=bits:$bits,group:32"
 	done
-	dpas_case i4_a4g64 3 "$stories" 26 --activations 4:64 --quantize 'layers.*.*=bits:4,group:64'
+	columns=64 dpas_case i4_a4g64 3 "$stories" 26 --activations 4:64 --quantize 'layers.*.*=bits:4,group:64'
 	# Bytes, since units are of 32 columns.
 	dpas_case i4_a4g32 3 "$stories" 26 --activations 4:32 --quantize 'layers.*.*=bits:4,group:32'
-	dpas_case i2_a4 3 "$stories" 26 --activations 4:token --quantize 'layers.*.*=bits:2,group:row'
+	columns=64 dpas_case i2_a4 3 "$stories" 26 --activations 4:token --quantize 'layers.*.*=bits:2,group:row'
 	# Runs of the K split, minima.
 	dpas_case smollm2 5 "${LATHE_MODELS:-}/$model_name" 26 --ctx 64 --activations 8:32
 fi
