@@ -337,6 +337,8 @@ compile_net(@name@_npu *m, int which, const char *xml, const char *bin)
 		return 0;
 	m->nets[which].compiled = NULL;
 	e = failed(m, @name@_NPU_ERROR_COMPILE, net_files[which], status);
+	if (strstr(m->log, "compiler loading failed"))
+		say(m, "", "the driver has a compiler too: NPU_COMPILER_TYPE=DRIVER");
 	if (e == @name@_NPU_ERROR_MEMORY ||
 	    openvino_property(&m->ov, m->core, m->device, "FULL_DEVICE_NAME", words, sizeof words))
 		return e;
