@@ -129,7 +129,7 @@ class Net:
 
 
 def check_stateful(net, wanted, ids):
-    """Every token of the vocabulary, every position, in two calls."""
+    """Every token of the vocabulary, every position, in two calls; and a sequence behind blanks."""
     got, at = {}, 0
     for n in (19, CONTEXT - 19):
         at += n
@@ -142,6 +142,12 @@ def check_stateful(net, wanted, ids):
         if b not in got:
             raise Wrong(f"no rows of {b}")
         near(b, np.concatenate(got[b], 1), wanted[b])
+    # Filled up on the left, as NPUW does.
+    net.request.reset_state()
+    blank, n = [0, 0, 0], 9
+    net(input_ids=np.array([blank + list(ids[0, :n])]), attention_mask=np.array([blank + [1] * n]),
+        position_ids=np.array([blank + list(range(n))]), beam_idx=np.zeros(1, np.int32))
+    near("head behind blanks", net.output("logits")[0, len(blank):], wanted["head"][0, :n])
 
 
 def check_static(net, wanted, table, caches, size, result):
