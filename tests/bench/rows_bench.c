@@ -56,7 +56,7 @@ static void
 run_decode(Bench *b)
 {
 	for (int h = 0; h < KV_HEADS; h++)
-		b->isa->attention_token(attention_rows[b->kind], b->seen, b->q + h * GROUP * D,
+		b->isa->attention_token(attention_rows[b->kind], 0, b->seen, b->q + h * GROUP * D,
 					0.125f, b->cache[b->kind][h], CONTEXT,
 					b->out + h * GROUP * D, b->scratch);
 }

@@ -155,15 +155,15 @@ isa_attention_scratch(int i, int tokens)
 }
 
 static void
-isa_attention_token(int i, int seen, const float *q, float scale, unsigned char *cache, size_t room,
-		    float *out, float *scratch)
+isa_attention_token(int i, int begin, int seen, const float *q, float scale, unsigned char *cache,
+		    size_t room, float *out, float *scratch)
 {
 	int at = 0;
-#define ATTENTION(bits, zero, query, d, group)                                            \
-	if (i == at++) {                                                                  \
-		const Kv kv = {d, bits, zero, query};                                     \
-		attention_token(kv, group, seen, q, scale, kv_head(kv, cache, room), out, \
-				scratch);                                                 \
+#define ATTENTION(bits, zero, query, d, group)                                                    \
+	if (i == at++) {                                                                          \
+		const Kv kv = {d, bits, zero, query};                                             \
+		attention_window(kv, group, begin, seen, q, scale, kv_head(kv, cache, room), out, \
+				 scratch);                                                        \
 	}
 #include "rows_cases.def"
 }

@@ -24,8 +24,9 @@ typedef struct RowsIsa {
 	void (*kv_write)(int i, int pos, const float *k, const float *v, unsigned char *cache,
 			 size_t room);
 	size_t (*attention_scratch)(int i, int tokens); /* floats */
-	void (*attention_token)(int i, int seen, const float *q, float scale, unsigned char *cache,
-				size_t room, float *out, float *scratch);
+	/* positions [begin, seen) */
+	void (*attention_token)(int i, int begin, int seen, const float *q, float scale,
+				unsigned char *cache, size_t room, float *out, float *scratch);
 	void (*attention_head)(int i, int seen, const float *q, float scale, unsigned char *cache,
 			       size_t room, float *out, float *scratch);
 	void (*attention_heads)(int i, int n, int past, const float *q, size_t q_stride,

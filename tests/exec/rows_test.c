@@ -267,23 +267,26 @@ ref_values(AttentionCase c, int n, const float *e, const KeptRow *values, float 
 	*l = ref_sum16(n, e, NULL);
 }
 
+/* Over positions [begin, seen). */
 static void
-ref_attention(AttentionCase c, int seen, const float *q, const KeptRow *keys, const KeptRow *values,
-	      float *out)
+ref_attention(AttentionCase c, int begin, int seen, const float *q, const KeptRow *keys,
+	      const KeptRow *values, float *out)
 {
-	float scale = (float)(1.0 / sqrt(c.d)), big_m = 0, big_l = 0, o[256], e[64], l;
+	const int start = begin / 64 * 64;
+	float scale = (float)(1.0 / sqrt(c.d)), big_m = 0, big_l = 0, o[256], e[64] = {0}, l;
 	KeptRow code;
 	if (c.bits < 16)
 		ref_keep(c.query, 0, c.d, q, &code);
-	for (int block = 0; block < seen; block += 64) {
-		int n = seen - block < 64 ? seen - block : 64;
-		for (int i = 0; i < n; i++)
+	for (int block = start; block < seen; block += 64) {
+		int n = seen - block < 64 ? seen - block : 64,
+		    skip = block == start ? begin - start : 0;
+		for (int i = skip; i < n; i++)
 			e[i] = ref_score(c, q, &code, &keys[block + i]) * scale;
-		float m = ref_max16(n, e, false, -INFINITY);
-		for (int i = 0; i < n; i++)
+		float m = ref_max16(n - skip, e + skip, false, -INFINITY);
+		for (int i = skip; i < n; i++)
 			e[i] = contract_exp(e[i] - m);
 		ref_values(c, n, e, values + block, o, &l);
-		if (!block) {
+		if (block == start) {
 			big_m = m;
 			big_l = l;
 			memcpy(out, o, (size_t)c.d * sizeof *o);
@@ -836,8 +839,8 @@ make_attention(AttentionData *a, uint64_t *seed, int i)
 	}
 	for (int t = 0; t < CONTEXT; t++)
 		for (int h = 0; h < c.group; h++)
-			ref_attention(c, t + 1, a->q + (t * c.group + h) * d, a->k_kept, a->v_kept,
-				      a->expected + (t * c.group + h) * d);
+			ref_attention(c, 0, t + 1, a->q + (t * c.group + h) * d, a->k_kept,
+				      a->v_kept, a->expected + (t * c.group + h) * d);
 }
 
 static void
@@ -860,7 +863,7 @@ check_token(const RowsIsa *isa, AttentionData *a, int seen)
 	size_t room = isa->attention_scratch(a->index, 1);
 	float *out = make_floats(width + 1), *scratch = make((room + 1) * 4);
 	fill_cache(isa, a, seen);
-	isa->attention_token(a->index, seen, a->q + (seen - 1) * width, scale, a->cache, CONTEXT,
+	isa->attention_token(a->index, 0, seen, a->q + (seen - 1) * width, scale, a->cache, CONTEXT,
 			     out, scratch);
 	same("attention_token", isa->name, a->index, out, a->expected + (seen - 1) * width,
 	     (size_t)width * 4);
@@ -871,6 +874,23 @@ check_token(const RowsIsa *isa, AttentionData *a, int seen)
 	same("attention_head", isa->name, a->index, out, a->expected + (seen - 1) * width,
 	     (size_t)d * 4);
 	free(out);
+	free(scratch);
+}
+
+static void
+check_window(const RowsIsa *isa, AttentionData *a, int begin, int seen)
+{
+	const int d = a->c.d, width = a->c.group * d;
+	const float *q = a->q + (seen - 1) * width;
+	float *out = make_floats(width), *r = make_floats(width);
+	float *scratch = make(isa->attention_scratch(a->index, 1) * 4);
+	for (int h = 0; h < a->c.group; h++)
+		ref_attention(a->c, begin, seen, q + h * d, a->k_kept, a->v_kept, r + h * d);
+	isa->attention_token(a->index, begin, seen, q, (float)(1.0 / sqrt(d)), a->cache, CONTEXT,
+			     out, scratch);
+	same("attention_window", isa->name, a->index, out, r, (size_t)width * 4);
+	free(out);
+	free(r);
 	free(scratch);
 }
 
@@ -958,6 +978,8 @@ attention(void **state)
 	static const int seen[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, 192, 299};
 	static const int chunks[][2] = {{0, 1},	  {0, 5},  {0, TOKENS}, {50, 33},
 					{64, 16}, {60, 8}, {127, 3},	{190, TOKENS}};
+	static const int windows[][2] = {{1, 2},   {5, 17},    {63, 64},  {3, 65},
+					 {64, 65}, {100, 130}, {60, 192}, {255, 299}};
 	const Suite *s = *state;
 	uint64_t seed = 9;
 	for (int i = 0; i < COUNT(attention_cases); i++) {
@@ -971,6 +993,9 @@ attention(void **state)
 			{
 				for (int j = 0; j < COUNT(seen); j++)
 					check_token(s->isa[p], &a, seen[j]);
+				fill_cache(s->isa[p], &a, CONTEXT);
+				for (int j = 0; j < COUNT(windows); j++)
+					check_window(s->isa[p], &a, windows[j][0], windows[j][1]);
 				for (int j = 0; j < COUNT(chunks); j++)
 					check_heads(s->isa[p], &a, chunks[j][0], chunks[j][1]);
 			}

@@ -17,6 +17,7 @@ sizes=(--hidden 32 --inter 64 --layers 2 --heads 4 --kv-heads 2 --context 16)
 python3 -B "$tiny" "$folder/tiny.gguf" --type Q4_1 --head-type F16 --untied "${sizes[@]}" &&
 	python3 -B "$tiny" "$folder/k.gguf" --type Q4_K --head-type TQ2_0 --hidden 256 --inter 256 --layers 1 --heads 2 \
 		--kv-heads 1 --context 16 &&
+	python3 -B "$tiny" "$folder/gemma.gguf" --arch gemma3 "${sizes[@]}" &&
 	python3 -B "$tiny" "$folder/tiny.bin" --tokenizer-out "$folder/tok.bin" "${sizes[@]}" || exit 2
 
 smollm2=${LATHE_MODELS:-}/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -35,5 +36,6 @@ else
 fi
 run "$folder/tiny.gguf" 20000 3
 run "$folder/k.gguf" 10000 5
+run "$folder/gemma.gguf" 10000 6
 run "$folder/tiny.bin" 10000 4 "$folder/tok.bin"
 exit $failed
