@@ -124,7 +124,8 @@ check_windows(HfReader *r)
 			   (long long)n, r->m->n_ctx);
 		return false;
 	}
-	for (const Json *v = layers ? layers->first : NULL; v; v = v->next)
+	const Json *first = layers && layers->kind == JSON_ARRAY ? layers->first : layers;
+	for (const Json *v = first; v; v = layers->kind == JSON_ARRAY ? v->next : NULL)
 		if (v->kind != JSON_STRING || strcmp(v->string, "full_attention") != 0) {
 			diag_error(r->d, v->loc, E_METADATA_UNKNOWN,
 				   "a layer of the type %s is not understood",

@@ -86,6 +86,7 @@ def configs():
     config("window-unused", None, sliding_window=4, use_sliding_window=False)
     config("window-wide", None, sliding_window=16)
     config("layer-types", "E0106", layer_types=["full_attention", "sliding_attention"])
+    config("layer-types-number", "E0106", layer_types=5)
     config("rope-unknown", "E0114", rope_scaling={"type": "yarn", "factor": 2.0})
     config("rope-lacks", "E0114", rope_scaling={"rope_type": "llama3", "factor": 8.0})
     config("rope-extra", "E0114", rope_scaling={"rope_type": "linear", "factor": 8.0, "beta_fast": 32})
