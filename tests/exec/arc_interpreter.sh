@@ -13,6 +13,13 @@ case_of i4g32_a8g32 30 48 "$stories" --activations 8:32 --quantize 'layers.*.*=b
 python3 -B tests/exec/arc_plans.py "$work" || exit 1
 device=none case_of transforms 20 51 "$work/tiny.gguf" --plan "$work/rotated.json" --verify off
 case_of wide 12 12 "$work/wide.gguf" --plan "$work/wide.json" --tied online --verify off
+# The bound of what has room in registers, from both sides; binaries have no spills.
+for call in 'row_base(16,' 'row_base_wide(20,' 'row_base_wide(36,' 'row_base_wide(44,'; do
+	grep -qF "$call" "$work/wide/stories/arc/kernels.txt" || {
+		echo "wide: no $call"
+		status=1
+	}
+done
 
 # By DPAS, for which the interpreter has no sub-groups.
 mkdir "$work/dpas"

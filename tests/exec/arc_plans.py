@@ -27,13 +27,14 @@ rotated = {"transforms": TRANSFORMS, "apply": APPLY, "weights": weights}
 write_plan(os.path.join(work, "rotated.json"), {**rotated, "activations": {INPUTS: {"bits": 8}}, "kv": {"bits": 16}}, TENSORS)
 
 # Base matrices that have no room in registers: of order 36 in rows of 72, where the values of its program take more
-# than a row, of 20 in heads and of 44 as wide as its row; embedding and head from one table.
+# than a row, of 20 in heads and of 44 as wide as its row; one of 16, which has room; embedding and head from one table.
 with open(os.path.join(work, "wide.gguf"), "wb") as f:
     f.write(gguf_model(hidden=72, inter=44, layers=1, heads=4, kv_heads=2, head_dim=20, context=64).bytes())
 write_plan(os.path.join(work, "wide.json"),
            {"transforms": {"R1": {"hadamard": 72, "base": {"paley2": 17}}, "H": {"hadamard": 20, "base": {"paley1": 19}},
-                           "D": {"hadamard": 44, "base": {"paley1": 43}}},
-            "apply": {"residual": "R1", "layers.*.attn.qk.rope": "H", "layers.*.mlp.down.in": "D"},
+                           "D": {"hadamard": 44, "base": {"paley1": 43}}, "O": {"hadamard": 16, "base": {"doubled": 16}}},
+            "apply": {"residual": "R1", "layers.*.attn.qk.rope": "H", "layers.*.mlp.down.in": "D",
+                      "layers.*.attn.o.in": {"block": 16, "of": "O", "to": 80}},
             "weights": {f"layers.*.{MATRICES}": {"bits": 4, "group": "row"}, "{embed,head}": {"bits": 8, "group": "row"}},
             "activations": {INPUTS: {"bits": 8}, "head.in": {"bits": 8}}})
 

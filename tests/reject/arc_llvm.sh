@@ -53,13 +53,25 @@ C
 cc -shared -fPIC -o "$work/libLLVM-22.so.1" "$work/front.c" -Wl,--no-as-needed \
 	"-L$(llvm-config-22 --libdir)" -l:libLLVM-22.so -ldl 2>"$work/log" || { cat "$work/log"; exit 1; }
 status=0
+cat >"$work/plan.json" <<'JSON'
+{
+ "lathe_plan": 1,
+ "weights": {
+  "layers.*.o": {"bits": 8, "group": "row"}
+ },
+ "kv": {
+  "layers.*": {"bits": 8}
+ }
+}
+JSON
+plan=()
 # case_of HOW KERNEL EXIT WORDS...: the status and words of the messages.
 case_of() {
 	local how=$1 kernel=$2 expected=$3 words got
 	shift 3
 	HOW=$how KERNEL=$kernel LD_LIBRARY_PATH=$work "$LATHE_BUILD/lathe" compile \
 		"$LATHE_SHARED/data/stories260K.bin" --target arc,c --device none --emit c --quiet \
-		-o "$work/out/stories" >"$work/log" 2>&1
+		-o "$work/out/stories" "${plan[@]}" >"$work/log" 2>&1
 	got=$?
 	[ $got = "$expected" ] || { echo "$how: status $got"; cat "$work/log"; status=1; }
 	for words in "$@"; do
@@ -75,6 +87,10 @@ case_of fatal layer0_5_o_add_many 70 "LLVM: cannot select" "stories260K.bin" \
 case_of error head_1_head_one 70 "no such instruction" "the kernel head_1_head_one cannot be made"
 case_of signal layer0_3_attention_one 70 "ended by signal 11" "the kernel layer0_3_attention_one cannot be made"
 case_of killed layer0_3_attention_one 2 "the generator of the attention kernels was killed"
+# At the line of a plan that asked for the kernel.
+plan=(--plan "$work/plan.json" --verify off)
+case_of fatal layer0_3_attention_one 70 "plan.json:7:15: note: the kernel layer0_3_attention_one computes"
+case_of fatal layer0_5_o_add_many 70 "plan.json:4:17: note: the kernel layer0_5_o_add_many computes"
 rm -rf "$work/out"
 HOW=fatal KERNEL=none LD_LIBRARY_PATH=$work "$LATHE_BUILD/lathe" compile "$LATHE_SHARED/data/stories260K.bin" \
 	--target arc,c --device none --emit c --quiet -o "$work/out/stories" || { echo "the front alone fails"; status=1; }
