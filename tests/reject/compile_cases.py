@@ -85,6 +85,7 @@ def commands():
     case("passes-argument", USER, ["passes", "fuse"])
     case("inspect-no-model", USER, ["inspect"])
     case("inspect-two-models", USER, ["inspect", "small.gguf", "small.bin"])
+    case("inspect-container-none", USER, ["inspect", "--container", "small.bin"])
     case("inspect-option", USER, ["inspect", "small.gguf", "--diggest"])
     case("opt-no-file", USER, ["opt"])
     case("opt-two-files", USER, ["opt", "a.ir", "b.ir"])
@@ -327,6 +328,8 @@ def libraries():
     compile_case("arc-no-llvm", ENVIRONMENT, "--target", "arc,c", files={"libLLVM.so.22.1": "no library\n"},
                  environment={"LD_LIBRARY_PATH": "."}, skip=cannot_arc)
     wide = gguf_model(**{**SIZES, "layers": 1, "inter": 16416}).bytes()
+    gemma = gguf_model(arch="gemma3", **SIZES).bytes()
+    compile_case("arc-gemma3", USER, "--target", "arc,c", model="gemma.gguf", files={"gemma.gguf": gemma})
     compile_case("arc-wide-rows", USER, "--target", "arc,c", "--quantize", "layers.*.*=bits:8,group:32", "--activations",
                  "8:token", model="wide.gguf", files={"wide.gguf": wide}, skip=cannot_arc)
     plan = """{"lathe_plan": 1,
