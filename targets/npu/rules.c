@@ -160,6 +160,13 @@ has_odd_groups(const Legal *l, const Value *v)
 	return npu_group(f, columns) == 0;
 }
 
+/* Of a layer: the head has one row at a time. */
+static bool
+has_odd_width(const Legal *l, const Value *v)
+{
+	return v->op == OP_LINEAR && l->f->layer >= 0 && v->width % 2 != 0;
+}
+
 static bool
 beyond_f16(double x)
 {
@@ -187,6 +194,7 @@ has_factor_beyond_f16(const Legal *l, const Value *v)
 static bool (*const rule_meets[RULES])(const Legal *l, const Value *v) = {
 	[RULE_U2] = has_u2,
 	[RULE_GROUP] = has_odd_groups,
+	[RULE_WIDTH] = has_odd_width,
 	[RULE_FACTOR_F16] = has_factor_beyond_f16,
 };
 

@@ -163,7 +163,8 @@ def main():
         check(lathe, rows, work, name.replace(" ", "_"), model, [])
         check(lathe, rows, work, name.replace(" ", "_") + "_plan", model, ["--plan", path])
     odd = tiny(work, "odd", gguf_model(hidden=8, inter=63, layers=2, heads=2, kv_heads=2, context=64).bytes())
-    check(lathe, rows, work, "odd_rows", odd, ["--quantize", "layers.*.*=bits:4,group:row"])
+    check(lathe, rows, work, "odd_rows", odd, ["--npu-platform=5010", "--quantize",
+                                                        "layers.*.*=bits:4,group:row"])
     l = long_plans
     model = tiny(work, "kinds", gguf_model(hidden=l.HIDDEN, inter=l.INTER, layers=l.LAYERS, heads=4, kv_heads=2,
                                            context=32).bytes())

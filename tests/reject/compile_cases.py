@@ -370,6 +370,8 @@ def npu():
   "layers.*.v": {"bits": 4, "group": 5}
 }}
 """})
+    odd = gguf_model(**{**SIZES, "inter": 63}).bytes()
+    bad("width", "--npu-platform", "4000,5010", model="odd.gguf", files={"odd.gguf": odd})
     bad("factor", "--plan", "plan.json", files={"plan.json": """{"lathe_plan": 1,
 "transforms": {"H": {"hadamard": 64}},
 "apply": {
