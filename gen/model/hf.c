@@ -215,7 +215,8 @@ hf_model(Arena *a, Diag *d, Model *m, const ModelFolder *folder, const ModelOpti
 	HfReader *r = ARENA_NEW(a, HfReader);
 	*r = (HfReader){.arena = a, .d = d, .m = m, .folder = folder};
 	r->files = ARENA_ARRAY(a, ModelFile, FILES_MAX);
-	if (o->tokenizer || o->tokenizer_data) {
+	const bool no_tokenizer = o->tokenizer && !strcmp(o->tokenizer, "none");
+	if ((o->tokenizer && !no_tokenizer) || o->tokenizer_data) {
 		diag_error(d, (Loc){0}, E_USAGE,
 			   "a Hugging Face folder brings its own tokenizer, another one was given");
 		return false;
@@ -224,7 +225,8 @@ hf_model(Arena *a, Diag *d, Model *m, const ModelFolder *folder, const ModelOpti
 	if (!r->config)
 		return false;
 	m->loc = r->files[0].loc;
-	const bool ok = hf_config(r) && hf_shards(r) && hf_tensors(r) && hf_tokenizer(r);
+	const bool ok =
+		hf_config(r) && hf_shards(r) && hf_tensors(r) && (no_tokenizer || hf_tokenizer(r));
 	model_set_files(m, r->files, r->n_files);
 	m->file = folder_name(a, folder->path);
 	return ok;

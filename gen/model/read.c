@@ -174,12 +174,21 @@ model_set_files(Model *m, const ModelFile *files, uint32_t n)
 	m->loc = files[0].loc;
 }
 
+/* Without tokens of a meaning, until a tokenizer says otherwise. */
+static Model *
+model_new(Arena *run)
+{
+	Model *m = ARENA_NEW(run, Model);
+	m->tokenizer.bos = m->tokenizer.eos = m->tokenizer.unk = m->tokenizer.pad = -1;
+	return m;
+}
+
 static Model *
 read_file(Arena *run, Diag *d, const char *path, Mapped map, bool mapped, const ModelOptions *o)
 {
 	static const ModelOptions defaults = {0};
 	o = o ? o : &defaults;
-	Model *m = ARENA_NEW(run, Model);
+	Model *m = model_new(run);
 	ModelFile *file = ARENA_NEW(run, ModelFile);
 	*file = (ModelFile){.path = path,
 			    .data = map.data,
@@ -213,7 +222,7 @@ read_folder(Arena *run, Diag *d, const ModelFolder *folder, const ModelOptions *
 {
 	static const ModelOptions defaults = {0};
 	o = o ? o : &defaults;
-	Model *m = ARENA_NEW(run, Model);
+	Model *m = model_new(run);
 	m->mapped = !folder->files;
 	const bool ok = hf_model(run, d, m, folder, o) &&
 			(o->trust_values || check_values(run, d, m, o->jobs));

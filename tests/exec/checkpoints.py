@@ -84,6 +84,17 @@ def check_artefacts(lathe, work):
     assert payloads[0] == payloads[1]
 
 
+def check_without_tokenizer(lathe, work):
+    """`--tokenizer none` leaves a folder's out, whatever it is: no token then has a meaning."""
+    h = Folder(gguf_model(**SIZES, arch="llama"))
+    h.texts["tokenizer.json"] = {"model": {"type": "Unigram"}}
+    write(work, h.files())
+    out = os.path.join(work, "t")
+    run(lathe, "compile", "--tokenizer", "none", work, "-o", out, "--target", "c", "--emit", "c", "--quiet")
+    with open(os.path.join(out, "t_tokenizer.c"), encoding="utf-8") as f:
+        assert "BOS = -1, EOS = -1" in f.read()
+
+
 def check_shown(lathe, work):
     """What `lathe inspect` says of a folder's files."""
     h = Folder(gguf_model(**SIZES, arch="qwen3", head_dim=24)).shard(2)
@@ -131,6 +142,8 @@ def main():
         check_artefacts(lathe, work)
     with tempfile.TemporaryDirectory() as work:
         check_shown(lathe, work)
+    with tempfile.TemporaryDirectory() as work:
+        check_without_tokenizer(lathe, work)
 
 
 if __name__ == "__main__":
