@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The variant of arc by DPAS: its SPIR-V, linked with bodies for IGC's functions (arc_dpas_shim.cl), gives the CPU library's
-# logits by memcmp, and not with other bodies. Usage: arc_dpas.sh BUILD
+# logits by memcmp, and, in the long suite, not with other bodies. Usage: arc_dpas.sh BUILD
 set -u
 LATHE_BUILD=$1
 . tests/lib.sh
@@ -51,7 +51,7 @@ dpas_case() {
 			echo "$name: another order of lanes gives the same logits"
 			status=1
 		fi
-		[ "$name" = i4_a4 ] || break
+		{ [ -n "${LATHE_LONG:-}" ] && [ "$name" = i4_a4 ]; } || break
 	done
 	rm -rf "${work:?}/$name"
 }
