@@ -11,6 +11,7 @@
 #include "packed.h"
 
 int __attribute__((overloadable, const)) dot_4x8packed_us_int(uint, uint);
+int __attribute__((overloadable, const)) dot_acc_sat_4x8packed_us_int(uint, uint, int);
 
 /* The activations: plain rows. */
 typedef struct Tokens {
@@ -126,7 +127,7 @@ linear_codes(const Linear s, const uint *line, const int j, uint *u)
  */
 #define LINEAR_PARTS(s, mt, width)                                                   \
 	((mt) == 1 && !(s).trits && ((s).bits == 4 || (s).bits == 2) && (width) > 8 * 4 && \
-			 (width) <= 65536                                                \
+			 LINEAR_FITS(width)                                              \
 		 ? 8 / (s).bits                                                      \
 		 : 1)
 
@@ -134,10 +135,14 @@ typedef struct Sums {
 	int of[MT][HALVES][2][PARTS]; /* token, half, plane, part */
 } Sums;
 
+/* Whether no sum of products over so many columns leaves 32 bits: then the form with an accumulator,
+ * which saturates, is the sum, and an instruction less. */
+#define LINEAR_FITS(width) ((width) <= 65536)
+
 /* sum += n slots of the line sets at w times the codes from column k on. */
 LATHE_INLINE void
-sets_int(const Linear s, const int mt, const int parts, const int n, const global uchar *w,
-	 const Tokens *a, const ulong *row, int k, Sums *sum)
+sets_int(const Linear s, const int mt, const int parts, const int fits, const int n,
+	 const global uchar *w, const Tokens *a, const ulong *row, int k, Sums *sum)
 {
 	const int lines = LINEAR_LINES(s), slots = LINEAR_SLOTS(s), sets = (n + slots - 1) / slots;
 	uint line[STRETCH * LINES], u[HALVES][SLOTS];
@@ -162,7 +167,8 @@ sets_int(const Linear s, const int mt, const int parts, const int n, const globa
 			LATHE_UNROLL_ALL
 			for (int h = 0; h < HALVES; h++) {
 				int *p = &sum->of[m][h][plane][parts > 1 ? slot : 0];
-				*p = *p + dot_4x8packed_us_int(u[h][slot], c);
+				*p = fits ? dot_acc_sat_4x8packed_us_int(u[h][slot], c, *p)
+					  : *p + dot_4x8packed_us_int(u[h][slot], c);
 			}
 		}
 	}
@@ -271,11 +277,11 @@ unit_int(const Linear s, const int mt, const int width, const Unit u, const Toke
 	}
 	LATHE_ROLLED
 	for (int i = 0; i < n / stretch; i++, k += 4 * stretch) {
-		sets_int(s, mt, parts, stretch, w, a, row, k, &sum);
+		sets_int(s, mt, parts, LINEAR_FITS(width), stretch, w, a, row, k, &sum);
 		w += stretch / slots * LINEAR_SET_BYTES(s);
 	}
 	if (n % stretch)
-		sets_int(s, mt, parts, n % stretch, w, a, row, k, &sum);
+		sets_int(s, mt, parts, LINEAR_FITS(width), n % stretch, w, a, row, k, &sum);
 	LATHE_UNROLL_ALL
 	for (int i = 0; i < mt * HALVES * 2; i++)
 		joined.of[i / 4][i / 2 % 2][i % 2] =

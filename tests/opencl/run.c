@@ -339,6 +339,13 @@ dot(uint64_t a, uint64_t b, bool sa, bool sb)
 	return (uint64_t)sum;
 }
 
+/* v as an integer of 32 bits, or the nearest of them. */
+static int64_t
+saturated(int64_t v)
+{
+	return v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : v;
+}
+
 static int
 leading_zeros(uint64_t v, uint32_t width)
 {
@@ -381,7 +388,7 @@ functions(const Instruction *i, uint32_t width, const uint64_t *a, const uint64_
 }
 
 static bool
-dots(uint32_t op, const uint64_t *a, const uint64_t *b, uint64_t *t)
+dots(uint32_t op, const uint64_t *a, const uint64_t *b, const uint64_t *c, uint64_t *t)
 {
 	switch (op) {
 	case OP_S_DOT:
@@ -390,6 +397,8 @@ dots(uint32_t op, const uint64_t *a, const uint64_t *b, uint64_t *t)
 		EACH(dot(a[l], b[l], false, false));
 	case OP_SU_DOT:
 		EACH(dot(a[l], b[l], true, false));
+	case OP_SU_DOT_SATURATED:
+		EACH(saturated((int64_t)dot(a[l], b[l], true, false) + sign(c[l], 32)));
 	default:
 		return false;
 	}
@@ -413,7 +422,7 @@ compute(SubGroup *s, const Instruction *i, unsigned mask)
 		const bool known = i->op == OP_EXT_INST ? functions(i, width, a, b, z, t)
 							: integers(i->op, width, a, b, t) ||
 								  floats(i->op, width, a, b, t) ||
-								  dots(i->op, a, b, t);
+								  dots(i->op, a, b, z, t);
 		if (!known)
 			fail_at(s, i, "an operation that is not known");
 		for (int l = 0; l < LANES; l++)
