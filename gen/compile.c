@@ -5,6 +5,7 @@
 #include "gen/model/model.h"
 #include "gen/plan/apply.h"
 #include "gen/plan/plan.h"
+#include "gen/progress.h"
 #include "gen/settings.h"
 #include "ir/report.h"
 #include "targets/artefact.h"
@@ -12,7 +13,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
@@ -90,33 +90,6 @@ static const Command compile_command = {
 	sizeof compile_options / sizeof *compile_options,
 	compile_main,
 };
-
-/* ---- progress ----------------------------------------------------------------------------- */
-
-typedef struct Progress {
-	struct timespec start;
-	bool quiet, terminal;
-} Progress;
-
-static double
-seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
-static void
-show_progress(void *arg, const char *step)
-{
-	const Progress *p = arg;
-	if (p->quiet)
-		return;
-	if (p->terminal)
-		fprintf(stderr, "\r\033[K[%5.1f s] %s", seconds_since(&p->start), step);
-	else
-		fprintf(stderr, "[%5.1f s] %s\n", seconds_since(&p->start), step);
-}
 
 /* ---- checks of the command line ----------------------------------------------------------- */
 
@@ -389,10 +362,10 @@ prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, const ProveO
 	ProofResult result;
 	if (o->verify && !strcmp(o->verify, "off"))
 		return true;
-	show_progress(progress, "prove the plan");
+	progress_show(progress, "prove the plan");
 	if (!plan_prove(run, d, g, how, &result))
 		return false;
-	show_progress(progress, plan_proof_text(run, g, &result));
+	progress_show(progress, plan_proof_text(run, g, &result));
 	return true;
 }
 
@@ -435,7 +408,7 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 		return true;
 	}
 	if (g->tied.chosen != TIED_CHEAPER)
-		show_progress(progress,
+		progress_show(progress,
 			      arena_printf(run, "embedding and head are %s: %s",
 					   g->tied.chosen == TIED_TWICE
 						   ? "stored twice"
@@ -460,14 +433,12 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .n_golden = o->golden,
 					  .inputs = inputs,
 					  .n_inputs = n_inputs,
-					  .progress = show_progress,
+					  .progress = progress_show,
 					  .progress_arg = progress};
 	digest_finish(digest);
 	if (!artefact_write(run, d, g, targets, n_targets, &artefact))
 		return false;
-	if (!o->quiet)
-		fprintf(stderr, "%s%s in %.1f s\n", progress->terminal ? "\r\033[K" : "", o->out,
-			seconds_since(&progress->start));
+	progress_end(progress, o->out);
 	return true;
 }
 
@@ -475,14 +446,13 @@ static int
 compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 {
 	const Target *targets[TARGETS_MAX];
-	Progress progress = {.quiet = o->quiet, .terminal = isatty(2)};
-	clock_gettime(CLOCK_MONOTONIC, &progress.start);
+	Progress progress = progress_begin(o->quiet);
 	const int n_targets =
 		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
 	if (!n_targets || !check_target_options(d, o, targets, n_targets) ||
 	    !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
-	show_progress(&progress, "read the model");
+	progress_show(&progress, "read the model");
 	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
 	Model *m = model_read(run, d, path, &model_options);
 	if (!m)

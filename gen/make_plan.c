@@ -2,7 +2,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gen/commands.h"
@@ -10,6 +9,7 @@
 #include "gen/method/recipe.h"
 #include "gen/model/model.h"
 #include "gen/plan/plan.h"
+#include "gen/progress.h"
 #include "ir/report.h"
 
 enum { MEGABYTE = 1 << 20 };
@@ -50,34 +50,6 @@ static const Command plan_command = {
 	sizeof plan_options / sizeof *plan_options,
 	plan_main,
 };
-
-/* ---- progress ------------------------------------------------------------------------------- */
-
-typedef struct Progress {
-	struct timespec start;
-	bool quiet, terminal;
-} Progress;
-
-static double
-seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
-static void
-show(void *arg, const char *what, double share)
-{
-	const Progress *p = arg;
-	const double seconds = seconds_since(&p->start);
-	if (p->quiet)
-		return;
-	fprintf(stderr, p->terminal ? "\r\033[K[%5.1f s] %s" : "[%5.1f s] %s", seconds, what);
-	if (share > 0.0)
-		fprintf(stderr, ", %.0f s left", seconds / share * (1.0 - share));
-	fputs(p->terminal ? "" : "\n", stderr);
-}
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
@@ -143,7 +115,7 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
 	if (!take_recipe(d, o, &recipe))
 		return false;
-	show(progress, "read the model", 0.0);
+	progress_show(progress, "read the model");
 	Model *m = model_read(run, d, path, &model_options);
 	if (!m || !recipe_check(run, d, &recipe, m))
 		return false;
@@ -165,12 +137,12 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 			     .recipe = &recipe,
 			     .tokens = tokens,
 			     .jobs = o->jobs,
-			     .progress = show,
+			     .progress = progress_share,
 			     .progress_arg = progress};
 	Plan *p = recipe_run(run, d, &r, pool);
 	if (p) {
 		sign_plan(run, p, &recipe, sha256);
-		show(progress, "write the plan", 0.0);
+		progress_show(progress, "write the plan");
 		write_plan(run, o, p, m);
 	}
 	pool_free(pool);
@@ -184,19 +156,17 @@ plan_main(int argc, char **argv)
 	StringList operands = {.count = 0};
 	Arena *run = arena_new();
 	Diag *d = diag_new(run, stderr);
-	Progress progress = {.terminal = isatty(2)};
-	clock_gettime(CLOCK_MONOTONIC, &progress.start);
+	Progress progress = {.quiet = true};
 	bool ok = diagnostics_option(d, argc, argv) &&
 		  options_parse(&plan_command, d, argc, argv, &o, &operands) &&
 		  check_options(d, &o, &operands);
 	if (ok) {
 		o.jobs = o.jobs ? o.jobs : (int)sysconf(_SC_NPROCESSORS_ONLN);
-		progress.quiet = o.quiet;
+		progress = progress_begin(o.quiet);
 		ok = make_plan(run, d, &o, operands.items[0], &progress);
 	}
-	if (ok && !o.quiet)
-		fprintf(stderr, "%s%s in %.1f s\n", progress.terminal ? "\r\033[K" : "", o.out,
-			seconds_since(&progress.start));
+	if (ok)
+		progress_end(&progress, o.out);
 	diag_finish(d);
 	if (!ok)
 		cleanup_run();

@@ -1,17 +1,7 @@
 /* Codes column by column, each error made good by the columns that follow: GPTQ's loop. */
 #include <string.h>
 
-#include "ir/wide.h"
 #include "round_impl.h"
-
-/* y -= a x */
-WIDE_BODY void
-take_times_body(double *y, const double *x, double a, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		y[i] -= a * x[i];
-}
-WIDE(static, take_times, (double *y, const double *x, double a, size_t n), (y, x, a, n))
 
 /* Where a row's code lies in the result. */
 static void
@@ -89,7 +79,7 @@ round_column(Rows *r, uint32_t i, uint32_t begin, uint32_t end)
 			continue;
 		const double error = (w[i] - fit_value(fit, code)) / u[i];
 		r->errors[(size_t)m * ROUND_COLUMNS + (i - begin)] = error;
-		take_times(w + i, u + i, error, end - i);
+		linalg_add(w + i, u + i, -error, end - i);
 	}
 }
 
@@ -100,8 +90,8 @@ settle(Rows *r, uint32_t begin, uint32_t end)
 	const RoundWork *k = r->k;
 	for (uint32_t i = begin; i < end; i++)
 		for (uint32_t m = 0; m < r->n; m++)
-			take_times(row_of(r, m) + end, k->u + (size_t)i * k->n + end,
-				   r->errors[(size_t)m * ROUND_COLUMNS + (i - begin)], k->n - end);
+			linalg_add(row_of(r, m) + end, k->u + (size_t)i * k->n + end,
+				   -r->errors[(size_t)m * ROUND_COLUMNS + (i - begin)], k->n - end);
 }
 
 static bool

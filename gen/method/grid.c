@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ir/wide.h"
+#include "linalg.h"
 
 /* ---- grids ---------------------------------------------------------------------------------- */
 
@@ -182,15 +182,6 @@ typedef struct Sweep {
 	int n_events;
 } Sweep;
 
-/* y += a x */
-WIDE_BODY void
-add_times_body(double *y, const double *x, double a, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		y[i] += a * x[i];
-}
-WIDE(static, add_times, (double *y, const double *x, double a, size_t n), (y, x, a, n))
-
 /* Weight i's level moves by d. */
 static void
 move(Sweep *s, int i, double d)
@@ -201,7 +192,7 @@ move(Sweep *s, int i, double d)
 	s->beta += 2.0 * d * along + d * d * weight_of(p, i);
 	s->q[i] += d;
 	if (p->h)
-		add_times(s->hq, p->h + (size_t)i * p->ld, d, (size_t)p->n);
+		linalg_add(s->hq, p->h + (size_t)i * p->ld, d, (size_t)p->n);
 }
 
 /* Where weight i's level starts, and its events within the scales that are looked at. */

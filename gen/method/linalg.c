@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/wide.h"
+
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 enum { ROWS_AT_ONCE = 256, PANEL = 64 };
 
@@ -70,6 +72,16 @@ piece_rows(size_t n, size_t size, size_t i)
 {
 	return n - i * size < size ? n - i * size : size;
 }
+
+/* ---- vectors -------------------------------------------------------------------------------- */
+
+WIDE_BODY void
+linalg_add_body(double *y, const double *x, double a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] += a * x[i];
+}
+WIDE(, linalg_add, (double *y, const double *x, double a, size_t n), (y, x, a, n))
 
 /* ---- products ------------------------------------------------------------------------------- */
 

@@ -17,6 +17,8 @@ const char *linalg_machine(const Linalg *l); /* "SkylakeX" */
 /* y [m][n] = x [m][k] w^T, w [n][k]. */
 void linalg_linear(const Linalg *l, size_t m, size_t n, size_t k, const float *x, const float *w,
 		   float *y);
+/* y += a x, n elements. */
+void linalg_add(double *y, const double *x, double a, size_t n);
 /* One thread's share: c [m][n] = factor a [m][k] b, b [k][n] or transposed [n][k], rows `ld` apart.
  */
 void linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, float factor,

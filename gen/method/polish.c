@@ -20,11 +20,8 @@ slope_of(const RoundWork *k, uint32_t row, double *difference, double *slope)
 		difference[i] = (double)k->r->w[(size_t)row * k->n + k->column[i]] -
 				k->goal[(size_t)row * k->n + i];
 	memset(slope, 0, k->n * sizeof *slope);
-	for (uint32_t j = 0; j < k->n; j++) {
-		const double *h = k->h + (size_t)j * k->n;
-		for (uint32_t i = 0; i < k->n; i++)
-			slope[i] += difference[j] * h[i];
-	}
+	for (uint32_t j = 0; j < k->n; j++)
+		linalg_add(slope, k->h + (size_t)j * k->n, difference[j], k->n);
 }
 
 static void
@@ -58,8 +55,7 @@ descend(Arena *scratch, const RoundWork *k, uint32_t row)
 				continue;
 			changed++;
 			put_code(k, row, i, fit, code);
-			for (uint32_t j = 0; j < k->n; j++)
-				slope[j] += d * h[j];
+			linalg_add(slope, h, d, k->n);
 		}
 	}
 }
@@ -187,8 +183,7 @@ refit_row(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t i)
 		for (uint32_t j = 0; j < group_columns(k, g); j++) {
 			const uint32_t from = at[g * k->group + j];
 			b[g] += q[from] * pull[from];
-			for (uint32_t c = 0; c < n; c++)
-				part[c] += q[from] * k->h[(size_t)from * n + c];
+			linalg_add(part, k->h + (size_t)from * n, q[from], n);
 		}
 		for (uint32_t c = 0; c < n; c++)
 			a[(size_t)g * groups + group_of(k, c)] += q[c] * part[c];

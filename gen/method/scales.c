@@ -179,8 +179,7 @@ fit_in_turn(Arena *scratch, const RoundWork *k, const uint32_t *at, const double
 			const double *row = k->h + (size_t)columns[j] * k->n;
 			const uint8_t code = fit_code(k->p->format, fits[g], w[columns[j]]);
 			const double d = fit_value(fits[g], code) - w[columns[j]];
-			for (uint32_t i = 0; i < k->n; i++)
-				left[i] -= d * row[i];
+			linalg_add(left, row, -d, k->n);
 		}
 		arena_reset(own);
 	}

@@ -721,7 +721,7 @@ f32_dequantize(const uint8_t *src, int n, float *dst)
 static const StoredType f32_type = {"F32",	    1,	 4, {.kind = NUMBER_FLOAT, .bits = 32},
 				    f32_dequantize, NULL};
 
-/* Random tensors; gains of `ones` are 1 everywhere. */
+/* Random tensors, but no sandwich norms; gains of `ones` are 1 everywhere. */
 static void
 fill_model(Random *r, Arena *run, Model *m, int ones)
 {
@@ -729,6 +729,8 @@ fill_model(Random *r, Arena *run, Model *m, int ones)
 		uint32_t n = role_layered[role] ? m->n_layer : 1;
 		const Tensor **tensors = ARENA_ARRAY(run, const Tensor *, n);
 		m->tensors[role] = tensors;
+		if (role == ROLE_ATTN_POST || role == ROLE_MLP_POST)
+			continue;
 		for (uint32_t i = 0; i < n; i++) {
 			Tensor *t = ARENA_NEW(run, Tensor);
 			model_shape(m, (Role)role, &t->rows, &t->columns);

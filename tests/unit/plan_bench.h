@@ -69,13 +69,15 @@ random_tensor(Arena *a, Random *r, const Model *m, int role, uint32_t layer)
 }
 
 /* Optional tensors that a model has. */
-enum { PLAIN = 0, BIASES = 1, NORMS = 2 };
+enum { PLAIN = 0, BIASES = 1, NORMS = 2, SANDWICH = 4 };
 
 static inline bool
 model_has(int role, unsigned extras)
 {
 	if (role == ROLE_Q_NORM || role == ROLE_K_NORM)
 		return extras & NORMS;
+	if (role == ROLE_ATTN_POST || role == ROLE_MLP_POST)
+		return extras & SANDWICH;
 	return !role_optional[role] || extras & BIASES;
 }
 
