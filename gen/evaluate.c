@@ -1,6 +1,5 @@
 /* lathe eval: an artefact against the model that it was compiled from, on a text. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,22 +219,15 @@ evaluate(Eval *e, const StringList *operands)
 	const Settings settings = {.activations = "f32", .kv = "f32"};
 	const PassOptions passes = {0};
 	const ModelOptions options = {.tokenizer = e->o->tokenizer, .jobs = e->o->jobs};
-	const char *tmp = getenv("TMPDIR");
 	e->model = model_read(e->run, e->d, operands->items[0], &options);
 	if (!e->model || !find_program(e, operands->items[1]) || !read_text(e))
 		return false;
 	Graph *g = graph_build(e->run, e->model);
 	if (!settings_apply(&settings, e->d, g) || !passes_run(g, &passes, e->d))
 		return false;
-	char *folder = arena_printf(e->run, "%s/lathe-eval.XXXXXX", tmp ? tmp : "/tmp");
-	if (!mkdtemp(folder))
-		fatal_environment("cannot make a folder in %s: %s", tmp ? tmp : "/tmp",
-				  strerror(errno));
-	cleanup_add(folder);
-	e->folder = folder;
+	e->folder = temporary_folder(e->run);
 	const Comparison c = compare(e, g);
-	remove_tree(folder);
-	cleanup_remove(folder);
+	temporary_remove(e->folder);
 	Text *t = text_new(e->run);
 	if (e->o->json)
 		comparison_json(t, &c, e->chunks, e->ctx);

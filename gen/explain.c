@@ -208,14 +208,6 @@ transform_text(Arena *a, const Transform *t)
 	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
 }
 
-static const char *
-format_text(Arena *a, Format f)
-{
-	Text *text = text_new(a);
-	format_print(text, f);
-	return text->text;
-}
-
 /* "q.in", "o.out": the sides of matrices that transforms of site s went into. `quote` as JSON. */
 static const char *
 folds_text(const Explain *e, Site s, int n, bool quote)

@@ -94,17 +94,17 @@ write_plan(Arena *run, const PlanOptions *o, const Plan *p, const Model *m)
 
 /* What the plan's bytes depend on besides the model. */
 static void
-sign_plan(Arena *run, Plan *p, const Recipe *r, const uint8_t calibration[32])
+sign_plan(Arena *run, Plan *p, const RecipeRun *r, const uint8_t calibration[32])
 {
 	Text *settings = text_new(run);
 	char *digest = arena_alloc(run, 65);
-	recipe_print(settings, r);
+	recipe_print(settings, r->recipe);
 	for (size_t i = 0; i < settings->size; i++)
 		if (settings->text[i] == '\n')
 			settings->text[i] = i + 1 < settings->size ? ' ' : 0;
 	sha256_hex(calibration, digest);
 	p->maker = (PlanMaker){"lathe " LATHE_VERSION, settings->text, digest,
-			       linalg_machine(linalg_open(run, 1))};
+			       linalg_machine(r->linalg)};
 }
 
 static bool
@@ -130,10 +130,12 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 	char model[65], text[65];
 	sha256_hex(m->sha256, model);
 	sha256_hex(sha256, text);
+	const Linalg *linalg = linalg_open(run, o->jobs);
 	const RecipeRun r = {.model = m,
+			     .linalg = linalg,
 			     .state = o->state,
 			     .identity = arena_printf(run, "model %s\ntext %s\nmachine %s", model,
-						      text, linalg_machine(linalg_open(run, 1))),
+						      text, linalg_machine(linalg)),
 			     .recipe = &recipe,
 			     .tokens = tokens,
 			     .jobs = o->jobs,
@@ -141,7 +143,7 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 			     .progress_arg = progress};
 	Plan *p = recipe_run(run, d, &r, pool);
 	if (p) {
-		sign_plan(run, p, &recipe, sha256);
+		sign_plan(run, p, &r, sha256);
 		progress_show(progress, "write the plan");
 		write_plan(run, o, p, m);
 	}

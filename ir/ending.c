@@ -35,6 +35,33 @@ ending_cancel(void)
 	pthread_mutex_unlock(&right);
 }
 
+/* ---- temporary folders ---------------------------------------------------------------------- */
+
+const char *
+temporary_place(void)
+{
+	const char *tmp = getenv("TMPDIR");
+	return tmp && *tmp ? tmp : "/tmp";
+}
+
+char *
+temporary_folder(Arena *a)
+{
+	char *folder = arena_printf(a, "%s/lathe.XXXXXX", temporary_place());
+	if (!mkdtemp(folder))
+		fatal_environment("cannot make a folder in %s: %s", temporary_place(),
+				  strerror(errno));
+	cleanup_add(folder);
+	return folder;
+}
+
+void
+temporary_remove(const char *folder)
+{
+	remove_tree(folder);
+	cleanup_remove(folder);
+}
+
 /* ---- what must go ------------------------------------------------------------------------- */
 
 static void

@@ -107,6 +107,14 @@ format_print(Text *t, Format f)
 	text_printf(t, ")");
 }
 
+const char *
+format_text(Arena *a, Format f)
+{
+	Text *t = text_new(a);
+	format_print(t, f);
+	return t->text;
+}
+
 /* ---- parsing ------------------------------------------------------------------------------ */
 
 static bool

@@ -72,6 +72,8 @@ int format_group_width(Format f, int k, int g);
  * `clip=0.9`; the scale is `f32`, `f16` or `bf16`, the group `tensor` for one scale in all rows.
  */
 void format_print(Text *t, Format f);
+/* The same as a string of `a`. */
+const char *format_text(Arena *a, Format f);
 /* Reads a format at *s and advances it; false leaves *s at the offending byte. */
 bool format_parse(const char **s, Format *f);
 

@@ -26,14 +26,6 @@ check_report(Check *c, int i, const char *format, ...)
 	diag_error(c->d, loc, E_IR_CHECK, "%s", t->text);
 }
 
-static const char *
-format_text(const Check *c, Format f)
-{
-	Text *t = text_new(c->g->arena);
-	format_print(t, f);
-	return t->text;
-}
-
 /* ---- operands, tensors -------------------------------------------------------------------- */
 
 static void
@@ -98,8 +90,8 @@ check_width(Check *c, int i, uint32_t width, Format format)
 	if (v->width != width)
 		check_report(c, i, "is %u wide, must be %u", v->width, width);
 	if (!format_equal(v->format, format))
-		check_report(c, i, "has format %s, must have %s", format_text(c, v->format),
-			     format_text(c, format));
+		check_report(c, i, "has format %s, must have %s",
+			     format_text(c->g->arena, v->format), format_text(c->g->arena, format));
 }
 
 static bool
@@ -155,7 +147,7 @@ check_result(Check *c, int i)
 		check_width(c, i, x->width, v->format);
 		if (!is_activation_format(v->format))
 			check_report(c, i, "%s is no format of activations",
-				     format_text(c, v->format));
+				     format_text(c->g->arena, v->format));
 		break;
 	case WIDTH_CACHE:
 		check_width(c, i, x->width + c->f->values[v->operands[1]].width,
@@ -400,8 +392,8 @@ check_activations_of(Check *c)
 				continue;
 			c->reports++;
 			diag_error(c->d, g->model->loc, E_IR_CHECK,
-				   "%s is no format of what '%s' reads", format_text(c, f),
-				   role_names[role]);
+				   "%s is no format of what '%s' reads",
+				   format_text(c->g->arena, f), role_names[role]);
 			return;
 		}
 }
@@ -440,7 +432,7 @@ check_kv(Check *c)
 			continue;
 		c->reports++;
 		diag_error(c->d, g->model->loc, E_IR_CHECK, "%s %s",
-			   format_text(c, g->kv[i].format), fault);
+			   format_text(c->g->arena, g->kv[i].format), fault);
 		return;
 	}
 }
@@ -453,7 +445,7 @@ graph_check(const Graph *g, Diag *d)
 	if (!format_equal(g->activations, FORMAT_F32) && !is_activation_format(g->activations)) {
 		c.reports++;
 		diag_error(d, g->model->loc, E_IR_CHECK, "%s is no format of activations",
-			   format_text(&c, g->activations));
+			   format_text(g->arena, g->activations));
 	}
 	check_activations_of(&c);
 	if (g->count == 0) {

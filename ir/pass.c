@@ -149,9 +149,7 @@ graph_forget(Graph *g, unsigned facts)
 static const char *
 dump_to_file(const Graph *g, const char *pass)
 {
-	const char *folder = getenv("TMPDIR");
-	char *path = arena_printf(g->arena, "%s/lathe-%s-XXXXXX",
-				  folder && *folder ? folder : "/tmp", pass);
+	char *path = arena_printf(g->arena, "%s/lathe-%s-XXXXXX", temporary_place(), pass);
 	int fd = mkstemp(path);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
 	Text *t = text_new(g->arena);

@@ -124,6 +124,12 @@ void cleanup_remove(const char *path);
 void cleanup_add_child(int pid);
 void cleanup_remove_child(int pid);
 void cleanup_run(void);
+/* Where temporary files go: TMPDIR, or /tmp. */
+const char *temporary_place(void);
+/* A new folder there, removed should the program end early; no place for it is fatal_environment.
+ * And its end, with all that it holds. */
+char *temporary_folder(Arena *a);
+void temporary_remove(const char *folder);
 /* Ends standard output; what could not be written of it is fatal_environment. */
 void stdout_finish(void);
 /* Removes a file or a folder with all it holds; nothing happens if there is none. */

@@ -19,14 +19,6 @@ json_string(Text *t, const char *s)
 	text_json_string(t, s, strlen(s));
 }
 
-static const char *
-format_words(Arena *a, Format f)
-{
-	Text *t = text_new(a);
-	format_print(t, f);
-	return t->text;
-}
-
 static void
 put(Build *b, const char *name, const Text *t)
 {
@@ -90,7 +82,7 @@ manifest_constants(Text *t, const Build *b)
 				    "\"%s\", "
 				    "\"offset\": %llu, \"bytes\": %llu}",
 				    g->funcs[f].name, role_words(b->run, c),
-				    format_words(b->run, c->form.format),
+				    format_text(b->run, c->form.format),
 				    (unsigned long long)l->offsets[f][i],
 				    (unsigned long long)c->bytes);
 		}
@@ -155,7 +147,7 @@ manifest_text(const Build *b)
 	text_line(t, "\"name\": \"%s\",", b->x->name);
 	text_line(t, "\"build\": \"%s\",", hex_of(b->run, b->x->build));
 	manifest_model(t, g->model, b->run);
-	text_line(t, "\"activations\": \"%s\",", format_words(b->run, g->activations));
+	text_line(t, "\"activations\": \"%s\",", format_text(b->run, g->activations));
 	text_line(t, "\"kv\": \"%s\",", emit_cache_words(b->run, g));
 	text_line(t, "\"bytes_per_token\": %llu,",
 		  (unsigned long long)b->x->layout->bytes_per_token);
@@ -235,7 +227,7 @@ report_text(const Build *b)
 	text_line(t, "%s: %s, %u layers, hidden %u, vocabulary %u, context %u", b->x->name,
 		  g->model->arch, g->model->n_layer, g->model->hidden, g->model->n_vocab,
 		  g->model->n_ctx);
-	text_line(t, "activations %s, kv %s", format_words(b->run, g->activations),
+	text_line(t, "activations %s, kv %s", format_text(b->run, g->activations),
 		  emit_cache_words(b->run, g));
 	text_line(t, "weights %llu bytes, %llu bytes a decoded token", (unsigned long long)l->bytes,
 		  (unsigned long long)l->bytes_per_token);
@@ -254,7 +246,7 @@ report_text(const Build *b)
 		for (int i = 0; i < u->n_constants; i++)
 			text_line(t, "  %-12s %10llu bytes  %s%s", u->constants[i].field,
 				  (unsigned long long)u->constants[i].bytes,
-				  format_words(b->run, u->constants[i].form.format),
+				  format_text(b->run, u->constants[i].form.format),
 				  u->constants[i].interleaved ? ", interleaved" : "");
 		text_blank(t);
 		graph_print_func(t, g, f);

@@ -3,7 +3,6 @@
  * folder, so that there is one text of it and ids cannot differ.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,15 +63,11 @@ tokenizer_run(Arena *run, Diag *d, const Tokenizer *t, const char *cc, const uin
 	      size_t size, size_t *n)
 {
 	Text *source = text_new(run), *header = text_new(run);
-	const char *tmp = getenv("TMPDIR"), *error;
-	char *folder = arena_printf(run, "%s/lathe-text.XXXXXX", tmp ? tmp : "/tmp");
+	const char *error;
 	if (!tokenizer_emit(source, t, d, "text", "text"))
 		return NULL;
 	tokenizer_emit_header(header, "text", "text");
-	if (!mkdtemp(folder))
-		fatal_environment("cannot make a folder in %s: %s", tmp ? tmp : "/tmp",
-				  strerror(errno));
-	cleanup_add(folder);
+	const char *folder = temporary_folder(run);
 	put_file(run, folder, "text_tokenizer.c", source->text, source->size);
 	put_file(run, folder, "text_tokenizer.h", header->text, header->size);
 	put_file(run, folder, "main.c", program, sizeof program - 1);
@@ -90,7 +85,6 @@ tokenizer_run(Arena *run, Diag *d, const Tokenizer *t, const char *cc, const uin
 	int32_t *result = ARENA_ARRAY(run, int32_t, *n + 1);
 	memcpy(result, ids.data, *n * sizeof *result);
 	file_unmap(&ids);
-	remove_tree(folder);
-	cleanup_remove(folder);
+	temporary_remove(folder);
 	return result;
 }

@@ -34,18 +34,18 @@ pool_new(Arena *run, uint64_t limit)
 static int
 spill_file(size_t bytes)
 {
-	const char *folder = getenv("TMPDIR");
+	const char *folder = temporary_place();
 	char path[4096];
-	const int n = snprintf(path, sizeof path, "%s/lathe-rows.XXXXXX", folder ? folder : "/tmp");
+	const int n = snprintf(path, sizeof path, "%s/lathe-rows.XXXXXX", folder);
 	const int f = n < (int)sizeof path ? mkstemp(path) : -1;
 	if (f < 0)
-		fatal_environment("cannot make a temporary file in %s: %s",
-				  folder ? folder : "/tmp", strerror(errno));
+		fatal_environment("cannot make a temporary file in %s: %s", folder,
+				  strerror(errno));
 	unlink(path);
 	const int error = posix_fallocate(f, 0, (off_t)bytes);
 	if (error)
-		fatal_environment("cannot keep %zu bytes of rows in %s: %s", bytes,
-				  folder ? folder : "/tmp", strerror(error));
+		fatal_environment("cannot keep %zu bytes of rows in %s: %s", bytes, folder,
+				  strerror(error));
 	return f;
 }
 

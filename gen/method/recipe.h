@@ -35,7 +35,7 @@ typedef struct Recipe {
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */
 	int scale, curvature, groups, round, order, polish, target; /* round.h's enums, Target */
-	bool refit, clip; /* clip: a factor of each site's range by search */
+	bool refit;
 	double damp, alpha;
 	int mse_steps, sweeps;
 	int sequences, length, seed;
@@ -52,12 +52,15 @@ void recipe_print(Text *t, const Recipe *r);
 /* Names and keys with what they mean. */
 void recipe_help(Text *t);
 Rounding recipe_rounding(const Recipe *r);
+/* Whether the run gives linear v of f codes: those of layers with integer weights. */
+bool recipe_rounds(const Graph *g, const Func *f, const Value *v);
 /* Whether the settings go together and with the model; false after diagnostics. */
 bool recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m);
 
 typedef struct RecipeRun {
 	Model *model;
-	const Recipe *recipe;
+	const Recipe *recipe; /* recipe_check has passed it */
+	const Linalg *linalg;
 	const Tokens *tokens;
 	int jobs;
 	const char *state;    /* folder of a run that can be taken up again, or null */
@@ -76,7 +79,7 @@ typedef struct RowStatistics {
 } RowStatistics;
 /* Writes formats, rotations and, where `s` is given, permutations to the plan. false after
  * diagnostics: a width without a base matrix, a block that does not divide. */
-bool stage_formats(const Recipe *r, const Model *m, Plan *p);
+void stage_formats(const Recipe *r, const Model *m, Plan *p);
 bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
 bool stage_permute(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
 		   Plan *p);

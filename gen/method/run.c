@@ -198,11 +198,11 @@ do_linear(Run *r, const Func *f, int i)
 	return ok;
 }
 
-static bool
-is_rounded(const Run *r, const Func *f, const Value *v)
+bool
+recipe_rounds(const Graph *g, const Func *f, const Value *v)
 {
 	return v->op == OP_LINEAR && f->layer >= 0 &&
-	       !format_is_float(graph_weight_format(r->graph, v->role, f->layer));
+	       !format_is_float(graph_weight_format(g, v->role, f->layer));
 }
 
 /* One function, both streams side by side. */
@@ -214,7 +214,7 @@ do_function(Run *r, const Func *f)
 	for (int k = 0; k < STREAMS; k++)
 		stream_enter(r->streams[k], f);
 	for (int i = 0; i < f->count && ok; i++) {
-		if (is_rounded(r, f, func_value(f, i))) {
+		if (recipe_rounds(r->graph, f, func_value(f, i))) {
 			ok = do_linear(r, f, i);
 			continue;
 		}
@@ -236,7 +236,7 @@ prepare(Run *r)
 		for (int v = 0; v < r->graph->funcs[i].count; v++) {
 			const Func *f = &r->graph->funcs[i];
 			uint32_t rows, columns;
-			if (!is_rounded(r, f, func_value(f, v)))
+			if (!recipe_rounds(r->graph, f, func_value(f, v)))
 				continue;
 			graph_tensor_shape(r->graph, func_value(f, v), &rows, &columns);
 			widest = columns > widest ? columns : widest;
@@ -287,12 +287,11 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 		 .d = d,
 		 .o = o,
 		 .pool = pool,
-		 .linalg = linalg_open(run, o->jobs),
+		 .linalg = o->linalg,
 		 .plan = plan_new(run, o->model)};
 	RowStatistics s;
-	if (!recipe_check(run, d, o->recipe, o->model) ||
-	    !stage_formats(o->recipe, o->model, r.plan) ||
-	    !stage_rotate(run, d, o->recipe, o->model, r.plan))
+	stage_formats(o->recipe, o->model, r.plan);
+	if (!stage_rotate(run, d, o->recipe, o->model, r.plan))
 		return NULL;
 	if (o->recipe->permute != PERMUTE_NONE &&
 	    (!statistics(&r, &s) || !stage_permute(run, d, o->recipe, o->model, &s, r.plan)))

@@ -8,7 +8,7 @@
 static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
 static const Site rows[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
 
-bool
+void
 stage_formats(const Recipe *r, const Model *m, Plan *p)
 {
 	Format weights = r->weights;
@@ -27,7 +27,6 @@ stage_formats(const Recipe *r, const Model *m, Plan *p)
 	}
 	p->weights[ROLE_EMBED][0] = p->weights[ROLE_HEAD][0] =
 		(PlanFormat){.format = r->table, .loc = m->loc};
-	return true;
 }
 
 /* ---- rotations ------------------------------------------------------------------------------ */

@@ -42,13 +42,6 @@ codes_size(const RunState *s, const Func *f, const Value *v)
 			   format.zero != ZERO_NONE};
 }
 
-static bool
-has_codes(const RunState *s, const Func *f, const Value *v)
-{
-	return v->op == OP_LINEAR && f->layer >= 0 &&
-	       !format_is_float(graph_weight_format(s->graph, v->role, f->layer));
-}
-
 static void
 keep_codes(const RunState *s, int f)
 {
@@ -57,7 +50,7 @@ keep_codes(const RunState *s, int f)
 	uint8_t sha256[32];
 	for (int i = 0; i < func->count; i++) {
 		const Value *v = func_value(func, i);
-		if (!has_codes(s, func, v))
+		if (!recipe_rounds(s->graph, func, v))
 			continue;
 		const PlanCodes *c = &s->plan->codes[v->role][func->layer];
 		const CodesSize n = codes_size(s, func, v);
@@ -92,7 +85,7 @@ read_codes(Diag *d, const RunState *s, int f)
 	bool ok = true;
 	for (int i = 0; i < func->count && ok; i++) {
 		const Value *v = func_value(func, i);
-		if (!has_codes(s, func, v))
+		if (!recipe_rounds(s->graph, func, v))
 			continue;
 		const CodesSize n = codes_size(s, func, v);
 		float *scales = ARENA_ARRAY(s->run, float, n.scales);

@@ -154,14 +154,7 @@ version_of(Ocloc *o, const char *name)
 static void
 open_ocloc(Ocloc *o, Arena *run, int seconds)
 {
-	const char *tmp = getenv("TMPDIR");
-	*o = (Ocloc){.run = run, .seconds = seconds};
-	char *folder = arena_printf(run, "%s/lathe.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	if (!mkdtemp(folder))
-		fatal_environment("cannot make a folder in %s: %s", tmp && *tmp ? tmp : "/tmp",
-				  strerror(errno));
-	cleanup_add(folder);
-	o->folder = folder;
+	*o = (Ocloc){.run = run, .seconds = seconds, .folder = temporary_folder(run)};
 	/* Its status says nothing: some end their help with an error. */
 	char *words = ask(o, "compile", "--help");
 	read_names(o, words);
@@ -172,8 +165,7 @@ open_ocloc(Ocloc *o, Arena *run, int seconds)
 static void
 close_ocloc(const Ocloc *o)
 {
-	remove_tree(o->folder);
-	cleanup_remove(o->folder);
+	temporary_remove(o->folder);
 }
 
 /* What it can make binaries for that are read back: one version, Xe at least. */

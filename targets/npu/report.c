@@ -40,14 +40,6 @@ tally(Tallies *t, const char *what, const char *says)
 	return &t->items[i];
 }
 
-static const char *
-format_words(Arena *run, Format f)
-{
-	Text *t = text_new(run);
-	format_print(t, f);
-	return t->text;
-}
-
 /* ---- weights ------------------------------------------------------------------------------ */
 
 /* Bytes that a matrix takes by its format alone. */
@@ -90,7 +82,7 @@ tally_matrix(Tallies *t, const Graph *g, const NpuFacts *facts, const Func *f, c
 							     : ", f32 scales";
 	const bool cut = m->groups > (uint32_t)format_groups(format, (int)m->columns);
 	const char *says = arena_printf(
-		t->run, "%s as %s%s%s%s%s", format_words(t->run, format),
+		t->run, "%s as %s%s%s%s%s", format_text(t->run, format),
 		element_table[m->form.element].type, how,
 		cut ? arena_printf(t->run, " every %u columns", m->group) : "",
 		bits > format.bits ? arena_printf(t->run, ", widened from %d bits", format.bits)
@@ -118,7 +110,7 @@ tally_activations(Tallies *t, const Graph *g, const Func *f)
 		const Format format = graph_activations(g, v->role, f->layer);
 		seen[site] = true;
 		if (!format_is_float(format))
-			tally(t, site_table[site].name, format_words(t->run, format));
+			tally(t, site_table[site].name, format_text(t->run, format));
 	}
 }
 
@@ -129,7 +121,7 @@ tally_cache(Tallies *t, const Graph *g, const Func *f)
 	if (!format_is_float(kv->format))
 		tally(t, "keys and values",
 		      arena_printf(t->run, "%s, queries of %d bits",
-				   format_words(t->run, kv->format), kv->query_bits));
+				   format_text(t->run, kv->format), kv->query_bits));
 	else if (kv->format.bits == 16)
 		tally(t, "keys and values", "f16");
 }
