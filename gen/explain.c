@@ -9,7 +9,7 @@
 #include "ir/plan_apply.h"
 #include "ir/report.h"
 #include "ir/rewrite.h"
-#include "targets/layout.h"
+#include "targets/facts.h"
 
 #include <string.h>
 
@@ -77,136 +77,7 @@ graph_alone(Arena *run, Diag *d, const Model *m, const Plan *plan, Site s)
 	return g;
 }
 
-/* Whether a site has rows in a function. */
-static bool
-site_is_of(const Graph *g, const Func *f, Site s)
-{
-	if (s == SITE_HEAD_IN)
-		return func_is_last(g, f);
-	return s == SITE_RESIDUAL || (site_table[s].layered && f->layer >= 0);
-}
-
-/* null: the site is not of this function. */
-static const PlanTransform *
-planned(const Explain *e, Site s, const Func *f)
-{
-	if (!site_is_of(e->graph, f, s))
-		return NULL;
-	return &e->plan->transforms[s][site_table[s].layered ? f->layer : 0];
-}
-
-enum { READERS_MAX = 8 };
-
-/* A transform that runs: where, and for whom. */
-typedef struct Online {
-	int value;
-	int readers[READERS_MAX]; /* linears, kv_append, attention */
-	int n_readers;
-} Online;
-
-static bool
-is_reader(Op op)
-{
-	return op == OP_LINEAR || op == OP_KV_APPEND || op == OP_ATTENTION;
-}
-
-static void
-find_readers(const Func *f, int i, Online *o)
-{
-	for (int r = i + 1; r < f->count; r++)
-		for (int k = 0; k < op_operands(f->values[r].op); k++) {
-			if (f->values[r].operands[k] != i)
-				continue;
-			if (!is_reader(f->values[r].op))
-				find_readers(f, r, o);
-			else if (o->n_readers < READERS_MAX)
-				o->readers[o->n_readers++] = r;
-		}
-}
-
-/* The site where a transform runs: that of the first row behind it that something reads. */
-static int
-online_site(const Func *f, const Online *o)
-{
-	if (!o->n_readers) /* the row that the next function reads */
-		return SITE_RESIDUAL;
-	const Value *v = &f->values[o->readers[0]];
-	return v->op == OP_LINEAR ? role_site(v->role) : (int)SITE_QK_ROPE;
-}
-
-/* The next transform that runs at site s (-1: any) at or behind value i; false: none. */
-static bool
-next_online(const Func *f, int s, int i, Online *o)
-{
-	for (; i < f->count; i++) {
-		if (f->values[i].op != OP_TRANSFORM)
-			continue;
-		*o = (Online){.value = i};
-		find_readers(f, i, o);
-		if (s < 0 || online_site(f, o) == s)
-			return true;
-	}
-	return false;
-}
-
-typedef struct Sums {
-	uint64_t adds, multiplies; /* of transforms */
-	uint64_t multiply_adds;	   /* of linears */
-	uint64_t bytes;		   /* of constants */
-} Sums;
-
-/* Bytes of a constant that one token reads: of an embedding one row. */
-static uint64_t
-token_bytes(const Constant *c)
-{
-	const bool embed = c->n_roles == 1 && c->roles[0] == ROLE_EMBED;
-	return embed && c->rows[0] ? c->bytes / round_up(c->rows[0], PACK_ROWS) : c->bytes;
-}
-
-static Sums
-sums_of(const Explain *e, int n)
-{
-	const Func *f = &e->graph->funcs[n];
-	const Unit *u = layout_unit(e->layout, n);
-	Sums s = {0, 0, 0, 0};
-	for (int i = 0; i < f->count; i++) {
-		const Value *v = &f->values[i];
-		uint32_t rows, columns;
-		if (v->op == OP_TRANSFORM) {
-			const TransformFacts facts = transform_facts(v->transform);
-			s.adds += facts.adds;
-			s.multiplies += facts.multiplies;
-		} else if (v->op == OP_LINEAR) {
-			graph_tensor_shape(e->graph, v, &rows, &columns);
-			s.multiply_adds += (uint64_t)rows * columns;
-		}
-	}
-	for (int c = 0; c < u->n_constants; c++)
-		s.bytes += token_bytes(&u->constants[c]);
-	return s;
-}
-
-/* Transforms' adds and multiplies in percent of the linears', two to a multiply-add. */
-static double
-share_of(const Sums *s)
-{
-	return s->multiply_adds ? 100.0 * (double)(s->adds + s->multiplies) /
-					  (2.0 * (double)s->multiply_adds)
-				: 0;
-}
-
 /* ---- pieces of text ------------------------------------------------------------------------ */
-
-static const char *
-transform_text(Arena *a, const Transform *t)
-{
-	enum { SHOWN = 160 };
-	Text *text = text_new(a);
-	if (!t)
-		return "I";
-	transform_print(text, t, TRANSFORM_NAMED);
-	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
-}
 
 /* "q.in", "o.out": the sides of matrices that transforms of site s went into. `quote` as JSON. */
 static const char *
@@ -227,19 +98,12 @@ folds_text(const Explain *e, Site s, int n, bool quote)
 }
 
 static const char *
-reader_name(const Func *f, int i)
-{
-	const Value *v = &f->values[i];
-	return v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op);
-}
-
-static const char *
 readers_text(const Explain *e, const Func *f, const Online *o, bool quote)
 {
 	const char *mark = quote ? "\"" : "";
 	Text *t = text_new(e->run);
 	for (int i = 0; i < o->n_readers; i++)
-		text_printf(t, "%s%s%s%s", i ? ", " : "", mark, reader_name(f, o->readers[i]),
+		text_printf(t, "%s%s%s%s", i ? ", " : "", mark, facts_value_name(f, o->readers[i]),
 			    mark);
 	if (!o->n_readers)
 		text_printf(t, "%s%s%s", mark, "the next layer", mark);
@@ -260,17 +124,6 @@ company_text(const Explain *e, const Func *f, int value, bool quote)
 	return t->size ? t->text : "";
 }
 
-/* Bytes that the head's table takes in the weights. */
-static uint64_t
-head_bytes(const Explain *e)
-{
-	const Unit *u = layout_unit(e->layout, e->graph->count - 1);
-	for (int c = 0; c < u->n_constants; c++)
-		if (u->constants[c].n_roles == 1 && u->constants[c].roles[0] == ROLE_HEAD)
-			return u->constants[c].bytes;
-	return 0;
-}
-
 /* ---- text ----------------------------------------------------------------------------------- */
 
 static void
@@ -279,7 +132,7 @@ print_online(const Explain *e, Text *t, const Func *f, const Online *o)
 	const Value *v = &f->values[o->value];
 	const TransformFacts facts = transform_facts(v->transform);
 	const char *company = company_text(e, f, o->value, false);
-	text_printf(t, "    runs        %s\n", transform_text(e->run, v->transform));
+	text_printf(t, "    runs        %s\n", facts_transform(e->run, v->transform));
 	text_printf(
 		t,
 		"                %%%d, for %s%s: %llu adds, %llu multiplies; %s kernel %d%s%s%s\n",
@@ -295,19 +148,19 @@ static bool
 print_site(const Explain *e, Text *t, int n, Site s)
 {
 	const Func *f = &e->graph->funcs[n];
-	const PlanTransform *p = planned(e, s, f);
+	const PlanTransform *p = facts_planned(e->graph, e->plan, s, f);
 	const char *folds = folds_text(e, s, n, false);
 	Online o = {.value = -1};
-	if (!(p && (p->transform || p->keep_gain)) && !folds[0] && !next_online(f, (int)s, 0, &o))
+	if (!(p && (p->transform || p->keep_gain)) && !folds[0] && !facts_online(f, (int)s, 0, &o))
 		return false;
 	text_printf(t, "  %s\n", site_table[s].name);
 	if (p && p->transform)
-		text_printf(t, "    plan        %s\n", transform_text(e->run, p->transform));
+		text_printf(t, "    plan        %s\n", facts_transform(e->run, p->transform));
 	if (p && p->keep_gain)
 		text_printf(t, "    gain        stays a vector of its own\n");
 	if (folds[0])
 		text_printf(t, "    folded      %s: costs nothing\n", folds);
-	for (int i = 0; next_online(f, (int)s, i, &o); i = o.value + 1)
+	for (int i = 0; facts_online(f, (int)s, i, &o); i = o.value + 1)
 		print_online(e, t, f, &o);
 	return true;
 }
@@ -318,7 +171,7 @@ print_sites(const Explain *e, Text *t, int n)
 	Text *left = text_new(e->run);
 	for (int s = 0; s < SITE_COUNT; s++)
 		if (!print_site(e, t, n, (Site)s) &&
-		    site_is_of(e->graph, &e->graph->funcs[n], (Site)s))
+		    facts_site_is_of(e->graph, &e->graph->funcs[n], (Site)s))
 			text_printf(left, "%s%s", left->size ? ", " : "", site_table[s].name);
 	if (left->size)
 		text_printf(t, "  left alone    %s\n", left->text);
@@ -330,7 +183,7 @@ print_sums(Text *t, const char *head, const Sums *s)
 	text_printf(t, "%s%llu adds, %llu multiplies a token", head, (unsigned long long)s->adds,
 		    (unsigned long long)s->multiplies);
 	if (s->multiply_adds)
-		text_printf(t, ": %.2f %% of what %llu multiply-adds of weights take", share_of(s),
+		text_printf(t, ": %.2f %% of what %llu multiply-adds of weights take", facts_share(s),
 			    (unsigned long long)s->multiply_adds);
 	text_printf(t, "\n");
 }
@@ -339,11 +192,11 @@ static void
 print_weights(const Explain *e, Text *t, int n)
 {
 	const Unit *u = layout_unit(e->layout, n);
-	const Sums s = sums_of(e, n);
+	const Sums s = facts_sums(e->graph, e->layout, n);
 	text_printf(t, "  weights       bytes a token\n");
 	for (int c = 0; c < u->n_constants; c++)
 		text_printf(t, "    %-12s %12llu  %s\n", u->constants[c].field,
-			    (unsigned long long)token_bytes(&u->constants[c]),
+			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func], &u->constants[c]),
 			    format_text(e->run, u->constants[c].form.format));
 	text_printf(t, "    %-12s %12llu\n", "all", (unsigned long long)s.bytes);
 	print_sums(t, "  transforms    ", &s);
@@ -360,7 +213,7 @@ print_bases(const Explain *e, Text *t, const Func *f)
 							      role_names[v->role]);
 		if (v->op != OP_OUTPUT)
 			text_printf(t, "    %%%-3d %-18s %s\n", i, what,
-				    transform_text(e->run, v->basis.transform));
+				    facts_transform(e->run, v->basis.transform));
 	}
 }
 
@@ -369,7 +222,7 @@ static void
 print_tied(const Explain *e, Text *t)
 {
 	const Tied *tied = &e->graph->tied;
-	const unsigned long long bytes = (unsigned long long)head_bytes(e),
+	const unsigned long long bytes = (unsigned long long)facts_head_bytes(e->graph, e->layout),
 				 adds = (unsigned long long)tied->adds,
 				 multiplies = (unsigned long long)tied->multiplies;
 	if (tied->chosen == TIED_ONLINE)
@@ -392,7 +245,7 @@ print_all(const Explain *e, Text *t)
 {
 	Sums all = {0, 0, 0, 0};
 	for (int n = 0; n < e->graph->count; n++) {
-		const Sums s = sums_of(e, n);
+		const Sums s = facts_sums(e->graph, e->layout, n);
 		all = (Sums){all.adds + s.adds, all.multiplies + s.multiplies,
 			     all.multiply_adds + s.multiply_adds, all.bytes + s.bytes};
 	}
@@ -448,7 +301,7 @@ json_online(const Explain *e, Text *t, const Func *f, const Online *o)
 	const Value *v = &f->values[o->value];
 	const TransformFacts facts = transform_facts(v->transform);
 	text_printf(t, "{ \"value\": %d, ", o->value);
-	json_string(t, "transform", transform_text(e->run, v->transform));
+	json_string(t, "transform", facts_transform(e->run, v->transform));
 	text_printf(t,
 		    ", \"adds\": %llu, \"multiplies\": %llu, \"readers\": [%s], \"kernel\": %d, "
 		    "\"kind\": \"%s\", \"with\": [%s] }",
@@ -461,17 +314,17 @@ static void
 json_site(const Explain *e, Text *t, int n, Site s)
 {
 	const Func *f = &e->graph->funcs[n];
-	const PlanTransform *p = planned(e, s, f);
+	const PlanTransform *p = facts_planned(e->graph, e->plan, s, f);
 	Online o = {.value = -1};
 	bool first = true;
 	text_printf(t, "{ \"site\": \"%s\", ", site_table[s].name);
 	if (p && p->transform) {
-		json_string(t, "plan", transform_text(e->run, p->transform));
+		json_string(t, "plan", facts_transform(e->run, p->transform));
 		text_printf(t, ", ");
 	}
 	text_printf(t, "\"gain_kept\": %s, \"folded\": [%s], \"online\": [",
 		    p && p->keep_gain ? "true" : "false", folds_text(e, s, n, true));
-	for (int i = 0; next_online(f, (int)s, i, &o); i = o.value + 1, first = false) {
+	for (int i = 0; facts_online(f, (int)s, i, &o); i = o.value + 1, first = false) {
 		text_printf(t, first ? "" : ", ");
 		json_online(e, t, f, &o);
 	}
@@ -483,12 +336,12 @@ json_func(const Explain *e, Text *t, int n)
 {
 	const Func *f = &e->graph->funcs[n];
 	const Unit *u = layout_unit(e->layout, n);
-	const Sums sums = sums_of(e, n);
+	const Sums sums = facts_sums(e->graph, e->layout, n);
 	bool first = true;
 	text_printf(t, "\t\t{ \"name\": \"%s\", \"layer\": %d,\n\t\t\t\"sites\": [", f->name,
 		    f->layer);
 	for (int s = 0; s < SITE_COUNT; s++)
-		if (site_is_of(e->graph, f, (Site)s)) {
+		if (facts_site_is_of(e->graph, f, (Site)s)) {
 			text_printf(t, first ? "\n\t\t\t\t" : ",\n\t\t\t\t");
 			json_site(e, t, n, (Site)s);
 			first = false;
@@ -498,7 +351,7 @@ json_func(const Explain *e, Text *t, int n)
 		text_printf(t, "%s\n\t\t\t\t{ ", c ? "," : "");
 		json_string(t, "name", u->constants[c].field);
 		text_printf(t, ", \"bytes\": %llu, ",
-			    (unsigned long long)token_bytes(&u->constants[c]));
+			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func], &u->constants[c]));
 		json_string(t, "format", format_text(e->run, u->constants[c].form.format));
 		text_printf(t, " }");
 	}
@@ -506,7 +359,7 @@ json_func(const Explain *e, Text *t, int n)
 		    "],\n\t\t\t\"adds\": %llu, \"multiplies\": %llu, \"multiply_adds\": %llu, "
 		    "\"share_percent\": %.4f, \"bytes\": %llu,\n\t\t\t\"values\": [",
 		    (unsigned long long)sums.adds, (unsigned long long)sums.multiplies,
-		    (unsigned long long)sums.multiply_adds, share_of(&sums),
+		    (unsigned long long)sums.multiply_adds, facts_share(&sums),
 		    (unsigned long long)sums.bytes);
 	for (int i = 0; i < f->count; i++) {
 		const Value *v = &f->values[i];
@@ -514,7 +367,7 @@ json_func(const Explain *e, Text *t, int n)
 			    op_name(v->op));
 		if (v->role >= 0)
 			text_printf(t, "\"tensor\": \"%s\", ", role_names[v->role]);
-		json_string(t, "basis", transform_text(e->run, v->basis.transform));
+		json_string(t, "basis", facts_transform(e->run, v->basis.transform));
 		text_printf(t, " }");
 	}
 	text_printf(t, "] }");
@@ -530,7 +383,7 @@ json_tied(const Explain *e, Text *t)
 		return;
 	}
 	text_printf(t, "{ \"tables\": %d, \"bytes\": %llu, \"adds\": %llu, \"multiplies\": %llu, ",
-		    tied->chosen == TIED_TWICE ? 2 : 1, (unsigned long long)head_bytes(e),
+		    tied->chosen == TIED_TWICE ? 2 : 1, (unsigned long long)facts_head_bytes(e->graph, e->layout),
 		    (unsigned long long)tied->adds, (unsigned long long)tied->multiplies);
 	json_string(t, "why", tied->why);
 	text_printf(t, " }");

@@ -1,0 +1,128 @@
+/* What is known of a finished graph: facts.h. */
+#include "facts.h"
+
+#include "../ir/plan_apply.h"
+
+bool
+facts_site_is_of(const Graph *g, const Func *f, Site s)
+{
+	if (s == SITE_HEAD_IN)
+		return func_is_last(g, f);
+	return s == SITE_RESIDUAL || (site_table[s].layered && f->layer >= 0);
+}
+
+const PlanTransform *
+facts_planned(const Graph *g, const Plan *p, Site s, const Func *f)
+{
+	if (!facts_site_is_of(g, f, s))
+		return NULL;
+	return &p->transforms[s][site_table[s].layered ? f->layer : 0];
+}
+
+/* ---- transforms that run ------------------------------------------------------------------ */
+
+static bool
+is_reader(Op op)
+{
+	return op == OP_LINEAR || op == OP_KV_APPEND || op == OP_ATTENTION;
+}
+
+static void
+find_readers(const Func *f, int i, Online *o)
+{
+	for (int r = i + 1; r < f->count; r++)
+		for (int k = 0; k < op_operands(f->values[r].op); k++) {
+			if (f->values[r].operands[k] != i)
+				continue;
+			if (!is_reader(f->values[r].op))
+				find_readers(f, r, o);
+			else if (o->n_readers < READERS_MAX)
+				o->readers[o->n_readers++] = r;
+		}
+}
+
+int
+facts_online_site(const Func *f, const Online *o)
+{
+	if (!o->n_readers) /* the row that the next function reads */
+		return SITE_RESIDUAL;
+	const Value *v = &f->values[o->readers[0]];
+	return v->op == OP_LINEAR ? role_site(v->role) : (int)SITE_QK_ROPE;
+}
+
+bool
+facts_online(const Func *f, int s, int i, Online *o)
+{
+	for (; i < f->count; i++) {
+		if (f->values[i].op != OP_TRANSFORM)
+			continue;
+		*o = (Online){.value = i};
+		find_readers(f, i, o);
+		if (s < 0 || facts_online_site(f, o) == s)
+			return true;
+	}
+	return false;
+}
+
+/* ---- sums --------------------------------------------------------------------------------- */
+
+Sums
+facts_sums(const Graph *g, const Layout *l, int func)
+{
+	const Func *f = &g->funcs[func];
+	const Unit *u = layout_unit(l, func);
+	Sums s = {0, 0, 0, 0};
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = &f->values[i];
+		uint32_t rows, columns;
+		if (v->op == OP_TRANSFORM) {
+			const TransformFacts facts = transform_facts(v->transform);
+			s.adds += facts.adds;
+			s.multiplies += facts.multiplies;
+		} else if (v->op == OP_LINEAR) {
+			graph_tensor_shape(g, v, &rows, &columns);
+			s.multiply_adds += (uint64_t)rows * columns;
+		}
+	}
+	for (int c = 0; c < u->n_constants; c++)
+		s.bytes += constant_bytes_read(&g->funcs[u->func], &u->constants[c]);
+	return s;
+}
+
+double
+facts_share(const Sums *s)
+{
+	return s->multiply_adds ? 100.0 * (double)(s->adds + s->multiplies) /
+					  (2.0 * (double)s->multiply_adds)
+				: 0;
+}
+
+/* ---- words -------------------------------------------------------------------------------- */
+
+const char *
+facts_transform(Arena *a, const Transform *t)
+{
+	enum { SHOWN = 160 };
+	Text *text = text_new(a);
+	if (!t)
+		return "I";
+	transform_print(text, t, TRANSFORM_NAMED);
+	return text->size <= SHOWN ? text->text : arena_printf(a, "%.*s...", SHOWN, text->text);
+}
+
+const char *
+facts_value_name(const Func *f, int i)
+{
+	const Value *v = &f->values[i];
+	return v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op);
+}
+
+uint64_t
+facts_head_bytes(const Graph *g, const Layout *l)
+{
+	const Unit *u = layout_unit(l, g->count - 1);
+	for (int c = 0; c < u->n_constants; c++)
+		if (u->constants[c].n_roles == 1 && u->constants[c].roles[0] == ROLE_HEAD)
+			return u->constants[c].bytes;
+	return 0;
+}
