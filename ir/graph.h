@@ -184,6 +184,9 @@ typedef struct Graph {
 	const Transform *residual;	/* basis of the rows between functions; null: I */
 	uint64_t arena_bytes_per_token; /* arena pass */
 	unsigned facts;			/* pass.h */
+	/* What passes_run ran, in order: pass.h. */
+	struct PassRecord *record;
+	int n_record;
 } Graph;
 
 /* A value of op with every reference absent: operands, role, kernel and buffer -1, f32. */

@@ -14,6 +14,11 @@ const Pass pass_table[] = {
 #include "passes.def"
 };
 
+const char *const count_names[GRAPH_COUNTS] = {
+#define COUNT(e, words, what) words,
+#include "counts.def"
+};
+
 const int pass_count = sizeof pass_table / sizeof *pass_table;
 
 static const Pass *
@@ -176,6 +181,62 @@ pass_apply(Graph *g, const Pass *p, Diag *d)
 	    dump_to_file(g, p->name));
 }
 
+/* ---- the record --------------------------------------------------------------------------- */
+
+static bool
+has_kernel(const Value *v)
+{
+	return op_table[v->op].kernel != KERNEL_NONE;
+}
+
+/* Values with the number of an earlier one are in that one's kernel. */
+static bool
+first_of_kernel(const Func *f, int i)
+{
+	for (int k = 0; k < i && f->values[i].kernel >= 0; k++)
+		if (f->values[k].kernel == f->values[i].kernel)
+			return false;
+	return has_kernel(&f->values[i]);
+}
+
+static void
+count_func(const Func *f, uint64_t counts[GRAPH_COUNTS])
+{
+	counts[COUNT_VALUES] += (uint64_t)f->count;
+	counts[COUNT_PHASES] +=
+		f->n_kernels ? (uint64_t)f->kernels[f->n_kernels - 1].phase + 1 : 0;
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = &f->values[i];
+		counts[COUNT_GAINS] += v->op == OP_GAIN || v->op == OP_GAIN_HEADS;
+		counts[COUNT_TRANSFORMS] += v->op == OP_TRANSFORM;
+		counts[COUNT_FOLDS] += (uint64_t)(v->fold_in != NULL) + (v->fold_out != NULL);
+		counts[COUNT_QUANTIZES] += v->op == OP_QUANTIZE;
+		counts[COUNT_TILES] += v->op == OP_TILE;
+		counts[COUNT_KERNELS] += first_of_kernel(f, i);
+	}
+}
+
+static void
+count_graph(const Graph *g, uint64_t counts[GRAPH_COUNTS])
+{
+	memset(counts, 0, GRAPH_COUNTS * sizeof *counts);
+	for (int n = 0; n < g->count; n++) {
+		count_func(&g->funcs[n], counts);
+		counts[COUNT_CODES] += g->funcs[n].same_as < 0 || g->funcs[n].same_as == n;
+	}
+	counts[COUNT_ARENA] = g->arena_bytes_per_token;
+}
+
+static void
+apply_recorded(Graph *g, const Pass *p, Diag *d)
+{
+	PassRecord *r = &g->record[g->n_record++];
+	r->pass = p;
+	count_graph(g, r->before);
+	pass_apply(g, p, d);
+	count_graph(g, r->after);
+}
+
 bool
 passes_run(Graph *g, const PassOptions *o, Diag *d)
 {
@@ -186,8 +247,10 @@ passes_run(Graph *g, const PassOptions *o, Diag *d)
 	const Pass **chosen = choose_passes(g, o, d, &n);
 	if (diag_errors(d) != before || graph_check(g, d) > 0)
 		return false;
+	g->record = ARENA_ARRAY(g->arena, PassRecord, (size_t)n);
+	g->n_record = 0;
 	for (int i = 0; i < n; i++) {
-		pass_apply(g, chosen[i], d);
+		apply_recorded(g, chosen[i], d);
 		if (!listed(chosen[i]->name, o->dump_after, o->n_dump) &&
 		    !listed("all", o->dump_after, o->n_dump))
 			continue;

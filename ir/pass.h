@@ -35,6 +35,20 @@ typedef struct Pass {
 	bool mandatory;
 } Pass;
 
+/* counts.def: numbers of a graph that people compare. */
+typedef enum GraphCount {
+#define COUNT(e, words, what) e,
+#include "counts.def"
+	GRAPH_COUNTS
+} GraphCount;
+extern const char *const count_names[GRAPH_COUNTS];
+
+/* A pass that passes_run ran, in Graph.record. */
+typedef struct PassRecord {
+	const Pass *pass;
+	uint64_t before[GRAPH_COUNTS], after[GRAPH_COUNTS];
+} PassRecord;
+
 extern const Pass pass_table[];
 extern const int pass_count;
 
