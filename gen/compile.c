@@ -19,7 +19,7 @@ enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
 
 typedef struct CompileOptions {
 	const char *target, *out, *plan, *tokenizer, *cc, *cflags, *ar, *emit, *stop_after;
-	const char *diagnostics, *verify, *devices, *math, *arc_gemm;
+	const char *diagnostics, *verify, *devices, *math, *arc_gemm, *depfile_target;
 	ProofSettings proof;
 	Settings settings;
 	StringList dump_after, disable_pass;
@@ -70,6 +70,8 @@ static const Option compile_options[] = {
 	{"--cc", "COMMAND", OPTION_STRING, FIELD(cc), "C compiler (default: cc)"},
 	{"--cflags", "FLAGS", OPTION_STRING, FIELD(cflags), "more flags for it"},
 	{"--ar", "COMMAND", OPTION_STRING, FIELD(ar), "archiver (default: ar)"},
+	{"--depfile-target", "PATH", OPTION_STRING, FIELD(depfile_target),
+	 "what depends on the inputs in the depfile OUT/NAME.d (default: the files of OUT)"},
 	{"--dump-after", "PASS", OPTION_LIST, FIELD(dump_after),
 	 "print the IR after a pass, or after all"},
 	{"--disable-pass", "PASS", OPTION_LIST, FIELD(disable_pass), "leave a pass out"},
@@ -433,6 +435,7 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .n_golden = o->golden,
 					  .inputs = inputs,
 					  .n_inputs = n_inputs,
+					  .depfile_target = o->depfile_target,
 					  .progress = progress_show,
 					  .progress_arg = progress};
 	digest_finish(digest);
@@ -494,28 +497,68 @@ compile_main(int argc, char **argv)
 	return status;
 }
 
-/* A command line of --help at most. */
+/* false after a diagnostic. */
 static bool
-parse_nothing(const Command *c, Diag *d, int argc, char **argv)
+takes_nothing(const Command *c, Diag *d, const StringList *operands)
 {
-	StringList operands = {.count = 0};
-	if (!options_parse(c, d, argc, argv, NULL, &operands))
-		return false;
-	if (operands.count)
+	if (operands->count)
 		diag_error(d, (Loc){0}, E_USAGE, "%s takes no arguments, not '%s'", c->name,
-			   operands.items[0]);
-	return !operands.count;
+			   operands->items[0]);
+	return !operands->count;
+}
+
+typedef struct TargetsOptions {
+	bool json;
+} TargetsOptions;
+
+static const Option targets_options[] = {
+	{"--json", NULL, OPTION_FLAG, offsetof(TargetsOptions, json),
+	 "one JSON object, for build systems that compile the sources of --emit=c"},
+};
+
+static const Command targets_command = {
+	"targets",
+	"[options]",
+	"Lists the targets, best first.",
+	targets_options,
+	sizeof targets_options / sizeof *targets_options,
+	targets_main,
+};
+
+/* What a build system has to know: flags, and what stands behind NAME in each source's name. */
+static void
+targets_json(Text *t)
+{
+	text_printf(t, "{\"cflags\": \"");
+	for (const char *const *f = artefact_flags; *f; f++)
+		text_printf(t, "%s%s", f == artefact_flags ? "" : " ", *f);
+	text_printf(t, "\",\n \"targets\": [");
+	for (int i = 0; i < target_count; i++) {
+		const Target *one = &target_table[i];
+		text_printf(t, "%s\n  {\"name\": \"%s\", \"what\": \"%s\", \"device\": %s, ",
+			    i ? "," : "", one->name, one->what, one->device ? "true" : "false");
+		text_printf(t, "\"source\": \"%s%s.c\", \"flags\": \"%s\"}", one->device ? "" : "_",
+			    one->device ? one->device->source : one->suffix, one->flags);
+	}
+	text_printf(t, "\n ]}\n");
 }
 
 int
 targets_main(int argc, char **argv)
 {
-	static const Command command = {"targets", "", "Lists the targets, best first.",
-					NULL,	   0,  NULL};
+	TargetsOptions o = {false};
+	StringList operands = {.count = 0};
 	Arena *run = arena_new();
-	if (!parse_nothing(&command, diag_new(run, stderr), argc, argv))
+	Diag *d = diag_new(run, stderr);
+	if (!options_parse(&targets_command, d, argc, argv, &o, &operands) ||
+	    !takes_nothing(&targets_command, d, &operands))
 		return EXIT_USER;
-	for (int i = 0; i < target_count; i++) {
+	if (o.json) {
+		Text *t = text_new(run);
+		targets_json(t);
+		fputs(t->text, stdout);
+	}
+	for (int i = 0; i < target_count && !o.json; i++) {
 		const Target *one = &target_table[i];
 		Text *devices = text_new(run);
 		if (one->device && one->device->list)
@@ -533,7 +576,10 @@ passes_main(int argc, char **argv)
 	static const Command command = {"passes", "", "Lists the passes in their order.",
 					NULL,	  0,  NULL};
 	Arena *run = arena_new();
-	if (!parse_nothing(&command, diag_new(run, stderr), argc, argv))
+	StringList operands = {.count = 0};
+	Diag *d = diag_new(run, stderr);
+	if (!options_parse(&command, d, argc, argv, NULL, &operands) ||
+	    !takes_nothing(&command, d, &operands))
 		return EXIT_USER;
 	for (int i = 0; i < pass_count; i++)
 		printf("%-12s %s%s\n", pass_table[i].name, pass_table[i].what,

@@ -24,6 +24,9 @@ artefact_name_ok(const char *name)
 	return true;
 }
 
+const char *const artefact_flags[] = {
+	"-std=c99", "-O3",     "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing",
+	"-Wall",    "-Wextra", "-Wpedantic",	    "-Wshadow",	       NULL};
 const char *const math_names[MATHS] = {"contract", "libclc"};
 
 void
@@ -609,16 +612,6 @@ bool
 artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets, int n_targets,
 	       const ArtefactOptions *o)
 {
-	static const char *const flags[] = {"-std=c99",
-					    "-O3",
-					    "-ffp-contract=off",
-					    "-fno-math-errno",
-					    "-fno-strict-aliasing",
-					    "-Wall",
-					    "-Wextra",
-					    "-Wpedantic",
-					    "-Wshadow",
-					    NULL};
 	const char *slash = strrchr(o->out, '/');
 	const char *name = slash ? slash + 1 : o->out;
 	const Layout *layout = layout_new(run, g);
@@ -645,7 +638,7 @@ artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets
 		   .d = d,
 		   .x = &x,
 		   .o = o,
-		   .flags = flags,
+		   .flags = artefact_flags,
 		   .devices = devices,
 		   .n_devices = n_devices,
 		   .device_manifest = text_new(run),

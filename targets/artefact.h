@@ -25,6 +25,7 @@ typedef struct ArtefactOptions {
 				      chosen by the model's size */
 	const char *const *inputs; /* files that the artefact depends on, for the depfile */
 	int n_inputs;
+	const char *depfile_target; /* what depends on them; null: the files of the artefact */
 	void (*progress)(void *arg, const char *step); /* may be null */
 	void *progress_arg;
 } ArtefactOptions;
@@ -35,6 +36,9 @@ typedef struct ArtefactOptions {
  */
 bool artefact_write(Arena *run, Diag *d, const Graph *g, const Target *const *targets,
 		    int n_targets, const ArtefactOptions *o);
+
+/* Of the C compiler, for all files of an artefact; null at the end. */
+extern const char *const artefact_flags[];
 
 /* Whether `name` can name an artefact: letters, digits, '.', '_', '-'. C symbols begin with it, or
  * with `lm_` and it where it is a word of the emitted C. */

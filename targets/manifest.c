@@ -275,7 +275,9 @@ static Text *
 depfile_text(const Build *b)
 {
 	Text *t = text_new(b->run);
-	for (int i = 0; i < b->n_files; i++) {
+	if (b->o->depfile_target)
+		depfile_path(t, b->o->depfile_target);
+	for (int i = 0; i < b->n_files && !b->o->depfile_target; i++) {
 		if (i)
 			text_add(t, " ", 1);
 		depfile_path(t, arena_printf(b->run, "%s/%s", b->o->out, b->files[i].name));

@@ -366,7 +366,11 @@ checksum(const unsigned char *p, uint64_t n)
 	return sum;
 }
 
-#if defined(__GNUC__)
+#if defined(LATHE_WEIGHTS_LINKED)
+/* Whoever takes this library from an archive takes the weights in it too. */
+extern const unsigned char @name@_weights_data[];
+#define LINKED_WEIGHTS @name@_weights_data
+#elif defined(__GNUC__)
 extern const unsigned char @name@_weights_data[] __attribute__((weak));
 #define LINKED_WEIGHTS @name@_weights_data
 #else
