@@ -16,7 +16,8 @@ enum {
 	ARC_DPAS_TOKENS = 8,
 	ARC_DPAS_NARROW = 64, /* its columns where neither side has more than 4 bits */
 	ARC_TOP_LAUNCHES = 2,
-	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
+	ARC_LOCAL_MAX = 65536, /* bytes of local memory of a work-group */
+	ARC_TABLE_MAX = 65532  /* constants of one OpConstantComposite, of 65535 words in all */
 };
 
 /* Parameters that every entry has in this order; its constants follow. */

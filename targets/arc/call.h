@@ -49,5 +49,7 @@ void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int
 		   ArcWork w);
 /* Floats of work that it wants for runs of `floats` together. */
 int arc_transform_work(const Transform *t, int floats);
+/* The order of its largest dense matrix, 0: none. */
+uint32_t arc_transform_dense(const Transform *t);
 
 #endif

@@ -470,6 +470,25 @@ make_linear(Maker *k, const Kernel *kernel)
 
 /* ---- units -------------------------------------------------------------------------------- */
 
+/* The entries of a dense matrix are constants of a module; other transforms have no more than
+ * widths. */
+static void
+check_tables(Maker *k, const Kernel *kernel)
+{
+	for (int i = 0; i < kernel->count; i++) {
+		const Value *v = emit_kernel_value(&k->e, kernel, i);
+		const uint64_t order =
+			v->op == OP_TRANSFORM ? arc_transform_dense(v->transform) : 0;
+		if (order * order <= ARC_TABLE_MAX)
+			continue;
+		refuse(k, v, arc_place(k, kernel),
+		       arena_printf(k->a,
+				    "a dense matrix of order %d is %lld constants, of which a "
+				    "table of SPIR-V has %d; use products of smaller ones",
+				    (int)order, (long long)(order * order), ARC_TABLE_MAX));
+	}
+}
+
 static bool
 make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 {
@@ -486,8 +505,10 @@ make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 	ArcStage *s = &p->stages[unit];
 	k.job = func_is_last(x->graph, f) ? ARC_BATCH_HEAD : 0;
 	*s = (ArcStage){.unit = u, .launches = ARENA_ARRAY(a, ArcLaunch, f->n_kernels)};
-	for (k.kernel = 0; k.kernel < f->n_kernels && !k.failed; k.kernel++)
+	for (k.kernel = 0; k.kernel < f->n_kernels && !k.failed; k.kernel++) {
+		check_tables(&k, &f->kernels[k.kernel]);
 		s->launches[s->n++] = make[f->kernels[k.kernel].kind](&k, &f->kernels[k.kernel]);
+	}
 	return !k.failed;
 }
 

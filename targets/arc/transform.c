@@ -340,3 +340,14 @@ arc_transform_work(const Transform *t, int floats)
 	}
 	return work;
 }
+
+uint32_t
+arc_transform_dense(const Transform *t)
+{
+	uint32_t order = t->kind == T_ORTHOGONAL || t->kind == T_MATRIX ? t->n : 0;
+	for (uint32_t i = 0; i < t->n_children; i++) {
+		const uint32_t child = arc_transform_dense(t->children[i]);
+		order = child > order ? child : order;
+	}
+	return order;
+}
