@@ -122,7 +122,44 @@ print_model(const Model *m)
 }
 
 static void
-print_tokenizer(const Tokenizer *t)
+print_chat_text(Arena *a, const char *name, Bytes text, unsigned trim)
+{
+	static const char *const trims[] = {"", ", left end trimmed", ", right end trimmed",
+					    ", trimmed"};
+	Text *t = text_new(a);
+	text_json_string(t, text.data, text.size);
+	printf("  %-14s %s%s\n", name, t->text, trims[trim]);
+}
+
+/* The texts between those of a conversation. */
+static void
+print_chat(Arena *a, const Chat *c)
+{
+	if (!c || c->why) {
+		printf("chat none: %s\n", c ? c->why : "the file has no chat template");
+		return;
+	}
+	printf("chat %s%s, answers end at eos", c->name, c->add_bos ? ", bos in front" : "");
+	if (c->end >= 0)
+		printf(", %d", c->end);
+	if (c->eot >= 0 && c->eot != c->end)
+		printf(", %d", c->eot);
+	printf("\n");
+	print_chat_text(a, "open", c->open, 0);
+	if (c->system_why) {
+		printf("  no system text: %s\n", c->system_why);
+	} else {
+		print_chat_text(a, "system", c->system, 0);
+		print_chat_text(a, "behind system", c->behind_system, c->trim_system);
+		if (c->trim_first != c->trim_user)
+			print_chat_text(a, "first reply", c->reply, c->trim_first);
+	}
+	print_chat_text(a, "reply", c->reply, c->trim_user);
+	print_chat_text(a, "next", c->next, 0);
+}
+
+static void
+print_tokenizer(Arena *a, const Tokenizer *t)
 {
 	static const char *const kinds[TOKENIZER_KINDS] = {"none", "byte-level BPE", "scored BPE",
 							   "SentencePiece BPE"};
@@ -134,6 +171,7 @@ print_tokenizer(const Tokenizer *t)
 		printf(", %u merges, pre-tokenizer %s", t->n_merges, t->pre->name);
 	printf(", bos %d, eos %d, unknown %d, padding %d%s%s\n", t->bos, t->eos, t->unk, t->pad,
 	       t->add_bos ? ", adds bos" : "", t->add_space_prefix ? ", adds a space" : "");
+	print_chat(a, t->chat);
 }
 
 static void
@@ -189,7 +227,7 @@ print_all(Arena *a, Model *m, bool digest, OutFile *out)
 	print_containers(a, m);
 	hf_print_files(a, m);
 	print_model(m);
-	print_tokenizer(&m->tokenizer);
+	print_tokenizer(a, &m->tokenizer);
 	print_tensors(a, m, out);
 }
 

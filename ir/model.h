@@ -99,6 +99,25 @@ typedef struct Bytes {
 	uint32_t size;
 } Bytes;
 
+enum { TRIM_LEFT = 1, TRIM_RIGHT = 2 };
+
+/*
+ * A conversation as a model wants it: `open`, a text of the user, `reply`, an answer, `next`, a
+ * text, `reply`, ... With a system text its front is `system`, the text, `behind_system` instead
+ * of `open`. Each is template text, in which special tokens are recognised.
+ */
+typedef struct Chat {
+	const char *why;  /* not null: there is no such form, for this reason */
+	const char *name; /* of the form: "ChatML" */
+	Bytes open, system, behind_system, reply, next;
+	const char *system_why; /* not null: no system text, for this reason */
+	/* White space that goes from the ends of texts: TRIM_*; trim_first: of the user's text
+	 * behind a system text. */
+	uint8_t trim_system, trim_first, trim_user;
+	bool add_bos; /* BOS in front, which the template does not write */
+	int end, eot; /* tokens that end an answer beside EOS; -1: none */
+} Chat;
+
 typedef struct Tokenizer {
 	uint8_t kind;		  /* TokenizerKind */
 	uint8_t add_space_prefix; /* SpacePrefix */
@@ -117,6 +136,7 @@ typedef struct Tokenizer {
 	 * longest, in what remains those of the next. Else by a level of each token: the leftmost
 	 * of level 0, of those that begin there the longest; in what remains those of level 1. */
 	const uint8_t *special_levels;
+	const Chat *chat; /* null: the file has no chat template */
 	Loc loc;
 } Tokenizer;
 

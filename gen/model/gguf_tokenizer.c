@@ -1,4 +1,5 @@
 /* The tokenizer of a GGUF file: its tables are checked for shape here, their meaning elsewhere. */
+#include "gen/chat/chat.h"
 #include "gguf_model.h"
 #include "reader.h"
 #include "stored.h"
@@ -255,6 +256,22 @@ read_sentencepiece(const Gguf *g, const Model *m, Tokenizer *t)
 	return true;
 }
 
+/* The form of conversations; a template that has none only loses the program's chat. */
+static bool
+read_chat(const Gguf *g, Tokenizer *t)
+{
+	const int before = diag_errors(g->d);
+	const int eot = read_id(g, "tokenizer.ggml.eot_token_id", t->n_tokens);
+	const GgufEntry *e = gguf_find(g, "tokenizer.chat_template");
+	if (e && e->value.type == GGUF_STRING)
+		t->chat = chat_read(g->arena, gguf_string(g, &e->value), t, eot);
+	else if (e)
+		diag_error(g->d, entry_loc(g, e), E_TOKENIZER,
+			   "'tokenizer.chat_template' must be a string, not %s",
+			   gguf_show(g, &e->value));
+	return diag_errors(g->d) == before;
+}
+
 static const struct {
 	const char *name;
 	bool (*read)(const Gguf *g, const Model *m, Tokenizer *t);
@@ -278,7 +295,7 @@ gguf_tokenizer(Gguf *g, Model *m)
 	}
 	for (size_t i = 0; e->value.type == GGUF_STRING && i < sizeof models / sizeof *models; i++)
 		if (bytes_equal(gguf_string(g, &e->value), models[i].name))
-			return models[i].read(g, m, t);
+			return models[i].read(g, m, t) && read_chat(g, t);
 	diag_error(g->d, t->loc, E_PRE_TOKENIZER, "unknown tokenizer model %s",
 		   gguf_show(g, &e->value));
 	diag_hint(g->d, "Lathe reads gpt2 and llama");

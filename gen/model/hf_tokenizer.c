@@ -1,11 +1,13 @@
 /* The tokenizer of a Hugging Face folder: tokenizer.json, and tokenizer_config.json beside it. */
 #include "hf_tokenizer.h"
 #include "cursor.h"
+#include "gen/chat/chat.h"
 #include "tokens.h"
 
 #include <string.h>
 
 static const char tokenizer_name[] = "tokenizer.json", config_name[] = "tokenizer_config.json";
+static const char chat_text_name[] = "chat_template.jinja", chat_json_name[] = "chat_template.json";
 
 /* A vocabulary that is being filled. */
 typedef struct Vocabulary {
@@ -319,18 +321,61 @@ check_config(const HfReader *r, const Json *config)
 }
 
 static bool
-read_config(HfReader *r, const TokenTable *table)
+read_config(HfReader *r, const TokenTable *table, const Json **root)
 {
 	Tokenizer *t = &r->m->tokenizer;
 	if (!hf_has(r, config_name))
 		return true;
-	const Json *config = hf_open_json(r, config_name);
+	const Json *config = *root = hf_open_json(r, config_name);
 	return config && check_config(r, config) &&
 	       named_token(r, config, "bos_token", table, &t->bos) &&
 	       named_token(r, config, "eos_token", table, &t->eos) &&
 	       named_token(r, config, "unk_token", table, &t->unk) &&
 	       named_token(r, config, "pad_token", table, &t->pad) &&
 	       check_decoder(r, config, table) && override_bos(r, config, t);
+}
+
+/* ---- chat template --------------------------------------------------------------------------- */
+
+/* Of several templates, which have names, the one called "default". */
+static const Json *
+default_template(const Json *v)
+{
+	if (!v || v->kind != JSON_ARRAY)
+		return v;
+	for (const Json *e = v->first; e; e = e->next) {
+		const Json *name = json_get(e, "name");
+		if (name && name->kind == JSON_STRING && !strcmp(name->string, "default"))
+			return json_get(e, "template");
+	}
+	return v;
+}
+
+/* transformers takes a file's before tokenizer_config.json's. */
+static bool
+read_chat(HfReader *r, const Json *config)
+{
+	Tokenizer *t = &r->m->tokenizer;
+	if (hf_has(r, chat_text_name)) {
+		const char *error;
+		const ModelFile *f = hf_open(r, chat_text_name, true, &error);
+		if (!f || f->bytes > UINT32_MAX) {
+			diag_error(r->d, t->loc, E_FILE, "cannot read %s: %s", chat_text_name,
+				   f ? "it is too long" : error);
+			return false;
+		}
+		const Bytes text = {(const char *)f->data, (uint32_t)f->bytes};
+		t->chat = chat_read(r->arena, text, t, -1);
+		return true;
+	}
+	if (hf_has(r, chat_json_name) && !(config = hf_open_json(r, chat_json_name)))
+		return false;
+	const Json *v = default_template(key_get(config, "chat_template"));
+	if (v && v->kind == JSON_STRING)
+		t->chat = chat_read(r->arena, bytes_of(v->string), t, -1);
+	else if (v)
+		t->chat = chat_refused(r->arena, "it is neither a text nor has one by default");
+	return true;
 }
 
 /* config.json's, where nothing else says so: a number, or the first of several. */
@@ -382,6 +427,7 @@ hf_tokenizer(HfReader *r)
 	static const char *const others[] = {"tokenizer.model", "vocab.json", "tokenizer.tiktoken"};
 	Tokenizer *t = &r->m->tokenizer;
 	TokenTable table;
+	const Json *config = NULL;
 	t->bos = t->eos = t->unk = t->pad = -1;
 	t->loc = r->m->loc;
 	for (int i = 0; !hf_has(r, tokenizer_name); i++) {
@@ -399,8 +445,8 @@ hf_tokenizer(HfReader *r)
 	t->loc = root->loc;
 	if (!hf_token_keys(r, root, tokenizer_name) || !read_model(r, root, &table) ||
 	    !hf_normalizer(r, root, t) || !hf_pre_tokenizer(r, root, t) ||
-	    !hf_post_processor(r, root, t) || !read_config(r, &table))
+	    !hf_post_processor(r, root, t) || !read_config(r, &table, &config))
 		return false;
 	fall_back_eos(r);
-	return true;
+	return read_chat(r, config);
 }
