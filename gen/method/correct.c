@@ -88,10 +88,10 @@ static void
 settle(Rows *r, uint32_t begin, uint32_t end)
 {
 	const RoundWork *k = r->k;
-	for (uint32_t i = begin; i < end; i++)
-		for (uint32_t m = 0; m < r->n; m++)
-			linalg_add(row_of(r, m) + end, k->u + (size_t)i * k->n + end,
-				   -r->errors[(size_t)m * ROUND_COLUMNS + (i - begin)], k->n - end);
+	if (end < k->n)
+		linalg_update(k->p->linalg, r->n, k->n - end, end - begin, -1.0, r->errors,
+			      ROUND_COLUMNS, k->u + (size_t)begin * k->n + end, k->n, r->w + end,
+			      k->n);
 }
 
 static bool

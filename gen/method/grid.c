@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/wide.h"
 #include "linalg.h"
 
 /* ---- grids ---------------------------------------------------------------------------------- */
@@ -12,7 +13,7 @@
 Grid
 grid_with_zero(Format f, int zero)
 {
-	Grid g = {.count = format_top(f) + 1};
+	Grid g = {.count = format_top(f) + 1, .whole = true};
 	for (int i = 0; i < g.count; i++)
 		g.levels[i] = (float)(i - zero);
 	return g;
@@ -92,14 +93,95 @@ target(Arena *scratch, const ScaleProblem *p)
 	return v;
 }
 
+/* Sums over weights that become whole numbers from `low` to `high`, H diagonal. */
+typedef struct WholeSums {
+	double scale, low, high, alpha, beta;
+} WholeSums;
+
+enum { DOUBLES = WIDE_BYTES / sizeof(double) };
+typedef double Doubles __attribute__((vector_size(WIDE_BYTES)));
+typedef int64_t DoubleBits __attribute__((vector_size(WIDE_BYTES)));
+
+/* All of them x; a where the mask is set, else b. */
+#define ALL(x) ((Doubles){0} + (x))
+#define EITHER(mask, a, b) ((Doubles)(((DoubleBits)(a) & (mask)) | ((DoubleBits)(b) & ~(mask))))
+
+/* w and weight have room for whole vectors, the rest of them being 0. v null: weight w. */
+WIDE_BODY void
+whole_sums_body(WholeSums *s, const double *w, const double *weight, const double *v, size_t n)
+{
+	const Doubles low = ALL(s->low), high = ALL(s->high), shift = ALL(0x1.8p52);
+	Doubles alpha = {0}, beta = {0};
+	for (size_t i = 0; i < n; i += DOUBLES) {
+		Doubles x, h, t, q, even;
+		memcpy(&x, w + i, sizeof x);
+		memcpy(&h, weight + i, sizeof h);
+		memcpy(&t, v + i, sizeof t);
+		q = x / s->scale;
+		q = EITHER(q < low, low, q);
+		q = EITHER(q > high, high, q);
+		/* The nearest even one; of two that are as near the one nearer to 0 is meant. */
+		even = (q + shift) - shift;
+		q = EITHER(q - even == EITHER(q > 0.0, ALL(-0.5), ALL(0.5)),
+			   even + (q - even) * 2.0, even);
+		alpha += q * t;
+		beta += q * q * h;
+	}
+	s->alpha = alpha[0] + alpha[1] + (alpha[2] + alpha[3]);
+	s->beta = beta[0] + beta[1] + (beta[2] + beta[3]);
+}
+WIDE(static, whole_sums,
+     (WholeSums * s, const double *w, const double *weight, const double *v, size_t n),
+     (s, w, weight, v, n))
+
+/* What scale_error asks again and again of one problem, in whole vectors. */
+typedef struct WholeProblem {
+	size_t n;
+	double *w, *weight, *v;
+	double low, high;
+} WholeProblem;
+
+static WholeProblem
+whole_problem(Arena *scratch, const ScaleProblem *p)
+{
+	const size_t n = (size_t)round_up((size_t)p->n, DOUBLES);
+	double *all = ARENA_ARRAY(scratch, double, 3 * n);
+	WholeProblem k = {n,
+			  all,
+			  all + n,
+			  all + 2 * n,
+			  (double)p->grid->levels[0],
+			  (double)p->grid->levels[p->grid->count - 1]};
+	for (int i = 0; i < p->n; i++) {
+		k.w[i] = (double)p->w[i];
+		k.weight[i] = weight_of(p, i);
+		k.v[i] = p->v ? p->v[i] : k.weight[i] * k.w[i];
+	}
+	return k;
+}
+
+static double
+whole_error(const WholeProblem *k, float s)
+{
+	WholeSums sums = {.scale = (double)s, .low = k->low, .high = k->high};
+	if (s == 0.0f)
+		return 0.0;
+	whole_sums(&sums, k->w, k->weight, k->v, k->n);
+	return (double)s * ((double)s * sums.beta - 2.0 * sums.alpha);
+}
+
 double
 scale_error(Arena *scratch, const ScaleProblem *p, float s)
 {
-	const double *v = target(scratch, p);
-	double *q = ARENA_ARRAY(scratch, double, (size_t)p->n);
 	double alpha = 0.0, beta = 0.0;
 	if (s == 0.0f)
 		return 0.0;
+	if (p->grid->whole && !p->h) {
+		const WholeProblem k = whole_problem(scratch, p);
+		return whole_error(&k, s);
+	}
+	const double *v = target(scratch, p);
+	double *q = ARENA_ARRAY(scratch, double, (size_t)p->n);
 	for (int i = 0; i < p->n; i++)
 		q[i] = (double)p->grid->levels[grid_nearest(p->grid, (double)p->w[i] / (double)s)];
 	for (int i = 0; i < p->n; i++) {
@@ -143,9 +225,12 @@ scale_mse(Arena *scratch, const ScaleProblem *p, int steps)
 	ScaleProblem plain = *p;
 	ScaleResult best = {0.0f, INFINITY};
 	plain.weight = plain.h = plain.v = NULL;
+	const WholeProblem whole =
+		p->grid->whole ? whole_problem(scratch, &plain) : (WholeProblem){0};
 	for (int k = 1; k <= steps; k++) {
 		const float s = format_scale_round(p->format, top * ((float)k / (float)steps));
-		const double error = scale_error(scratch, &plain, s);
+		const double error =
+			p->grid->whole ? whole_error(&whole, s) : scale_error(scratch, &plain, s);
 		if (error < best.error)
 			best = (ScaleResult){s, error};
 	}
@@ -161,14 +246,44 @@ typedef struct Event {
 	int i;
 } Event;
 
-static int
-event_order(const void *a, const void *b)
+static bool
+comes_before(const Event *x, const Event *y)
 {
-	const Event *x = a, *y = b;
 	if (x->tau != y->tau)
-		return x->tau < y->tau ? 1 : -1;
-	return x->i != y->i ? (x->i > y->i) - (x->i < y->i)
-			    : (fabs(x->step) > fabs(y->step)) - (fabs(x->step) < fabs(y->step));
+		return x->tau > y->tau;
+	return x->i != y->i ? x->i < y->i : fabs(x->step) < fabs(y->step);
+}
+
+/* By merging; `other` has room for n. Each weight's events come in their order already. */
+static void
+sort_events(Event *events, Event *other, int n)
+{
+	enum { RUN = 8 };
+	Event *from = events, *to = other;
+	for (int start = 0; start < n; start += RUN)
+		for (int i = start + 1; i < n && i < start + RUN; i++) {
+			const Event e = events[i];
+			int k = i;
+			for (; k > start && comes_before(&e, &events[k - 1]); k--)
+				events[k] = events[k - 1];
+			events[k] = e;
+		}
+	for (int run = RUN; run < n; run *= 2) {
+		for (int start = 0; start < n; start += 2 * run) {
+			const int middle = start + run < n ? start + run : n;
+			const int end = middle + run < n ? middle + run : n;
+			for (int i = start, a = start, b = middle; i < end; i++) {
+				const bool left = b == end ||
+						  (a < middle && !comes_before(&from[b], &from[a]));
+				to[i] = from[left ? a++ : b++];
+			}
+		}
+		Event *swapped = from;
+		from = to;
+		to = swapped;
+	}
+	if (from != events)
+		memcpy(events, from, (size_t)n * sizeof *events);
 }
 
 typedef struct Sweep {
@@ -178,7 +293,7 @@ typedef struct Sweep {
 	double from, to; /* scales looked at, from the largest; from is infinite for all */
 	double *q, *hq;	 /* hq: H q, dense only */
 	double alpha, beta;
-	Event *events;
+	Event *events, *sorted; /* sorted: room */
 	int n_events;
 } Sweep;
 
@@ -219,6 +334,83 @@ collect(Sweep *s, int i)
 		move(s, i, started);
 }
 
+/*
+ * A weight beyond the grid's end is off by at least what lies beyond; one that becomes 0, by
+ * itself: both bound the error from below.
+ */
+typedef struct LeastError {
+	double high, low; /* sizes of the levels that end the grid */
+	double up, down;  /* of those beside 0; infinite: there is none */
+	double beyond, lost;
+} LeastError;
+
+WIDE_BODY void
+least_error_body(LeastError *e, const double *w, const double *weight, size_t n, double scale)
+{
+	Doubles beyond = {0}, lost = {0};
+	for (size_t i = 0; i < n; i += DOUBLES) {
+		Doubles x, h;
+		memcpy(&x, w + i, sizeof x);
+		memcpy(&h, weight + i, sizeof h);
+		const DoubleBits positive = x > 0.0;
+		const Doubles size = EITHER(positive, x, -x);
+		const Doubles over =
+			size - EITHER(positive, ALL(scale * e->high), ALL(scale * e->low));
+		const DoubleBits none =
+			size + size < EITHER(positive, ALL(scale * e->up), ALL(scale * e->down));
+		const Doubles missed = EITHER(over > 0.0, over, ALL(0.0));
+		beyond += h * missed * missed;
+		lost += EITHER(none, h * size * size, ALL(0.0));
+	}
+	e->beyond = beyond[0] + beyond[1] + (beyond[2] + beyond[3]);
+	e->lost = lost[0] + lost[1] + (lost[2] + lost[3]);
+}
+WIDE(static, least_error,
+     (LeastError * e, const double *w, const double *weight, size_t n, double scale),
+     (e, w, weight, n, scale))
+
+static LeastError
+ends_of(const Sweep *s)
+{
+	const Grid *g = s->p->grid;
+	const int zero = grid_zero(g);
+	const LeastError e = {.high = (double)g->levels[g->count - 1],
+			      .low = -(double)g->levels[0],
+			      .up = zero + 1 < g->count ? (double)g->levels[zero + 1] : INFINITY,
+			      .down = zero ? -(double)g->levels[zero - 1] : INFINITY};
+	if (s->sign > 0.0)
+		return e;
+	return (LeastError){.high = e.low, .low = e.high, .up = e.down, .down = e.up};
+}
+
+/* Leaves out scales that cannot be best, H diagonal and v its own: those whose least error is above
+ * that of a scale whose J is known. */
+static void
+narrow(Sweep *s, const WholeProblem *k, double known)
+{
+	enum { STEPS = 8 };
+	LeastError e = ends_of(s);
+	double all = 0.0, peak = 0.0, ends[2] = {0.0, INFINITY};
+	for (size_t i = 0; i < k->n; i++) {
+		all += k->weight[i] * k->w[i] * k->w[i];
+		peak = fabs(k->w[i]) > peak ? fabs(k->w[i]) : peak;
+	}
+	const double bound = (all + known) + 1e-9 * all;
+	for (int large = 0; large < 2; large++) {
+		double out = large ? 2.0 * peak : 0.0, in = large ? 0.0 : peak;
+		for (int i = 0; i < STEPS && peak > 0.0; i++) {
+			const double middle = 0.5 * (out + in);
+			least_error(&e, k->w, k->weight, k->n, middle);
+			if ((large ? e.lost : e.beyond) > bound)
+				out = ends[large] = middle;
+			else
+				in = middle;
+		}
+	}
+	s->to = ends[0];
+	s->from = ends[1];
+}
+
 /* The best s of one sign; stored numbers beside it are the caller's to try. */
 static double
 sweep(Sweep *s, double *best_error)
@@ -231,7 +423,7 @@ sweep(Sweep *s, double *best_error)
 		memset(s->hq, 0, (size_t)s->p->n * sizeof *s->hq);
 	for (int i = 0; i < s->p->n; i++)
 		collect(s, i);
-	qsort(s->events, (size_t)s->n_events, sizeof *s->events, event_order);
+	sort_events(s->events, s->sorted, s->n_events);
 	double up = s->from;
 	for (int t = 0; t <= s->n_events; t++) {
 		const double low = t < s->n_events ? s->events[t].tau : s->to;
@@ -300,10 +492,21 @@ scale_piso(Arena *scratch, const ScaleProblem *p, int window)
 	}
 	s.q = ARENA_ARRAY(scratch, double, n);
 	s.hq = p->h ? ARENA_ARRAY(scratch, double, n) : NULL;
-	s.events = ARENA_ARRAY(scratch, Event, n * (size_t)p->grid->count);
+	s.events = ARENA_ARRAY(scratch, Event, 2 * n * (size_t)p->grid->count);
+	s.sorted = s.events + n * (size_t)p->grid->count;
+	const WholeProblem whole =
+		p->grid->whole && !p->h ? whole_problem(scratch, &fixed) : (WholeProblem){0};
+	const bool narrows = whole.n && !p->v;
+	const double known = narrows ? whole_error(&whole, 0.8f * absmax_scale(p)) : 0.0;
+	if (narrows)
+		narrow(&s, &whole, known);
 	double best = sweep(&s, &error);
 	if (p->either_sign) {
 		s.sign = -s.sign;
+		if (narrows)
+			narrow(&s, &whole, fmin(known, error));
+		/* Where no weight meets the longer end both are as good: the first one stays. */
+		error *= 1.0 + 1e-9;
 		const double other = sweep(&s, &error);
 		best = other != 0.0 ? other : best;
 	}

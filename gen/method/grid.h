@@ -8,6 +8,7 @@
 enum { GRID_LEVELS = 256 };
 typedef struct Grid {
 	int count;
+	bool whole; /* neighbours are 1 apart */
 	float levels[GRID_LEVELS];
 } Grid;
 /* Of a weight format without zero points: -2^(b-1) .. 2^(b-1) - 1, or -1 0 1. */

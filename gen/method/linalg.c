@@ -119,6 +119,14 @@ linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, flo
 		 blas_int(k), factor, a, blas_int(lda), b, blas_int(ldb), 0.0f, c, blas_int(ldc));
 }
 
+void
+linalg_update(const Linalg *l, size_t m, size_t n, size_t k, double factor, const double *a,
+	      size_t lda, const double *b, size_t ldb, double *c, size_t ldc)
+{
+	l->dgemm(ROW_MAJOR, PLAIN, PLAIN, blas_int(m), blas_int(n), blas_int(k), factor, a,
+		 blas_int(lda), b, blas_int(ldb), 1.0, c, blas_int(ldc));
+}
+
 typedef struct MultiplyJob {
 	const Linalg *l;
 	bool transposed;

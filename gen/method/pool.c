@@ -9,25 +9,65 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PIECES = 256 };
+enum { FIRST_PIECES = 64 };
 
 typedef struct Piece {
-	void *at; /* null: free */
+	void *at; /* null: nothing */
 	size_t bytes;
 	bool spilled;
+	bool idle; /* given back; in memory, to be taken again without the kernel's clearing it */
 } Piece;
 
 struct Pool {
-	uint64_t limit, used;
-	Piece pieces[PIECES];
+	Arena *run;
+	uint64_t limit, used; /* used: of pieces in memory, idle ones too */
+	Piece *pieces;
+	size_t count; /* of places for pieces */
 };
 
 Pool *
 pool_new(Arena *run, uint64_t limit)
 {
 	Pool *p = ARENA_NEW(run, Pool);
-	p->limit = limit;
+	*p = (Pool){.run = run,
+		    .limit = limit,
+		    .pieces = ARENA_ARRAY(run, Piece, FIRST_PIECES),
+		    .count = FIRST_PIECES};
 	return p;
+}
+
+static void
+unmap(Pool *p, Piece *one)
+{
+	munmap(one->at, one->bytes);
+	p->used -= one->spilled ? 0 : one->bytes;
+	*one = (Piece){0};
+}
+
+static Piece *
+free_piece(Pool *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (!p->pieces[i].at)
+			return &p->pieces[i];
+	Piece *more = ARENA_ARRAY(p->run, Piece, 2 * p->count);
+	memcpy(more, p->pieces, p->count * sizeof *more);
+	p->pieces = more;
+	p->count *= 2;
+	return &more[p->count / 2];
+}
+
+/* An idle piece of the size; null: there is none, and where memory is short the others go. */
+static Piece *
+idle_piece(Pool *p, size_t bytes)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->pieces[i].idle && p->pieces[i].bytes == bytes)
+			return &p->pieces[i];
+	for (size_t i = 0; i < p->count && p->used + bytes > p->limit; i++)
+		if (p->pieces[i].idle)
+			unmap(p, &p->pieces[i]);
+	return NULL;
 }
 
 /* An unlinked file of the size, in TMPDIR. */
@@ -53,10 +93,11 @@ float *
 pool_take(Pool *p, size_t floats)
 {
 	const size_t bytes = (floats ? floats : 1) * sizeof(float);
-	Piece *free_piece = NULL;
-	for (int i = 0; i < PIECES && !free_piece; i++)
-		free_piece = p->pieces[i].at ? NULL : &p->pieces[i];
-	INVARIANT(free_piece);
+	Piece *idle = idle_piece(p, bytes);
+	if (idle) {
+		idle->idle = false;
+		return idle->at;
+	}
 	const bool spilled = p->used + bytes > p->limit;
 	const int f = spilled ? spill_file(bytes) : -1;
 	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -67,20 +108,21 @@ pool_take(Pool *p, size_t floats)
 		close(f);
 	else
 		p->used += bytes;
-	*free_piece = (Piece){at, bytes, spilled};
+	*free_piece(p) = (Piece){at, bytes, spilled, false};
 	return at;
 }
 
 void
 pool_give(Pool *p, float *rows)
 {
-	for (int i = 0; i < PIECES; i++) {
+	for (size_t i = 0; i < p->count; i++) {
 		Piece *one = &p->pieces[i];
 		if (!rows || one->at != rows)
 			continue;
-		munmap(one->at, one->bytes);
-		p->used -= one->spilled ? 0 : one->bytes;
-		one->at = NULL;
+		if (one->spilled)
+			unmap(p, one);
+		else
+			one->idle = true;
 		return;
 	}
 	INVARIANT(!rows);
@@ -89,6 +131,7 @@ pool_give(Pool *p, float *rows)
 void
 pool_free(Pool *p)
 {
-	for (int i = 0; i < PIECES; i++)
-		pool_give(p, p->pieces[i].at);
+	for (size_t i = 0; i < p->count; i++)
+		if (p->pieces[i].at)
+			unmap(p, &p->pieces[i]);
 }

@@ -253,35 +253,39 @@ some_rows(void *arg, int task)
 	const uint32_t n = left < ROUND_ROWS ? left : ROUND_ROWS;
 	Arena *scratch = arena_new();
 	round_rows(scratch, k, j->at, first, n);
-	for (uint32_t i = first; i < first + n; i++) {
-		arena_reset(scratch);
-		polish_row(scratch, k, i);
-		if (k->p->how->refit)
-			refit_row(scratch, k, j->at, i);
-	}
+	arena_reset(scratch);
+	polish_rows(scratch, k, first, n);
+	arena_reset(scratch);
+	if (k->p->how->refit)
+		refit_rows(scratch, k, j->at, first, n);
 	arena_free(scratch);
 }
 
-/* tr(d H d^T) of d [rows][n]. */
+/* tr(d H d^T) of d [rows][n], by products in f32: to be looked at. */
 static double
 trace(Arena *a, const RoundWork *k, const double *d)
 {
-	const size_t count = (size_t)k->p->rows * k->n;
-	double *y = ARENA_ARRAY(a, double, count), sum = 0.0;
-	linalg_multiply(k->p->linalg, false, k->p->rows, k->n, k->n, d, k->h, y);
+	const size_t count = (size_t)k->p->rows * k->n, square = (size_t)k->n * k->n;
+	float *h = ARENA_ARRAY(a, float, square), *x = ARENA_ARRAY(a, float, count);
+	float *y = ARENA_ARRAY(a, float, count);
+	double sum = 0.0;
+	for (size_t i = 0; i < square; i++)
+		h[i] = (float)k->h[i];
 	for (size_t i = 0; i < count; i++)
-		sum += d[i] * y[i];
+		x[i] = (float)d[i];
+	linalg_linear(k->p->linalg, k->p->rows, k->n, k->n, x, h, y);
+	for (size_t i = 0; i < count; i++)
+		sum += (double)x[i] * (double)y[i];
 	return sum;
 }
 
 static void
-measure(Arena *a, const RoundWork *k, const double *w)
+measure(Arena *a, const RoundWork *k, const double *w, double all)
 {
 	const size_t count = (size_t)k->p->rows * k->n;
 	double *d = gather(a, k, k->r->w);
 	for (size_t i = 0; i < count; i++)
 		d[i] -= w[i];
-	const double all = trace(a, k, w);
 	k->r->error = all > 0.0 ? trace(a, k, d) / all : 0.0;
 }
 
@@ -302,7 +306,8 @@ round_weights(Arena *a, const RoundProblem *p, RoundResult *r, const char **why)
 	const uint32_t *at = places(own, &k);
 	double *w = gather(own, &k, p->w);
 	k.w = k.goal = k.plain = w;
-	bool ok = rule == ROUND_RTN ? isfinite(trace(own, &k, w)) : factor(own, &k, why);
+	const double all = trace(own, &k, w);
+	bool ok = rule == ROUND_RTN ? isfinite(all) : factor(own, &k, why);
 	if (!ok && rule == ROUND_RTN)
 		*why = "the moments of its inputs, or its weights, are not finite";
 	if (ok && p->g && rule != ROUND_GPTQ)
@@ -315,7 +320,7 @@ round_weights(Arena *a, const RoundProblem *p, RoundResult *r, const char **why)
 		RowsJob j = {&k, at};
 		parallel_for(p->jobs, (int)((p->rows + ROUND_ROWS - 1) / ROUND_ROWS), some_rows,
 			     &j);
-		measure(own, &k, w);
+		measure(own, &k, w, all);
 	}
 	arena_free(own);
 	return ok;

@@ -5,7 +5,7 @@
 #include "round.h"
 
 /* Rows that a thread does at a time, and columns between two products of their errors. */
-enum { ROUND_ROWS = 16, ROUND_COLUMNS = 128, DENSE_WINDOW = 2048 };
+enum { ROUND_ROWS = 32, ROUND_COLUMNS = 64, DENSE_WINDOW = 2048 };
 
 /* A problem with its columns in the order of rounding: everything here counts so. */
 typedef struct RoundWork {
@@ -54,8 +54,9 @@ void fit_row(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t i,
 
 /* correct.c: codes of rows [first, first + n) and their scales. */
 void round_rows(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t first, uint32_t n);
-/* polish.c: better codes of a row for the scales it has; better scales for its codes. */
-void polish_row(Arena *scratch, const RoundWork *k, uint32_t i);
-void refit_row(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t i);
+/* polish.c: better codes of rows [first, first + n) for the scales they have; better scales for
+ * their codes. */
+void polish_rows(Arena *scratch, const RoundWork *k, uint32_t first, uint32_t n);
+void refit_rows(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t first, uint32_t n);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct Run {
 	Plan *plan;
 	const Graph *graph;
 	Stream *streams[STREAMS];
+	StreamKind first; /* ROUNDED where nothing asks for the rows of the unrounded model */
 	/* Moments of the row that the last linears read: [columns][columns]. */
 	int row;
 	double *h, *g;
@@ -190,7 +191,8 @@ do_linear(Run *r, const Func *f, int i)
 	} else {
 		r->plan->codes[v->role][f->layer] = keep(
 			r, &result, rows, columns, (uint32_t)format_groups(p.format, (int)columns));
-		stream_step(r->streams[STREAM_FLOAT], i, w);
+		if (r->first == STREAM_FLOAT)
+			stream_step(r->streams[STREAM_FLOAT], i, w);
 		stream_step(r->streams[STREAM_ROUNDED], i, result.w);
 		say(r, f, v, &result);
 	}
@@ -211,17 +213,17 @@ do_function(Run *r, const Func *f)
 {
 	bool ok = true;
 	r->row = -1;
-	for (int k = 0; k < STREAMS; k++)
+	for (int k = r->first; k < STREAMS; k++)
 		stream_enter(r->streams[k], f);
 	for (int i = 0; i < f->count && ok; i++) {
 		if (recipe_rounds(r->graph, f, func_value(f, i))) {
 			ok = do_linear(r, f, i);
 			continue;
 		}
-		for (int k = 0; k < STREAMS; k++)
+		for (int k = r->first; k < STREAMS; k++)
 			stream_step(r->streams[k], i, NULL);
 	}
-	for (int k = 0; k < STREAMS && ok; k++)
+	for (int k = r->first; k < STREAMS && ok; k++)
 		stream_leave(r->streams[k]);
 	return ok;
 }
@@ -244,7 +246,7 @@ prepare(Run *r)
 		}
 	r->h = ARENA_ARRAY(r->arena, double, (size_t)widest *widest);
 	r->g = ARENA_ARRAY(r->arena, double, (size_t)widest *widest);
-	for (int k = 0; k < STREAMS; k++)
+	for (int k = r->first; k < STREAMS; k++)
 		r->streams[k] = stream_new(r->arena, r->pool, r->linalg, r->graph, r->o->tokens,
 					   (StreamKind)k, r->o->jobs);
 }
@@ -260,6 +262,7 @@ do_functions(Run *r)
 			  .graph = r->graph,
 			  .plan = r->plan,
 			  .streams = r->streams,
+			  .first = r->first,
 			  .pool = r->pool,
 			  .row_floats = (size_t)t->sequences * t->length * r->o->model->hidden};
 	Text *identity = text_new(r->arena);
@@ -288,6 +291,7 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 		 .o = o,
 		 .pool = pool,
 		 .linalg = o->linalg,
+		 .first = wants_cross(o->recipe) ? STREAM_FLOAT : STREAM_ROUNDED,
 		 .plan = plan_new(run, o->model)};
 	RowStatistics s;
 	stage_formats(o->recipe, o->model, r.plan);
@@ -302,7 +306,7 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	prepare(&r);
 	if (!do_functions(&r))
 		return NULL;
-	for (int k = 0; k < STREAMS; k++)
+	for (int k = r.first; k < STREAMS; k++)
 		stream_free(r.streams[k]);
 	return r.plan;
 }

@@ -109,7 +109,7 @@ static const char *const rows_names[STREAMS] = {"float", "rounded"};
 static void
 keep_rows(const RunState *s, int f)
 {
-	for (int k = 0; k < STREAMS; k++) {
+	for (int k = s->first; k < STREAMS; k++) {
 		OutFile *out = outfile_open(s->run, file_of(s, rows_names[k], f));
 		uint8_t sha256[32];
 		outfile_write(out, stream_carry(s->streams[k]), s->row_floats * sizeof(float));
@@ -120,7 +120,7 @@ keep_rows(const RunState *s, int f)
 static bool
 read_rows(Diag *d, const RunState *s, int f)
 {
-	for (int k = 0; k < STREAMS; k++) {
+	for (int k = s->first; k < STREAMS; k++) {
 		const char *path = file_of(s, rows_names[k], f), *error;
 		Mapped m;
 		if (!file_map(path, &m, &error))
@@ -201,7 +201,7 @@ state_keep(RunState *s, int f)
 	keep_codes(s, f);
 	keep_rows(s, f);
 	put_text(s, "done", arena_printf(s->run, "%d\n", f + 1));
-	for (int k = 0; k < STREAMS && f > 0; k++)
+	for (int k = s->first; k < STREAMS && f > 0; k++)
 		unlink(file_of(s, rows_names[k], f - 1));
 }
 

@@ -14,7 +14,8 @@ typedef struct RunState {
 	const Model *model;
 	const Graph *graph;
 	Plan *plan;
-	Stream *const *streams; /* [STREAMS] */
+	Stream *const *streams; /* [STREAMS], from `first` on */
+	StreamKind first;
 	Pool *pool;
 	size_t row_floats; /* of a stream's rows between functions */
 } RunState;

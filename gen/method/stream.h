@@ -10,7 +10,8 @@
 #include "ir/weight_source.h"
 #include "linalg.h"
 
-/* Memory of rows: what is beyond `limit` bytes lies in unlinked files of TMPDIR. */
+/* Memory of rows: what is beyond `limit` bytes lies in unlinked files of TMPDIR. What is taken
+ * holds anything. */
 typedef struct Pool Pool;
 Pool *pool_new(Arena *run, uint64_t limit);
 float *pool_take(Pool *p, size_t floats);

@@ -112,23 +112,93 @@ rows_transform(const StreamStep *t, size_t first, size_t n)
 	free(row);
 }
 
+/* ---- rows as their codes stand for them ------------------------------------------------------ */
+
+/* n values that share a scale; what their least and largest make of them (design.md section 7). */
+typedef struct RowCodes {
+	float least, most;
+	float inverse, offset; /* a code is x inverse + offset, within [low, high], + first */
+	float low, high, first;
+	float zero, scale; /* and stands for (code - zero) scale */
+} RowCodes;
+
+WIDE_BODY void
+row_ends_body(RowCodes *r, const float *x, size_t n)
+{
+	size_t i = 0;
+	r->least = r->most = x[0];
+	if (n >= LANES) {
+		Lanes v, least, most;
+		memcpy(&least, x, sizeof least);
+		most = least;
+		for (i = LANES; i + LANES <= n; i += LANES) {
+			memcpy(&v, x + i, sizeof v);
+			const LaneBits less = v<least, more = v> most;
+			least = (Lanes)(((LaneBits)v & less) | ((LaneBits)least & ~less));
+			most = (Lanes)(((LaneBits)v & more) | ((LaneBits)most & ~more));
+		}
+		for (int k = 0; k < LANES; k++) {
+			r->least = least[k] < r->least ? least[k] : r->least;
+			r->most = most[k] > r->most ? most[k] : r->most;
+		}
+	}
+	for (; i < n; i++) {
+		r->least = x[i] < r->least ? x[i] : r->least;
+		r->most = x[i] > r->most ? x[i] : r->most;
+	}
+}
+WIDE(static, row_ends, (RowCodes * r, const float *x, size_t n), (r, x, n))
+
+enum { PAIRS = LANES / 2 };
+typedef float Half __attribute__((vector_size(WIDE_BYTES / 2)));
+typedef int32_t HalfBits __attribute__((vector_size(WIDE_BYTES / 2)));
+typedef double Pairs __attribute__((vector_size(WIDE_BYTES)));
+
+/* The product is exact in double, so that the sum is the contract's fma but where it lies within
+ * 2^-29 of the middle of two floats. */
+WIDE_BODY void
+row_values_body(const RowCodes *r, const float *x, size_t n, float *y)
+{
+	const Half low = (Half){0} + r->low, high = (Half){0} + r->high;
+	const Half shift = (Half){0} + 12582912.0f;
+	for (size_t i = 0; i < n; i += PAIRS) {
+		const size_t bytes = (n - i < PAIRS ? n - i : PAIRS) * sizeof *x;
+		Half c = {0};
+		memcpy(&c, x + i, bytes);
+		c = __builtin_convertvector(__builtin_convertvector(c, Pairs) * (double)r->inverse +
+						    (double)r->offset,
+					    Half);
+		const HalfBits below = c<low, above = c> high;
+		c = (Half)(((HalfBits)c & ~(below | above)) | ((HalfBits)low & below) |
+			   ((HalfBits)high & above));
+		c = (((c + shift) - shift) + r->first - r->zero) * r->scale;
+		memcpy(y + i, &c, bytes);
+	}
+}
+WIDE(static, row_values, (const RowCodes *r, const float *x, size_t n, float *y), (r, x, n, y))
+
 /* n values that share a scale become what their codes stand for. */
 static void
-round_run(Format f, const float *x, size_t n, int16_t *codes, float *y)
+round_run(Format f, const float *x, size_t n, float *y)
 {
-	int16_t *hi = codes, *lo = codes + n;
-	float scale, zero = 0.0f;
-	memset(lo, 0, n * sizeof *lo);
-	interp_quantize(f, x, n, hi, lo, &scale, &zero);
-	for (size_t i = 0; i < n; i++) {
-		const float code = f.bits > 8 ? (float)(256 * hi[i] + lo[i]) : (float)hi[i];
-		y[i] = (code - zero) * scale;
-	}
+	RowCodes r = {.zero = 0.0f};
+	float ends[2];
+	int16_t hi[2], lo[2];
+	row_ends(&r, x, n);
+	ends[0] = r.least;
+	ends[1] = r.most;
+	interp_quantize(f, ends, 2, hi, lo, &r.scale, &r.zero);
+	r.inverse = r.scale == 0.0f ? 0.0f : contract_rcp(r.scale);
+	r.first = f.zero ? (float)format_low(f) : 0.0f;
+	r.offset = f.zero ? r.zero - r.first : 0.0f;
+	r.low = f.zero ? 0.0f : -(float)format_qmax(f);
+	r.high = f.zero ? (float)format_high(f) - r.first : (float)format_qmax(f);
+	row_values(&r, x, n, y);
 }
 
 /* A row in groups, of integers or floats. */
 static void
-round_row(Format f, const float *x, size_t n, int16_t *codes, float *y)
+round_row(Format f, const float *x, size_t n, float *y)
 {
 	const size_t group = f.group ? f.group : n;
 	if (format_is_float(f)) {
@@ -137,17 +207,15 @@ round_row(Format f, const float *x, size_t n, int16_t *codes, float *y)
 		return;
 	}
 	for (size_t i = 0; i < n; i += group)
-		round_run(f, x + i, n - i < group ? n - i : group, codes, y + i);
+		round_run(f, x + i, n - i < group ? n - i : group, y + i);
 }
 
 static void
 rows_quantize(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t d = t->v->width;
-	int16_t *codes = scratch_of(2 * d * sizeof *codes);
 	for (size_t i = first; i < first + n; i++)
-		round_row(t->v->format, t->in[0] + i * d, d, codes, t->out + i * d);
-	free(codes);
+		round_row(t->v->format, t->in[0] + i * d, d, t->out + i * d);
 }
 
 static void
@@ -182,16 +250,14 @@ rows_append(const StreamStep *t, size_t first, size_t n)
 	const Stream *s = t->s;
 	const size_t width = s->graph->model->kv_width, d = s->graph->model->head_dim;
 	const Format f = graph_kv(s->graph, s->func->layer);
-	int16_t *codes = scratch_of(2 * d * sizeof *codes);
 	for (int part = 0; part < 2; part++)
 		for (size_t i = first * width; i < (first + n) * width; i += d) {
 			float *to = t->out + (part ? s->n * width : 0) + i;
 			if (rounds_cache(s))
-				round_row(f, t->in[part] + i, d, codes, to);
+				round_row(f, t->in[part] + i, d, to);
 			else
 				memcpy(to, t->in[part] + i, d * sizeof *to);
 		}
-	free(codes);
 }
 
 static void
@@ -230,23 +296,45 @@ const StreamRowsFn stream_row_ops[OP_COUNT] = {
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* Row i of scores becomes weights over positions 0 .. i; n is a multiple of whole vectors. */
-static void
-softmax_row(float *row, size_t i, size_t n)
+/* Row i of scores becomes weights over positions 0 .. i, zeros up to n, whole vectors. */
+WIDE_BODY void
+softmax_row_body(float *row, size_t i, size_t n)
 {
 	float most = row[0], sum = 0.0f;
-	for (size_t k = 1; k <= i; k++)
-		most = row[k] > most ? row[k] : most;
-	for (size_t k = 0; k <= i; k++)
-		row[k] -= most;
+	Lanes v, all = {0}, top;
+	for (size_t k = i + 1; k < n; k++)
+		row[k] = row[0];
+	memcpy(&top, row, sizeof top);
+	for (size_t k = LANES; k < n; k += LANES) {
+		memcpy(&v, row + k, sizeof v);
+		const LaneBits more = v > top;
+		top = (Lanes)(((LaneBits)v & more) | ((LaneBits)top & ~more));
+	}
+	for (int k = 0; k < LANES; k++)
+		most = top[k] > most ? top[k] : most;
+	for (size_t k = 0; k < n; k += LANES) {
+		memcpy(&v, row + k, sizeof v);
+		v -= most;
+		memcpy(row + k, &v, sizeof v);
+	}
+	exponentials_body(row, n);
 	memset(row + i + 1, 0, (n - i - 1) * sizeof *row);
-	exponentials(row, i + 1);
-	memset(row + i + 1, 0, (n - i - 1) * sizeof *row);
-	for (size_t k = 0; k <= i; k++)
-		sum += row[k];
-	for (size_t k = 0; k <= i; k++)
-		row[k] /= sum;
+	for (size_t k = 0; k < n; k += LANES) {
+		memcpy(&v, row + k, sizeof v);
+		all += v;
+	}
+	for (int k = 0; k < LANES; k++)
+		sum += all[k];
+	for (size_t k = 0; k < n; k += LANES) {
+		memcpy(&v, row + k, sizeof v);
+		v /= sum;
+		memcpy(row + k, &v, sizeof v);
+	}
 }
+WIDE(static, softmax_row, (float *row, size_t i, size_t n), (row, i, n))
+
+/* Queries that meet their keys at a time: what comes behind the last of them is left out. */
+enum { QUERIES = 128 };
 
 void
 stream_attention(const StreamStep *t, int task)
@@ -257,24 +345,26 @@ stream_attention(const StreamStep *t, int task)
 	const size_t sequence = (size_t)task / v->heads, head = (size_t)task % v->heads;
 	const size_t kv_head = head / (v->heads / v->kv_heads), pitch = whole_lanes(length);
 	const float *k = t->in[1] + sequence * length * kv + kv_head * d;
-	float *scores = scratch_of(length * pitch * sizeof *scores);
-	float *q = scratch_of(length * d * sizeof *q);
-	int16_t *codes = scratch_of(2 * d * sizeof *codes);
+	float *scores = scratch_of(QUERIES * pitch * sizeof *scores);
+	float *q = scratch_of(QUERIES * d * sizeof *q);
 	const Format query = graph_query(s->graph, s->func->layer);
-	for (size_t i = 0; i < length; i++) {
-		const float *row = t->in[0] + (sequence * length + i) * v->width + head * d;
-		if (rounds_cache(s))
-			round_row(query, row, d, codes, q + i * d);
-		else
-			memcpy(q + i * d, row, d * sizeof *q);
+	for (size_t at = 0; at < length; at += QUERIES) {
+		const size_t n = length - at < QUERIES ? length - at : QUERIES, keys = at + n;
+		for (size_t i = 0; i < n; i++) {
+			const float *row =
+				t->in[0] + (sequence * length + at + i) * v->width + head * d;
+			if (rounds_cache(s))
+				round_row(query, row, d, q + i * d);
+			else
+				memcpy(q + i * d, row, d * sizeof *q);
+		}
+		linalg_panel(s->linalg, true, n, keys, d, (float)(1.0 / sqrt((double)d)), q, d, k,
+			     kv, scores, pitch);
+		for (size_t i = 0; i < n; i++)
+			softmax_row(scores + i * pitch, at + i, whole_lanes(keys));
+		linalg_panel(s->linalg, false, n, d, keys, 1.0f, scores, pitch, k + s->n * kv, kv,
+			     t->out + (sequence * length + at) * v->width + head * d, v->width);
 	}
-	linalg_panel(s->linalg, true, length, length, d, (float)(1.0 / sqrt((double)d)), q, d, k,
-		     kv, scores, pitch);
-	for (size_t i = 0; i < length; i++)
-		softmax_row(scores + i * pitch, i, pitch);
-	linalg_panel(s->linalg, false, length, d, length, 1.0f, scores, pitch, k + s->n * kv, kv,
-		     t->out + sequence * length * v->width + head * d, v->width);
-	free(codes);
 	free(q);
 	free(scores);
 }
