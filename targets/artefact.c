@@ -216,9 +216,9 @@ template_has_word(const char *name, const char *word)
 static bool
 ident_free(const char *ident)
 {
-	static const char *const others[] = {"api.c",		"api.h",
-					     "internal.h",	"tokenizer.c",
-					     "tokenizer_bpe.c", "tokenizer_scored.c"};
+	static const char *const others[] = {"api.c",	    "api.h",	       "internal.h",
+					     "tokenizer.c", "tokenizer_bpe.c", "tokenizer_scored.c",
+					     "logprobs.c"};
 	/* Words that the emitters print, and C's own that no template happens to use. */
 	static const char words[] =
 		"embed head stages levels usable cpu auto goto register restrict "

@@ -215,6 +215,8 @@ emit_api(Arena *a, const Artefact *x)
 	text_line(t, "\t%s", build->text);
 	text_blank(t);
 	emit_template(t, x, "api.c");
+	text_blank(t);
+	emit_template(t, x, "logprobs.c");
 	emit_build_info(t, x);
 	return t;
 }

@@ -81,10 +81,21 @@ int @name@_init(@name@ **m, void *arena, size_t bytes, const void *weights, size
  */
 int @name@_eval(@name@ *m, const int32_t *tokens, int n, float *logits, int all);
 
-/* Forgets all but the first n_past tokens. */
+/*
+ * Forgets all but the first n_past tokens; what follows has the bits that it has without them. So a
+ * guess of n tokens costs one call: eval with all != 0, then truncate to what was right.
+ */
 int @name@_truncate(@name@ *m, int n_past);
 /* Tokens in the context. */
 int @name@_n_past(const @name@ *m);
+
+/*
+ * Natural logarithms of probabilities: logprobs[i] of tokens[i] by row i of logits [n]
+ * [@name@_N_VOCAB], as eval or a device's leaves them. Of two tokens in one row they differ as the
+ * logits do. Computed in double and rounded once; a row with a NaN gives NaN. With ids and the
+ * logits of all of them, (logits, ids + 1, n - 1) gives what the model thought of each next id.
+ */
+int @name@_logprobs(const float *logits, const int32_t *tokens, int n, float *logprobs);
 
 /*
  * The keys and values of a context's tokens, to continue later: with any ISA level, n_ctx that

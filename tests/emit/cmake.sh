@@ -86,7 +86,7 @@ cmake --install "$LATHE_BUILD" --prefix "$work/first place" >/dev/null || exit 1
 check ninja Ninja "$work/first place" -DCMAKE_C_COMPILER="$work/other-cc" -DTARGETS=c -DCMAKE_INSTALL_PREFIX="$work/model place"
 cmake --install "$work/ninja" >/dev/null || exit 1
 mv "$work/first place" "$work/second" && mv "$work/model place" "$work/model second" || exit 1
-check make "Unix Makefiles" "$work/second" --toolchain "$work/other.cmake"
+check make "Unix Makefiles" "$work/second" --toolchain "$work/other.cmake" -DBUILD_SHARED_LIBS=ON
 
 # The library is a package itself: weights and all, without Lathe and without the folder of its build.
 rm -rf "$work/ninja" "$work/make" "$work/second"
@@ -102,14 +102,25 @@ cmake -S "$work/user" -B "$work/user/build" -DCMAKE_PREFIX_PATH="$work/model sec
 "$work/user/build/user" "Once upon" >"$work/got" || wrong "user: exit $?"
 [ -s "$work/got" ] || wrong "user says nothing"
 
+# project COMMANDS...: a project with an uninstalled Lathe, configured into $work/log
+project() {
+	rm -rf "$work/bad" && mkdir "$work/bad"
+	printf 'cmake_minimum_required(VERSION 3.20)\nproject(bad LANGUAGES C)\nadd_executable(Lathe::lathe IMPORTED)\n' >"$work/bad/CMakeLists.txt"
+	printf 'set_target_properties(Lathe::lathe PROPERTIES IMPORTED_LOCATION %s)\ninclude(%s)\n' \
+		"$(realpath "$LATHE_BUILD/lathe")" "$PWD/templates/cmake/LatheModel.cmake" >>"$work/bad/CMakeLists.txt"
+	printf '%s\n' "$@" >>"$work/bad/CMakeLists.txt"
+	cmake -S "$work/bad" -B "$work/bad/build" -DCMAKE_C_COMPILER="$work/other-cc" >"$work/log" 2>&1
+}
+
+# Weights beside the library, where its program looks for them; a name of other characters.
+project "lathe_add_model(NAME tiny.model-2 MODEL $work/model-00001-of-00002.gguf TARGETS c OPTIONS --golden 2 WEIGHTS FILE RUNNER)" &&
+	cmake --build "$work/bad/build" >>"$work/log" 2>&1 &&
+	"$work/bad/build/lathe/tiny.model-2/tiny.model-2" selftest >>"$work/log" 2>&1 || { cat "$work/log"; wrong "WEIGHTS FILE"; }
+! nm "$work/bad/build/libtiny.model-2.a" | grep -q ' R .*_weights_data' || wrong "the weights are in the library"
+
 # refused WORDS COMMAND: what lathe_add_model says of mistakes
 refused() {
-	rm -rf "$work/bad" && mkdir "$work/bad"
-	printf 'cmake_minimum_required(VERSION 3.20)\nproject(bad LANGUAGES C)\ninclude(%s)\n' \
-		"$PWD/templates/cmake/LatheModel.cmake" >"$work/bad/CMakeLists.txt"
-	printf 'add_executable(Lathe::lathe IMPORTED)\nset_target_properties(Lathe::lathe PROPERTIES IMPORTED_LOCATION %s)\n%s\n' \
-		"$(realpath "$LATHE_BUILD/lathe")" "$2" >>"$work/bad/CMakeLists.txt"
-	! cmake -S "$work/bad" -B "$work/bad/build" >"$work/log" 2>&1 || wrong "not refused: $2"
+	! project "$2" || wrong "not refused: $2"
 	tr -s ' \n' ' ' <"$work/log" | grep -qF "$1" || { cat "$work/log"; wrong "no '$1' of $2"; }
 }
 refused "wants NAME and MODEL" 'lathe_add_model(NAME a)'

@@ -7,6 +7,7 @@
 #include "pocket.h"
 
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -370,6 +371,63 @@ test_states(void)
 	free(state);
 }
 
+/* ---- log-probabilities -------------------------------------------------------------------- */
+
+/* By libm, of a row. */
+static double
+logprob_expected(const float *row, int32_t token)
+{
+	double largest = row[0], sum = 0;
+	for (int t = 1; t < VOCAB; t++)
+		largest = fmax(largest, row[t]);
+	for (int t = 0; t < VOCAB; t++)
+		sum += exp(row[t] - largest);
+	return row[token] - largest - log(sum);
+}
+
+static void
+test_logprobs(void)
+{
+	static float rows[6 * VOCAB];
+	int32_t tokens[6];
+	float got[6];
+	/* Even rows, sharp ones, wide ones, those beyond any exponent, equal numbers, infinities.
+	 */
+	const float scale[6] = {0.01f, 3.0f, 40.0f, 3e38f, 0.0f, 1.0f};
+	uint32_t seed = 7;
+	for (int i = 0; i < 6 * VOCAB; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		rows[i] = scale[i / VOCAB] * ((float)(seed >> 8) / 8388608.0f - 1.0f);
+	}
+	rows[5 * VOCAB + 3] = -INFINITY;
+	for (int round = 0; round < 50; round++) {
+		for (int i = 0; i < 6; i++)
+			tokens[i] = (round * 11 + i) % VOCAB;
+		GIVES(OK, pocket_logprobs(rows, tokens, 6, got));
+		for (int i = 0; i < 6; i++) {
+			const double want = logprob_expected(rows + (size_t)i * VOCAB, tokens[i]);
+			CHECK((float)want == got[i] ||
+			      fabs(want - got[i]) <= 1e-7 * fabs(want) + 1e-13);
+		}
+	}
+	tokens[0] = 3;
+	GIVES(OK, pocket_logprobs(rows + (size_t)5 * VOCAB, tokens, 1, got));
+	CHECK(got[0] == -INFINITY);
+	rows[5 * VOCAB + 9] = NAN;
+	GIVES(OK, pocket_logprobs(rows + (size_t)5 * VOCAB, tokens, 1, got));
+	CHECK(got[0] != got[0]);
+	got[0] = 5;
+	tokens[1] = VOCAB;
+	GIVES(ERROR_TOKEN, pocket_logprobs(rows, tokens, 2, got));
+	tokens[1] = -1;
+	GIVES(ERROR_TOKEN, pocket_logprobs(rows, tokens, 2, got));
+	GIVES(ERROR_ARGUMENT, pocket_logprobs(NULL, tokens, 1, got));
+	GIVES(ERROR_ARGUMENT, pocket_logprobs(rows, NULL, 1, got));
+	GIVES(ERROR_ARGUMENT, pocket_logprobs(rows, tokens, 0, got));
+	GIVES(ERROR_ARGUMENT, pocket_logprobs(rows, tokens, 1, NULL));
+	CHECK(got[0] == 5);
+}
+
 /* ---- weights ------------------------------------------------------------------------------ */
 
 static int
@@ -446,6 +504,7 @@ main(int argc, char **argv)
 		test_two_contexts();
 		test_float_state();
 		test_states();
+		test_logprobs();
 	}
 	printf("%d checks, %d failures\n", checks, failures);
 	return failures != 0;
