@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DEFAULT_TARGETS "x86-64-v4,x86-64-v3-vnni,x86-64-v3,c"
+
 enum { TARGETS_MAX = 16, OCLOC_SECONDS = 300 };
 
 typedef struct CompileOptions {
@@ -33,7 +35,7 @@ static const Option compile_options[] = {
 	{"-o", "OUT", OPTION_STRING, FIELD(out),
 	 "folder of the artefact; its last part is the name"},
 	{"--target", "LIST", OPTION_STRING, FIELD(target),
-	 "targets, comma-separated (default: x86-64-v4,x86-64-v3,c)"},
+	 "targets, comma-separated (default: " DEFAULT_TARGETS ")"},
 	{"--plan", "FILE", OPTION_STRING, FIELD(plan),
 	 "transforms and formats; what it does not say is the options'"},
 	{"--verify", "WHEN", OPTION_STRING, FIELD(verify),
@@ -451,7 +453,7 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	const Target *targets[TARGETS_MAX];
 	Progress progress = progress_begin(o->quiet);
 	const int n_targets =
-		parse_targets(run, d, o->target ? o->target : "x86-64-v4,x86-64-v3,c", targets);
+		parse_targets(run, d, o->target ? o->target : DEFAULT_TARGETS, targets);
 	if (!n_targets || !check_target_options(d, o, targets, n_targets) ||
 	    !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
@@ -563,7 +565,7 @@ targets_main(int argc, char **argv)
 		Text *devices = text_new(run);
 		if (one->device && one->device->list)
 			one->device->list(devices, OCLOC_SECONDS);
-		printf("%-10s %s\n           %s\n%s", one->name, one->what,
+		printf("%-14s %s\n               %s\n%s", one->name, one->what,
 		       one->flags[0] ? one->flags : "(no flags)", devices->text);
 	}
 	arena_free(run);

@@ -6,14 +6,19 @@
 
 #include <string.h>
 
-/* An ISA file of the CPU family: vector words and linear block of the level, the rest shared. */
-#define CPU_TEMPLATES(suffix)                                                                   \
-	(const char *const[])                                                                   \
-	{                                                                                       \
-		"vec_" suffix ".h", "math.h", "act.h", "codes.h", "rows.h", "dot_" suffix ".h", \
-			"attention.h", "transform.h", "linear_" suffix ".h", "linear.h",        \
-			"phase.h", NULL                                                         \
-	}
+/*
+ * An ISA file of the CPU family: vector words, products of keys and a linear block of the level,
+ * the rest shared.
+ */
+#define ROWS_TEMPLATES "math.h", "act.h", "codes.h", "rows.h"
+#define CACHE_TEMPLATES "attention.h", "transform.h"
+#define LOOPS_TEMPLATES "linear.h", "phase.h", NULL
+
+/* 256-bit VNNI in either encoding: the same text. */
+static const char *const v3_vnni_templates[] = {
+	"vec_v3.h",    "vec_v3_vnni.h",	     ROWS_TEMPLATES, "dot_bytes.h",   CACHE_TEMPLATES,
+	"unpack_v3.h", "products_v3_vnni.h", "linear_v3.h",  LOOPS_TEMPLATES,
+};
 
 const Target target_table[] = {
 	{
@@ -23,7 +28,25 @@ const Target target_table[] = {
 		.flags = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi "
 			 "-mavx2 -mfma -mf16c -mbmi -mbmi2 -mprefer-vector-width=512",
 		.detect = "cpu.avx512",
-		.templates = CPU_TEMPLATES("v4"),
+		.templates = (const char *const[]){"vec_v4.h", ROWS_TEMPLATES, "dot_bytes.h",
+						   CACHE_TEMPLATES, "linear_v4.h", LOOPS_TEMPLATES},
+	},
+	{
+		.name = "x86-64-v3-vnni",
+		.suffix = "v3_vnni",
+		.what = "AVX2 FMA F16C AVX-VNNI",
+		.flags = "-mavx2 -mfma -mf16c -mbmi -mbmi2 -mavxvnni",
+		.detect = "cpu.avx2 && cpu.avx_vnni",
+		.templates = v3_vnni_templates,
+	},
+	{
+		.name = "x86-64-v3-evex",
+		.suffix = "v3_evex",
+		.what = "AVX2 FMA F16C, AVX-512 VL VNNI on 256 bits",
+		.flags = "-mavx2 -mfma -mf16c -mbmi -mbmi2 -mavx512f -mavx512vl -mavx512vnni "
+			 "-mprefer-vector-width=256",
+		.detect = "cpu.avx2 && cpu.avx512_vnni",
+		.templates = v3_vnni_templates,
 	},
 	{
 		.name = "x86-64-v3",
@@ -31,7 +54,9 @@ const Target target_table[] = {
 		.what = "AVX2 FMA F16C",
 		.flags = "-mavx2 -mfma -mf16c -mbmi -mbmi2",
 		.detect = "cpu.avx2",
-		.templates = CPU_TEMPLATES("v3"),
+		.templates = (const char *const[]){"vec_v3.h", ROWS_TEMPLATES, "dot_v3.h",
+						   CACHE_TEMPLATES, "unpack_v3.h", "products_v3.h",
+						   "linear_v3.h", LOOPS_TEMPLATES},
 	},
 	{
 		.name = "c",
@@ -39,7 +64,8 @@ const Target target_table[] = {
 		.what = "portable C99",
 		.flags = "",
 		.detect = "1",
-		.templates = CPU_TEMPLATES("c"),
+		.templates = (const char *const[]){"vec_c.h", ROWS_TEMPLATES, "dot_c.h",
+						   CACHE_TEMPLATES, "linear_c.h", LOOPS_TEMPLATES},
 	},
 	{
 		.name = "arc",

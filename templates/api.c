@@ -13,7 +13,9 @@
 /* ---- what the machine can do -------------------------------------------------------------- */
 
 typedef struct Cpu {
-	int avx2, avx512; /* with all companions that the levels use, and the OS saving the state */
+	/* With all companions that the levels use, and the OS saving the state: AVX2; AVX-VNNI
+	 * beside it; AVX-512 VL VNNI; that of x86-64-v4. */
+	int avx2, avx_vnni, avx512_vnni, avx512;
 } Cpu;
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -32,24 +34,30 @@ cpu_detect(void)
 	const unsigned c1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29;
 	/* leaf 7 ebx: bmi1, avx2, bmi2; then avx512 f, dq, bw, vl; ecx: vbmi, vnni */
 	const unsigned b7 = 1u << 3 | 1u << 5 | 1u << 8;
-	const unsigned b7_512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-	const unsigned c7_512 = 1u << 1 | 1u << 11;
+	const unsigned b7_vnni = 1u << 16 | 1u << 31, b7_512 = b7_vnni | 1u << 17 | 1u << 30;
+	const unsigned c7_vnni = 1u << 11, c7_512 = c7_vnni | 1u << 1;
 	unsigned a, b, c, d;
-	Cpu cpu = {0, 0};
+	Cpu cpu = {0, 0, 0, 0};
 	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & c1) != c1)
 		return cpu;
 	const unsigned xcr0 = xgetbv0();
 	if ((xcr0 & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & b7) != b7)
 		return cpu;
 	cpu.avx2 = 1;
-	cpu.avx512 = (xcr0 & 0xe6) == 0xe6 && (b & b7_512) == b7_512 && (c & c7_512) == c7_512;
+	if ((xcr0 & 0xe6) == 0xe6) {
+		cpu.avx512_vnni = (b & b7_vnni) == b7_vnni && (c & c7_vnni) == c7_vnni;
+		cpu.avx512 = (b & b7_512) == b7_512 && (c & c7_512) == c7_512;
+	}
+	/* leaf 7 has `a` further ones; of 1 eax: avx-vnni */
+	if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+		cpu.avx_vnni = a >> 4 & 1;
 	return cpu;
 }
 #else
 static Cpu
 cpu_detect(void)
 {
-	const Cpu cpu = {0, 0};
+	const Cpu cpu = {0, 0, 0, 0};
 	return cpu;
 }
 #endif

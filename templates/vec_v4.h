@@ -330,6 +330,13 @@ vi_sum(vi a)
 	return _mm512_reduce_add_epi32(a);
 }
 
+/* x plus products of four unsigned bytes of a and four signed ones of b, lane by lane. */
+LATHE_INLINE vi
+vi_dot(vi x, vi a, vi b)
+{
+	return _mm512_dpbusd_epi32(x, a, b);
+}
+
 LATHE_INLINE vf
 vf_from_bits(vi a)
 {

@@ -290,7 +290,8 @@ pages(size_t n)
 int
 main(int argc, char **argv)
 {
-	static const LinearIsa *const isas[] = {&linear_isa_v4, &linear_isa_v3, &linear_isa_c};
+	static const LinearIsa *const isas[] = {&linear_isa_v4, &linear_isa_v3_vnni, &linear_isa_v3,
+						&linear_isa_c};
 	const size_t act = (size_t)TOKENS * 8192;
 	int rounds = argc > 1 ? atoi(argv[1]) : 7;
 	Bench b = {.bytes = (size_t)(argc > 2 ? atoi(argv[2]) : 256) << 20,

@@ -14,28 +14,22 @@
 
 #include <cmocka.h>
 
+#include "isa_levels.h"
+
 #define COUNT(a) (int)(sizeof(a) / sizeof(a)[0])
 
-enum { ISA_C = 1, ISA_V3 = 2, ISA_V4 = 4 };
-
-/* The levels that this CPU has; says which it lacks. */
+/* Bit ISA_LEVEL_SUFFIX of each level that this CPU has; says which it lacks. */
 static inline int
 isa_usable(void)
 {
-	int usable = ISA_C;
-#if defined(__x86_64__)
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		usable |= ISA_V3;
-	else
-		print_message("SKIPPED x86-64-v3: this CPU lacks it\n");
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
-	    __builtin_cpu_supports("avx512vbmi"))
-		usable |= ISA_V4;
-	else
-		print_message("SKIPPED x86-64-v4: this CPU lacks it\n");
-#endif
+	int usable = 0;
+#define LEVEL(suffix, name, has)                   \
+	if (has)                                   \
+		usable |= 1 << ISA_LEVEL_##suffix; \
+	else                                       \
+		print_message("SKIPPED " name ": this CPU lacks it\n");
+	ISA_LEVELS
+#undef LEVEL
 	return usable;
 }
 

@@ -85,11 +85,9 @@ random_spec(uint64_t *r)
 }
 
 static const LinearAny *const isas[] = {
-	&linear_any_c,
-#if defined(__x86_64__)
-	&linear_any_v3,
-	&linear_any_v4,
-#endif
+#define LEVEL(suffix, name, has) &linear_any_##suffix,
+	ISA_LEVELS
+#undef LEVEL
 };
 
 int

@@ -8,16 +8,18 @@ trap 'rm -rf "$work"' EXIT
 strict="-std=c99 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror -ffp-contract=off"
 v3="-mavx2 -mfma -mf16c"
 v4="$v3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi"
+v3_vnni="$v3 -mavx512f -mavx512vl -mavx512vnni"
 status=0
 
 # check PROGRAM CC LEVEL [FLAG]: the levels of this machine by one compiler.
 check() {
 	local program=$1 cc=$2 level="$3 ${4:-}" objects=() isa flags
-	local isas="c v3 v4"
+	local isas="c v3 v3_vnni v4"
 	[ "$(uname -m)" = x86_64 ] || isas=c
 	for isa in $isas; do
 		flags=
 		[ $isa = v3 ] && flags=$v3
+		[ $isa = v3_vnni ] && flags=$v3_vnni
 		[ $isa = v4 ] && flags=$v4
 		# shellcheck disable=SC2086
 		"$cc" $strict $level $flags -DISA_$isa=1 -c "$dir/${program}_isa.c" -o "$work/$isa.o" || return 1

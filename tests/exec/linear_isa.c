@@ -1,6 +1,5 @@
 /*
- * One ISA level's kernels behind pointers, specs literal. Compiled with -DISA_c, -DISA_v3 or
- * -DISA_v4 and the flags of that level.
+ * One ISA level's kernels behind pointers, specs literal.
  */
 #include "linear_isa.h"
 

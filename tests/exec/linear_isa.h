@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../../templates/act.h"
+#include "isa_levels.h"
 
 /* As linear.h declares it: this file is also read where no vector words are. */
 typedef struct TestTiles {
@@ -38,7 +39,9 @@ typedef struct LinearIsa {
 		       ptrdiff_t ld, int n_rows, const float *bias);
 } LinearIsa;
 
-extern const LinearIsa linear_isa_c, linear_isa_v3, linear_isa_v4;
+#define LEVEL(suffix, name, has) extern const LinearIsa linear_isa_##suffix;
+ISA_LEVELS
+#undef LEVEL
 
 /* linear_block with a spec known at run time only; mt: 1, 2, 3, 4, 6 or 8. */
 typedef struct LinearAny {
@@ -48,6 +51,8 @@ typedef struct LinearAny {
 	void (*block)(Linear s, int mt, const uint8_t *w, const Act *a, float *y);
 } LinearAny;
 
-extern const LinearAny linear_any_c, linear_any_v3, linear_any_v4;
+#define LEVEL(suffix, name, has) extern const LinearAny linear_any_##suffix;
+ISA_LEVELS
+#undef LEVEL
 
 #endif

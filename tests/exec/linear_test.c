@@ -128,11 +128,9 @@ check_silu_mul(const LinearIsa *isa, uint64_t *r, Count *count)
 }
 
 static const LinearIsa *const isas[] = {
-	&linear_isa_c,
-#if defined(__x86_64__)
-	&linear_isa_v3,
-	&linear_isa_v4,
-#endif
+#define LEVEL(suffix, name, has) &linear_isa_##suffix,
+	ISA_LEVELS
+#undef LEVEL
 };
 
 int

@@ -1,21 +1,8 @@
-/* One ISA level's emitted transforms. Compiled with -DISA_c, -DISA_v3 or -DISA_v4. */
+/* One ISA level's emitted transforms. */
 #include "row_transform_isa.h"
 
-#if defined(ISA_v4)
-#include "../../templates/vec_v4.h"
-#define TABLE transform_isa_v4
-#define NAME "x86-64-v4"
-#elif defined(ISA_v3)
-#include "../../templates/vec_v3.h"
-#define TABLE transform_isa_v3
-#define NAME "x86-64-v3"
-#elif defined(ISA_c)
-#include "../../templates/vec_c.h"
-#define TABLE transform_isa_c
-#define NAME "c"
-#else
-#error "ISA_c, ISA_v3 or ISA_v4 must be defined"
-#endif
+#include "isa_templates.h"
+
 #include "../../templates/act.h"
 #include "../../templates/math.h"
 
@@ -43,4 +30,4 @@ plain(int n, float *x)
 			}
 }
 
-const TransformIsa TABLE = {NAME, rows, plain};
+const TransformIsa ISA_SYMBOL(transform_isa_) = {ISA_NAME, rows, plain};

@@ -2,6 +2,8 @@
 #ifndef LATHE_TESTS_ROW_TRANSFORM_ISA_H
 #define LATHE_TESTS_ROW_TRANSFORM_ISA_H
 
+#include "isa_levels.h"
+
 typedef struct TransformIsa {
 	const char *name;
 	void (*const *rows)(float *x, float *work);
@@ -9,6 +11,8 @@ typedef struct TransformIsa {
 	void (*plain)(int n, float *x);
 } TransformIsa;
 
-extern const TransformIsa transform_isa_c, transform_isa_v3, transform_isa_v4;
+#define LEVEL(suffix, name, has) extern const TransformIsa transform_isa_##suffix;
+ISA_LEVELS
+#undef LEVEL
 
 #endif

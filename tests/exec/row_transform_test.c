@@ -6,15 +6,10 @@
 #include "row_transform_cases.h"
 #include "row_transform_isa.h"
 
-static const struct {
-	const TransformIsa *isa;
-	int bit;
-} levels[] = {
-	{&transform_isa_c, ISA_C},
-#if defined(__x86_64__)
-	{&transform_isa_v3, ISA_V3},
-	{&transform_isa_v4, ISA_V4},
-#endif
+static const TransformIsa *const levels[] = {
+#define LEVEL(suffix, name, has) &transform_isa_##suffix,
+	ISA_LEVELS
+#undef LEVEL
 };
 
 static void
@@ -44,12 +39,12 @@ test_cases(void **state)
 			memset(want + n, 0, ROOM * sizeof *want);
 			contract_row(t, x, want);
 			for (int l = 0; l < COUNT(levels); l++) {
-				if (!(usable & levels[l].bit))
+				if (!(usable >> l & 1))
 					continue;
 				memset(got + n, 0, ROOM * sizeof *got);
 				memcpy(got, x, (size_t)n * sizeof *x);
-				levels[l].isa->rows[i](got, work);
-				same(transform_cases[i].text, levels[l].isa->name, i, got, want,
+				levels[l]->rows[i](got, work);
+				same(transform_cases[i].text, levels[l]->name, i, got, want,
 				     (size_t)(n + ROOM) * sizeof *got);
 			}
 		}

@@ -1,34 +1,14 @@
-/* One ISA level's row kernels behind pointers, shapes literal. Compiled with -DISA_c, -DISA_v3 or
- * -DISA_v4. */
+/* One ISA level's row kernels behind pointers, shapes literal. */
 #include "rows_isa.h"
 
-#if defined(ISA_v4)
-#include "../../templates/vec_v4.h"
-#define TABLE rows_isa_v4
-#define NAME "x86-64-v4"
-#elif defined(ISA_v3)
-#include "../../templates/vec_v3.h"
-#define TABLE rows_isa_v3
-#define NAME "x86-64-v3"
-#elif defined(ISA_c)
-#include "../../templates/vec_c.h"
-#define TABLE rows_isa_c
-#define NAME "c"
-#else
-#error "ISA_c, ISA_v3 or ISA_v4 must be defined"
-#endif
+#include "isa_templates.h"
+
 #include "../../templates/math.h"
 
 #include "../../templates/codes.h"
 
 #include "../../templates/rows.h"
-#if defined(ISA_v4)
-#include "../../templates/dot_v4.h"
-#elif defined(ISA_v3)
-#include "../../templates/dot_v3.h"
-#else
-#include "../../templates/dot_c.h"
-#endif
+#include ISA_DOT
 #include "../../templates/attention.h"
 
 enum { NONE = ROW_SYMMETRIC, INTEGER = ROW_ZERO_INTEGER, REAL = ROW_ZERO_REAL };
@@ -196,8 +176,8 @@ isa_attention_heads(int i, int n, int past, const float *q, size_t q_stride, flo
 #include "rows_cases.def"
 }
 
-const RowsIsa TABLE = {
-	.name = NAME,
+const RowsIsa ISA_SYMBOL(rows_isa_) = {
+	.name = ISA_NAME,
 	.rmsnorm = isa_rmsnorm,
 	.gain = isa_gain,
 	.add = isa_add,

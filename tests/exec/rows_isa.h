@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "../../templates/act.h"
+#include "isa_levels.h"
 
 typedef struct RowsIsa {
 	const char *name;
@@ -34,6 +35,8 @@ typedef struct RowsIsa {
 				size_t out_stride, float *scratch);
 } RowsIsa;
 
-extern const RowsIsa rows_isa_c, rows_isa_v3, rows_isa_v4;
+#define LEVEL(suffix, name, has) extern const RowsIsa rows_isa_##suffix;
+ISA_LEVELS
+#undef LEVEL
 
 #endif

@@ -7,7 +7,7 @@
 #include "tests/exec/rows_isa.h"
 
 typedef struct Suite {
-	const RowsIsa *isa[3];
+	const RowsIsa *isa[ISA_LEVEL_COUNT];
 	int n_isa;
 } Suite;
 
@@ -1007,15 +1007,12 @@ int
 main(void)
 {
 	const int usable = isa_usable();
-	Suite s = {.isa = {&rows_isa_c}, .n_isa = 1};
-#if defined(__x86_64__)
-	if (usable & ISA_V3)
-		s.isa[s.n_isa++] = &rows_isa_v3;
-	if (usable & ISA_V4)
-		s.isa[s.n_isa++] = &rows_isa_v4;
-#else
-	(void)usable;
-#endif
+	Suite s = {.n_isa = 0};
+#define LEVEL(suffix, name, has)              \
+	if (usable >> ISA_LEVEL_##suffix & 1) \
+		s.isa[s.n_isa++] = &rows_isa_##suffix;
+	ISA_LEVELS
+#undef LEVEL
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate(elementwise, &s),
 		cmocka_unit_test_prestate(quantize, &s),

@@ -1,22 +1,8 @@
-/* One ISA level's vector words and functions behind pointers. Compiled with -DISA_c, -DISA_v3 or
- * -DISA_v4. */
+/* One ISA level's vector words and functions behind pointers. */
 #include "words_isa.h"
 
-#if defined(ISA_v4)
-#include "../../templates/vec_v4.h"
-#define TABLE words_isa_v4
-#define NAME "x86-64-v4"
-#elif defined(ISA_v3)
-#include "../../templates/vec_v3.h"
-#define TABLE words_isa_v3
-#define NAME "x86-64-v3"
-#elif defined(ISA_c)
-#include "../../templates/vec_c.h"
-#define TABLE words_isa_c
-#define NAME "c"
-#else
-#error "ISA_c, ISA_v3 or ISA_v4 must be defined"
-#endif
+#include "isa_templates.h"
+
 #include "../../templates/math.h"
 
 #define VECTOR_FUNCTION(f)                                       \
@@ -76,8 +62,8 @@ isa_fma_soft(int n, const float *a, const float *b, const float *c, float *y)
 #define isa_fma_soft NULL
 #endif
 
-const WordsIsa TABLE = {
-	.name = NAME,
+const WordsIsa ISA_SYMBOL(words_isa_) = {
+	.name = ISA_NAME,
 	.exp = isa_exp,
 	.rcp = isa_rcp,
 	.rsqrt = isa_rsqrt,

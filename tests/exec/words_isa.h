@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "isa_levels.h"
+
 typedef struct WordsIsa {
 	const char *name;
 	/* y = f(x) over n values, a multiple of 16 */
@@ -21,6 +23,8 @@ typedef struct WordsIsa {
 	void (*fma_soft)(int n, const float *a, const float *b, const float *c, float *y);
 } WordsIsa;
 
-extern const WordsIsa words_isa_c, words_isa_v3, words_isa_v4;
+#define LEVEL(suffix, name, has) extern const WordsIsa words_isa_##suffix;
+ISA_LEVELS
+#undef LEVEL
 
 #endif

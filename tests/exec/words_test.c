@@ -8,7 +8,7 @@
 #include "tests/exec/words_isa.h"
 
 typedef struct Suite {
-	const WordsIsa *isa[3];
+	const WordsIsa *isa[ISA_LEVEL_COUNT];
 	int n_isa;
 	uint32_t stride; /* of the sweeps over floats */
 } Suite;
@@ -342,21 +342,18 @@ int
 main(int argc, char **argv)
 {
 	const int usable = isa_usable();
-	Suite s = {.isa = {&words_isa_c}, .n_isa = 1, .stride = 60013};
+	Suite s = {.n_isa = 0, .stride = 60013};
 	if (argc > 1)
 		s.stride = (uint32_t)strtoul(argv[1], NULL, 10);
 	if (s.stride == 0 || s.stride > 1u << 24) {
 		fprintf(stderr, "use: %s [STRIDE], 1 to 16777216\n", argv[0]);
 		return 2;
 	}
-#if defined(__x86_64__)
-	if (usable & ISA_V3)
-		s.isa[s.n_isa++] = &words_isa_v3;
-	if (usable & ISA_V4)
-		s.isa[s.n_isa++] = &words_isa_v4;
-#else
-	(void)usable;
-#endif
+#define LEVEL(suffix, name, has)              \
+	if (usable >> ISA_LEVEL_##suffix & 1) \
+		s.isa[s.n_isa++] = &words_isa_##suffix;
+	ISA_LEVELS
+#undef LEVEL
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate(fma_of_special_values, &s),
 		cmocka_unit_test_prestate(fma_at_halfway, &s),

@@ -49,10 +49,9 @@ dot_codes(int bits, int planes, int d, int nq, const void *q, const uint8_t *k, 
 			LATHE_UNROLL_ALL
 			for (int j = 0; j < nq; j++) {
 				const int at = ((i / 4 + u) * nq + j) * 4;
-				sum[j] = _mm512_dpbusd_epi32(sum[j], s, dot_unit(q, at));
+				sum[j] = vi_dot(sum[j], s, dot_unit(q, at));
 				if (planes == 2)
-					lo[j] = _mm512_dpbusd_epi32(lo[j], s,
-								    dot_unit(q, low + at));
+					lo[j] = vi_dot(lo[j], s, dot_unit(q, low + at));
 			}
 		}
 	}
