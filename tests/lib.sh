@@ -49,6 +49,8 @@ missing_packages() {
 	[ "$1" = tests ] || return 0
 	have_header cmocka.h cmocka || echo libcmocka-dev
 	have clang || echo clang
+	have g++ || echo g++
+	have pkg-config || echo pkgconf
 	have_clang_format || echo clang-format-14
 	have git || echo git
 	# The arc target: its generator, its compiler of templates, its validator, ocloc, a loader of OpenCL.

@@ -88,6 +88,11 @@ cmake --install "$work/ninja" >/dev/null || exit 1
 mv "$work/first place" "$work/second" && mv "$work/model place" "$work/model second" || exit 1
 check make "Unix Makefiles" "$work/second" --toolchain "$work/other.cmake" -DBUILD_SHARED_LIBS=ON
 
+# The example of two models, as far as lathe goes.
+cmake -S examples/speculative -B "$work/two" -DCMAKE_PREFIX_PATH="$work/second" -DMODEL="$work/model-00001-of-00002.gguf" >"$work/log" 2>&1 &&
+	cmake --build "$work/two" --target large_sources small_sources >>"$work/log" 2>&1 &&
+	[ -f "$work/two/lathe/large/large.h" ] && [ -f "$work/two/lathe/small/small.h" ] || { cat "$work/log"; wrong "examples/speculative"; }
+
 # The library is a package itself: weights and all, without Lathe and without the folder of its build.
 rm -rf "$work/ninja" "$work/make" "$work/second"
 mkdir "$work/user" && cp examples/c/main.c "$work/user" && cat >"$work/user/CMakeLists.txt" <<'END'
