@@ -14,6 +14,7 @@
 #define ROUND_NAMES "rtn|gptq|qronos|twin"
 #define ORDER_NAMES "none|static|groups"
 #define POLISH_NAMES "none|descent|autoround"
+#define CLIP_NAMES "none|output"
 #define TARGET_NAMES "self|cross"
 
 typedef enum SettingKind { CHOICE, NUMBER, REAL, FLAG, FORMAT } SettingKind;
@@ -317,6 +318,11 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 		why = linear_fault(run, r->weights, r->activations, columns[i]);
 	if (why)
 		return refuse(d, why);
+	if (r->clip != CLIP_NONE &&
+	    (format_is_float(r->activations) || r->activations.clip != 0.0f))
+		return refuse(d, format_is_float(r->activations)
+					 ? "clip is of rows of integers, and activations are floats"
+					 : "clip looks for a ratio that activations have already");
 	if ((uint32_t)r->length > m->n_ctx)
 		return refuse(d, arena_printf(run,
 					      "sequences of %d tokens are beyond the model's "

@@ -23,6 +23,8 @@ typedef enum Permutation {
 	PERMUTE_MASSDIFF_L2, /* of equal root of the mean of x^2 */
 	PERMUTATIONS
 } Permutation;
+/* How a clip ratio of rows is chosen: not at all, or by the squared error of the outputs. */
+typedef enum Clip { CLIP_NONE, CLIP_OUTPUT, CLIP_RULES } Clip;
 /* What a linear's outputs should be near to: those of its own weights on the rows that it reads, or
  * of its weights on the rows that the unrounded model has there. */
 typedef enum Target { TARGET_SELF, TARGET_CROSS, TARGETS } Target;
@@ -31,6 +33,7 @@ typedef struct Recipe {
 	int residual, head, down, qk;		/* Rotation: R1, R2, R3, on q and k behind rope */
 	int block;				/* of R3; 0: the whole row */
 	int permute;				/* Permutation: P3, in front of R3 */
+	int clip;				/* Clip */
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */
@@ -54,6 +57,10 @@ void recipe_help(Text *t);
 Rounding recipe_rounding(const Recipe *r);
 /* Whether the run gives linear v of f codes: those of layers with integer weights. */
 bool recipe_rounds(const Graph *g, const Func *f, const Value *v);
+/* The site whose rows value i of f makes codes of for linears of a layer; -1: it does not. */
+int recipe_clip_site(const Func *f, int i);
+/* Their clip ratio from here on, in graph and plan; 0: none. */
+void recipe_put_clip(Graph *g, Plan *p, const Func *f, int i, float ratio);
 /* Whether the settings go together and with the model; false after diagnostics. */
 bool recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m);
 

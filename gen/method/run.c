@@ -4,9 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "clip.h"
 #include "gen/plan/apply.h"
 #include "gen/settings.h"
 #include "ir/pass.h"
+#include "ir/plan_apply.h"
 #include "state.h"
 
 /* Tokens that statistics for permutations are taken of (perq.md section 3). */
@@ -19,7 +21,7 @@ typedef struct Run {
 	Pool *pool;
 	const Linalg *linalg;
 	Plan *plan;
-	const Graph *graph;
+	Graph *graph;
 	Stream *streams[STREAMS];
 	StreamKind first; /* ROUNDED where nothing asks for the rows of the unrounded model */
 	/* Moments of the row that the last linears read: [columns][columns]. */
@@ -200,6 +202,62 @@ do_linear(Run *r, const Func *f, int i)
 	return ok;
 }
 
+/* ---- clips ---------------------------------------------------------------------------------- */
+
+int
+recipe_clip_site(const Func *f, int i)
+{
+	for (int k = i + 1; k < f->count && func_value(f, i)->op == OP_QUANTIZE; k++) {
+		const Value *v = func_value(f, k);
+		if (v->op == OP_LINEAR && v->operands[0] == i && f->layer >= 0)
+			return role_site(v->role);
+	}
+	return -1;
+}
+
+void
+recipe_put_clip(Graph *g, Plan *p, const Func *f, int i, float ratio)
+{
+	const int site = recipe_clip_site(f, i);
+	g->funcs[f - g->funcs].values[i].format.clip = ratio;
+	p->activations[site][f->layer].format.clip = ratio;
+}
+
+/* Of the codes that value i makes: before the rows become codes. */
+static void
+choose_clip(Run *r, const Func *f, int i)
+{
+	const Value *v = func_value(f, i);
+	const size_t n = v->width;
+	Arena *scratch = arena_new();
+	double *gram = ARENA_ARRAY(scratch, double, n *n);
+	for (int k = i + 1; k < f->count; k++) {
+		const Value *reader = func_value(f, k);
+		uint32_t rows, columns;
+		if (reader->op != OP_LINEAR || reader->operands[0] != i)
+			continue;
+		graph_tensor_shape(r->graph, reader, &rows, &columns);
+		float *w = ARENA_ARRAY(scratch, float, (size_t)rows *columns);
+		stream_weights(r->graph, f, reader, STREAM_FLOAT, r->o->jobs, w);
+		linalg_moments(r->linalg, rows, columns, w, NULL, gram);
+	}
+	const ClipProblem p = {.x = stream_rows(r->streams[STREAM_ROUNDED], v->operands[0]),
+			       .tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length,
+			       .width = v->width,
+			       .gram = gram,
+			       .format = v->format,
+			       .linalg = r->linalg,
+			       .jobs = r->o->jobs};
+	const float ratio = clip_search(scratch, &p);
+	recipe_put_clip(r->graph, r->plan, f, i, ratio);
+	r->o->progress(r->o->progress_arg,
+		       arena_printf(r->arena, "%s: clip %.2f",
+				    site_place(r->arena, (Site)recipe_clip_site(f, i), f->layer),
+				    ratio != 0.0f ? (double)ratio : 1.0),
+		       (double)r->done / r->linears);
+	arena_free(scratch);
+}
+
 bool
 recipe_rounds(const Graph *g, const Func *f, const Value *v)
 {
@@ -220,6 +278,8 @@ do_function(Run *r, const Func *f)
 			ok = do_linear(r, f, i);
 			continue;
 		}
+		if (r->o->recipe->clip != CLIP_NONE && recipe_clip_site(f, i) >= 0)
+			choose_clip(r, f, i);
 		for (int k = r->first; k < STREAMS; k++)
 			stream_step(r->streams[k], i, NULL);
 	}

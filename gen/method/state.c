@@ -59,6 +59,9 @@ keep_codes(const RunState *s, int f)
 			outfile_write(out, c->zeros, n.scales * sizeof(float));
 		outfile_write(out, c->codes, n.codes);
 	}
+	for (int i = 0; i < func->count; i++)
+		if (recipe_clip_site(func, i) >= 0)
+			outfile_write(out, &func_value(func, i)->format.clip, sizeof(float));
 	outfile_commit(out, sha256);
 }
 
@@ -96,6 +99,14 @@ read_codes(Diag *d, const RunState *s, int f)
 		     take(&m, &at, codes, n.codes);
 		s->plan->codes[v->role][func->layer] =
 			(PlanCodes){codes, scales, zeros, s->model->loc};
+	}
+	for (int i = 0; i < func->count && ok; i++) {
+		float ratio;
+		if (recipe_clip_site(func, i) < 0)
+			continue;
+		ok = take(&m, &at, &ratio, sizeof ratio) && ratio >= 0.0f && ratio < 1.0f;
+		if (ok)
+			recipe_put_clip(s->graph, s->plan, func, i, ratio);
 	}
 	ok = ok && at == m.size;
 	file_unmap(&m);

@@ -12,7 +12,7 @@ typedef struct RunState {
 	Arena *run;
 	const char *folder; /* null: nothing is kept */
 	const Model *model;
-	const Graph *graph;
+	Graph *graph;
 	Plan *plan;
 	Stream *const *streams; /* [STREAMS], from `first` on */
 	StreamKind first;

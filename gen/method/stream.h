@@ -37,6 +37,8 @@ void stream_step(Stream *s, int i, const float *w);
 /* The rows [tokens][width] of a value that has been computed and has readers left. What linears
  * read are in ROUNDED the numbers that the codes stand for. */
 const float *stream_rows(const Stream *s, int i);
+/* n values become what their codes in format f stand for, group by group; a float format rounds. */
+void stream_round(Format f, const float *x, size_t n, float *y);
 /* Ends the function: its output stays, everything else is given back. */
 void stream_leave(Stream *s);
 /* The rows between functions [tokens][hidden]: null in front of the first. A resumed run writes

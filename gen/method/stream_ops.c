@@ -196,9 +196,8 @@ round_run(Format f, const float *x, size_t n, float *y)
 	row_values(&r, x, n, y);
 }
 
-/* A row in groups, of integers or floats. */
-static void
-round_row(Format f, const float *x, size_t n, float *y)
+void
+stream_round(Format f, const float *x, size_t n, float *y)
 {
 	const size_t group = f.group ? f.group : n;
 	if (format_is_float(f)) {
@@ -215,7 +214,7 @@ rows_quantize(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t d = t->v->width;
 	for (size_t i = first; i < first + n; i++)
-		round_row(t->v->format, t->in[0] + i * d, d, t->out + i * d);
+		stream_round(t->v->format, t->in[0] + i * d, d, t->out + i * d);
 }
 
 static void
@@ -254,7 +253,7 @@ rows_append(const StreamStep *t, size_t first, size_t n)
 		for (size_t i = first * width; i < (first + n) * width; i += d) {
 			float *to = t->out + (part ? s->n * width : 0) + i;
 			if (rounds_cache(s))
-				round_row(f, t->in[part] + i, d, to);
+				stream_round(f, t->in[part] + i, d, to);
 			else
 				memcpy(to, t->in[part] + i, d * sizeof *to);
 		}
@@ -354,7 +353,7 @@ stream_attention(const StreamStep *t, int task)
 			const float *row =
 				t->in[0] + (sequence * length + at + i) * v->width + head * d;
 			if (rounds_cache(s))
-				round_row(query, row, d, q + i * d);
+				stream_round(query, row, d, q + i * d);
 			else
 				memcpy(q + i * d, row, d * sizeof *q);
 		}
