@@ -358,18 +358,30 @@ build_graph(Arena *run, Diag *d, Model *m, const Plan *plan, const CompileOption
 	return g;
 }
 
+/* What the artefact says of its proof. */
+typedef struct Proved {
+	ProofResult result;
+	bool ran;
+	const char *words;
+} Proved;
+
 /* false after diagnostics. */
 static bool
 prove(Arena *run, Diag *d, const Graph *g, const CompileOptions *o, const ProveOptions *how,
-      Progress *progress)
+      Progress *progress, Proved *p)
 {
-	ProofResult result;
+	p->words = "no plan: weights, rows and cache are in the model's own basis";
+	if (!g->plan)
+		return true;
+	p->words = "not proved: --verify=off";
 	if (o->verify && !strcmp(o->verify, "off"))
 		return true;
 	progress_show(progress, "prove the plan");
-	if (!plan_prove(run, d, g, how, &result))
+	if (!plan_prove(run, d, g, how, &p->result))
 		return false;
-	progress_show(progress, plan_proof_text(run, g, &result));
+	p->ran = true;
+	p->words = plan_proof_text(run, g, &p->result);
+	progress_show(progress, p->words);
 	return true;
 }
 
@@ -418,7 +430,8 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 						   ? "stored twice"
 						   : "one table, transformed as it is read",
 					   g->tied.why));
-	if (plan && !prove(run, d, g, o, how, progress))
+	Proved proved = {.ran = false};
+	if (!prove(run, d, g, o, how, progress, &proved))
 		return false;
 	int n_inputs;
 	const char *const *inputs = inputs_of(run, digest->model, o, plan, how, &n_inputs);
@@ -438,6 +451,8 @@ make_artefact(Arena *run, Diag *d, Digest *digest, const Plan *plan, const Prove
 					  .inputs = inputs,
 					  .n_inputs = n_inputs,
 					  .depfile_target = o->depfile_target,
+					  .proof = proved.ran ? &proved.result : NULL,
+					  .proof_words = proved.words,
 					  .progress = progress_show,
 					  .progress_arg = progress};
 	digest_finish(digest);

@@ -183,8 +183,8 @@ print_sums(Text *t, const char *head, const Sums *s)
 	text_printf(t, "%s%llu adds, %llu multiplies a token", head, (unsigned long long)s->adds,
 		    (unsigned long long)s->multiplies);
 	if (s->multiply_adds)
-		text_printf(t, ": %.2f %% of what %llu multiply-adds of weights take", facts_share(s),
-			    (unsigned long long)s->multiply_adds);
+		text_printf(t, ": %.2f %% of what %llu multiply-adds of weights take",
+			    facts_share(s), (unsigned long long)s->multiply_adds);
 	text_printf(t, "\n");
 }
 
@@ -196,7 +196,8 @@ print_weights(const Explain *e, Text *t, int n)
 	text_printf(t, "  weights       bytes a token\n");
 	for (int c = 0; c < u->n_constants; c++)
 		text_printf(t, "    %-12s %12llu  %s\n", u->constants[c].field,
-			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func], &u->constants[c]),
+			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func],
+								    &u->constants[c]),
 			    format_text(e->run, u->constants[c].form.format));
 	text_printf(t, "    %-12s %12llu\n", "all", (unsigned long long)s.bytes);
 	print_sums(t, "  transforms    ", &s);
@@ -351,7 +352,8 @@ json_func(const Explain *e, Text *t, int n)
 		text_printf(t, "%s\n\t\t\t\t{ ", c ? "," : "");
 		json_string(t, "name", u->constants[c].field);
 		text_printf(t, ", \"bytes\": %llu, ",
-			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func], &u->constants[c]));
+			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func],
+								    &u->constants[c]));
 		json_string(t, "format", format_text(e->run, u->constants[c].form.format));
 		text_printf(t, " }");
 	}
@@ -383,7 +385,8 @@ json_tied(const Explain *e, Text *t)
 		return;
 	}
 	text_printf(t, "{ \"tables\": %d, \"bytes\": %llu, \"adds\": %llu, \"multiplies\": %llu, ",
-		    tied->chosen == TIED_TWICE ? 2 : 1, (unsigned long long)facts_head_bytes(e->graph, e->layout),
+		    tied->chosen == TIED_TWICE ? 2 : 1,
+		    (unsigned long long)facts_head_bytes(e->graph, e->layout),
 		    (unsigned long long)tied->adds, (unsigned long long)tied->multiplies);
 	json_string(t, "why", tied->why);
 	text_printf(t, " }");

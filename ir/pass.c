@@ -203,8 +203,7 @@ static void
 count_func(const Func *f, uint64_t counts[GRAPH_COUNTS])
 {
 	counts[COUNT_VALUES] += (uint64_t)f->count;
-	counts[COUNT_PHASES] +=
-		f->n_kernels ? (uint64_t)f->kernels[f->n_kernels - 1].phase + 1 : 0;
+	counts[COUNT_PHASES] += f->n_kernels ? (uint64_t)f->kernels[f->n_kernels - 1].phase + 1 : 0;
 	for (int i = 0; i < f->count; i++) {
 		const Value *v = &f->values[i];
 		counts[COUNT_GAINS] += v->op == OP_GAIN || v->op == OP_GAIN_HEADS;

@@ -158,6 +158,9 @@ void text_float(Text *t, float v);
 void text_double(Text *t, double v);
 /* A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
 void text_json_string(Text *t, const char *s, size_t n);
+/* Text of an HTML element or of a quoted attribute; control characters, marks that turn the order
+ * of letters and bytes that are no UTF-8 become U+FFFD. */
+void text_html(Text *t, const char *s, size_t n);
 
 /* The name nearest to `wrong` among n names by edit distance, or null when none is near. */
 const char *nearest_name(const char *wrong, const char *const *names, size_t n);

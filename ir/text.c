@@ -159,6 +159,44 @@ text_json_string(Text *t, const char *s, size_t n)
 	text_add(t, "\"", 1);
 }
 
+/* Marks that turn the order of what follows: they would show one name as another. */
+static bool
+turns_order(const char *s, size_t length)
+{
+	const unsigned char *u = (const unsigned char *)s;
+	return length == 3 && u[0] == 0xe2 &&
+	       ((u[1] == 0x80 &&
+		 ((u[2] >= 0xaa && u[2] <= 0xae) || u[2] == 0x8e || u[2] == 0x8f)) ||
+		(u[1] == 0x81 && u[2] >= 0xa6 && u[2] <= 0xa9));
+}
+
+void
+text_html(Text *t, const char *s, size_t n)
+{
+	static const struct {
+		char c;
+		const char *entity;
+	} entities[] = {
+		{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"},
+	};
+	for (size_t i = 0; i < n;) {
+		const unsigned char c = (unsigned char)s[i];
+		const size_t length = utf8_length((const unsigned char *)s + i, n - i);
+		const char *instead = NULL;
+		if (!length || turns_order(s + i, length) || c == 127 ||
+		    (c < 32 && c != '\n' && c != '\t'))
+			instead = "\xef\xbf\xbd";
+		for (size_t e = 0; e < sizeof entities / sizeof *entities; e++)
+			if (s[i] == entities[e].c)
+				instead = entities[e].entity;
+		if (instead)
+			text_printf(t, "%s", instead);
+		else
+			text_add(t, s + i, length);
+		i += length ? length : 1;
+	}
+}
+
 /* Edit distance, capped: names longer than the row are never near. */
 static size_t
 edit_distance(const char *a, const char *b)

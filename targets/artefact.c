@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 256, ARGUMENTS_MAX = 96, SOURCES_MAX = 16, LOG_MAX = 4000 };
+enum { FILES_MAX = 256, ARGUMENTS_MAX = 96, SOURCES_MAX = OBJECTS_MAX, LOG_MAX = 4000 };
 
 bool
 artefact_name_ok(const char *name)
@@ -401,6 +401,20 @@ link_runner(Build *b)
 	artefact_add(b, b->x->name);
 }
 
+/* Sizes of the objects, which do not stay; the weights' are those of their file. */
+static void
+measure_objects(Build *b, const CompileJob *j)
+{
+	for (int i = 0; i + 1 < j->n; i++) {
+		ObjectSize *s = &b->objects[b->n_objects];
+		if (!object_size(artefact_staged(b, j->sources[i].object), s))
+			continue;
+		s->file = j->sources[i].file;
+		s->in_library = j->sources[i].in_library;
+		b->n_objects++;
+	}
+}
+
 static void
 compile_all(Build *b)
 {
@@ -422,6 +436,7 @@ compile_all(Build *b)
 		return;
 	archive(b, &j);
 	link_runner(b);
+	measure_objects(b, &j);
 	for (int i = 0; i + 1 < j.n; i++)
 		unlink(artefact_staged(b, j.sources[i].object));
 	artefact_add(b, j.sources[j.n - 1].object);

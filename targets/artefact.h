@@ -9,6 +9,8 @@
 #include "emit.h"
 #include "npu/options.h"
 
+#include "../ir/proof.h"
+
 typedef struct ArtefactOptions {
 	const char *out;	 /* "out/smollm2": its last part is the name */
 	const char *cc, *cflags; /* "cc", extra flags or null */
@@ -26,6 +28,8 @@ typedef struct ArtefactOptions {
 	const char *const *inputs; /* files that the artefact depends on, for the depfile */
 	int n_inputs;
 	const char *depfile_target; /* what depends on them; null: the files of the artefact */
+	const ProofResult *proof;		       /* null: there was none */
+	const char *proof_words;		       /* for people; never null */
 	void (*progress)(void *arg, const char *step); /* may be null */
 	void *progress_arg;
 } ArtefactOptions;
@@ -53,6 +57,14 @@ typedef struct MadeFile {
 	uint64_t bytes;
 } MadeFile;
 
+/* Bytes of an object file by what they become in memory. */
+typedef struct ObjectSize {
+	const char *file;
+	uint64_t text, constants, data; /* executed, only read, written */
+	bool in_library;
+} ObjectSize;
+enum { OBJECTS_MAX = 16 };
+
 typedef struct Build {
 	Arena *run;
 	Diag *d;
@@ -64,6 +76,8 @@ typedef struct Build {
 	WeightsResult weights;
 	MadeFile *files;
 	int n_files;
+	ObjectSize objects[OBJECTS_MAX]; /* of the library and the program, none: sources only */
+	int n_objects;
 	const char *cc_version;	  /* first line, or null */
 	const char *const *flags; /* of the C compiler, all files */
 	const char *folders[64];  /* below dir, null behind the last */
@@ -83,8 +97,12 @@ void artefact_folder(Build *b, const char *name);
 /* Golden vectors of the runner (templates/runner_golden.h) by the contract interpreter: n_tokens as
  * ArtefactOptions.n_golden, memory from run. */
 void golden_emit(Text *t, Arena *run, const Graph *g, int n_tokens, int jobs);
-/* manifest.json, NAME.spdx.json, NAME.pc, NAME.d, the CMake package, the text report. */
+/* Reads the sections of an ELF file; false where it is none. */
+bool object_size(const char *path, ObjectSize *s);
+/* manifest.json, NAME.spdx.json, NAME.pc, NAME.d, the CMake package, the reports. */
 void manifest_write(Build *b);
+/* report.html: what was decided, for people, in one file that needs no other. */
+Text *report_html(const Build *b);
 
 /* ---- processes ---------------------------------------------------------------------------- */
 

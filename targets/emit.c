@@ -120,6 +120,12 @@ emit_header(Arena *a, const Artefact *x)
 	return t;
 }
 
+uint64_t
+emit_scratch_bytes(const Artefact *x)
+{
+	return x->graph->arena_bytes_per_token + round_up(emit_scratch_floats(x) * 4, 64);
+}
+
 /* Sizes that the interface and the kernels agree on. */
 static void
 emit_sizes(Text *t, const Artefact *x)
@@ -136,8 +142,7 @@ emit_sizes(Text *t, const Artefact *x)
 		{"N_KV_HEAD", m->n_kv_head, "of one layer"},
 		{"KV_BYTES", emit_cache_offset(g, m->n_layer), "a position, all heads and layers"},
 		{"ACTIVATION_BYTES", g->arena_bytes_per_token, "of buffers a token"},
-		{"SCRATCH_BYTES",
-		 g->arena_bytes_per_token + round_up(emit_scratch_floats(x) * 4, 64),
+		{"SCRATCH_BYTES", emit_scratch_bytes(x),
 		 "a worker's own: buffers of one token, then rows inside kernels"},
 	};
 	text_line(t, "enum {");

@@ -62,9 +62,12 @@ void emit_transforms(Text *t, const char *const *names, const Transform *const *
 uint64_t emit_cache_offset(const Graph *g, uint32_t layer);
 void emit_caches(Text *t, const Artefact *x);
 const char *emit_cache_words(Arena *a, const Graph *g);
-/* f32 elements of a worker's memory inside kernels. */
+/* f32 elements of a worker's memory inside kernels; all bytes of that memory. */
 uint64_t emit_scratch_floats(const Artefact *x);
+uint64_t emit_scratch_bytes(const Artefact *x);
 
+/* One kernel with what stands in front of it, as all levels have it. */
+void emit_kernel_source(Text *t, const Artefact *x, const Unit *u, int kernel);
 /* A kernel's C name and what it computes: values, ops, tensors, a linear's specification. */
 void emit_kernel_words(Arena *a, const Artefact *x, const Unit *u, int kernel, const char **name,
 		       const char **words);

@@ -424,21 +424,34 @@ emit_buffers(const Emit *e)
 	text_blank(t);
 }
 
-void
-emit_unit(Text *t, const Artefact *x, const Unit *u)
+static void
+emit_kernel(const Emit *e, const Kernel *k)
 {
-	const Emit e = {t, x, x->graph, u, &x->graph->funcs[u->func]};
-	static void (*const emit_kernel[])(const Emit *, const Kernel *) = {
+	static void (*const emit[])(const Emit *, const Kernel *) = {
 		[KERNEL_ROWS] = emit_rows_kernel,
 		[KERNEL_LINEAR] = emit_linear_kernel,
 		[KERNEL_KV] = emit_kv_kernel,
 		[KERNEL_ATTENTION] = emit_attention_kernel,
 	};
+	emit[k->kind](e, k);
+}
+
+void
+emit_kernel_source(Text *t, const Artefact *x, const Unit *u, int kernel)
+{
+	const Emit e = {t, x, x->graph, u, &x->graph->funcs[u->func]};
+	emit_kernel(&e, &e.f->kernels[kernel]);
+}
+
+void
+emit_unit(Text *t, const Artefact *x, const Unit *u)
+{
+	const Emit e = {t, x, x->graph, u, &x->graph->funcs[u->func]};
 	text_line(t, "/* ---- %s: %s ---- */", u->ident, functions_words(x, u));
 	text_blank(t);
 	emit_buffers(&e);
 	for (int k = 0; k < e.f->n_kernels; k++)
-		emit_kernel[e.f->kernels[k].kind](&e, &e.f->kernels[k]);
+		emit_kernel(&e, &e.f->kernels[k]);
 	for (int p = 0; p < phase_count(e.f); p++)
 		emit_phase(&e, p);
 	text_line(t, "static const %s_phase %s_phases[] = {", x->ident, u->ident);

@@ -338,6 +338,7 @@ manifest_write(Build *b)
 	}
 	put(b, arena_printf(a, "%s.spdx.json", n), spdx_text(b));
 	put(b, "report.txt", report_text(b));
+	put(b, "report.html", report_html(b));
 	put(b, "manifest.json", manifest_text(b));
 	const Text *depfile = depfile_text(b);
 	put(b, arena_printf(a, "%s.d", n), depfile);

@@ -145,6 +145,20 @@ pack_block_bytes(PackForm form)
 }
 
 uint64_t
+pack_code_bytes(PackForm form, uint32_t rows)
+{
+	const Format f = form.format;
+	const uint64_t blocks = ((uint64_t)rows + PACK_ROWS - 1) / PACK_ROWS;
+	uint64_t bytes = 0;
+
+	if (format_is_float(f))
+		return pack_bytes(form, rows);
+	for (int g = 0; g < format_groups(f, (int)form.columns); g++)
+		bytes += set_bytes(f, (uint64_t)format_group_width(f, (int)form.columns, g));
+	return blocks * bytes;
+}
+
+uint64_t
 pack_bytes(PackForm form, uint32_t rows)
 {
 	uint64_t blocks = ((uint64_t)rows + PACK_ROWS - 1) / PACK_ROWS;

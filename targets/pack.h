@@ -49,6 +49,8 @@ int pack_set_columns(Format f);
 /* Bytes of one block, and of a whole matrix. */
 uint64_t pack_block_bytes(PackForm form);
 uint64_t pack_bytes(PackForm form, uint32_t rows);
+/* Those of a matrix that are codes, with their padding; floats are all codes. */
+uint64_t pack_code_bytes(PackForm form, uint32_t rows);
 
 /* Packs rows [32 b, 32 b + 32) of s into dst[pack_block_bytes]. `bad_row` receives the first row
  * with a scale or weight that is not finite, or -1: the caller reports it as E_NOT_FINITE at the
