@@ -18,6 +18,7 @@ int explain_main(int argc, char **argv);
 int schema_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int eval_main(int argc, char **argv);
+int import_main(int argc, char **argv);
 int recipes_main(int argc, char **argv);
 
 #endif

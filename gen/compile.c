@@ -473,7 +473,8 @@ compile(Arena *run, Diag *d, CompileOptions *o, const char *path)
 	    !choose_devices(run, d, o, targets, n_targets))
 		return EXIT_USER;
 	progress_show(&progress, "read the model");
-	const ModelOptions model_options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
+	const ModelOptions model_options = {
+		.tokenizer = o->tokenizer, .rotated = o->plan != NULL, .jobs = o->jobs};
 	Model *m = model_read(run, d, path, &model_options);
 	if (!m)
 		return EXIT_USER;

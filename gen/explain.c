@@ -415,7 +415,7 @@ print_json(const Explain *e, Text *t)
 static int
 explain(Arena *run, Diag *d, const ExplainOptions *o, const StringList *operands)
 {
-	const ModelOptions options = {.tokenizer = o->tokenizer, .jobs = 1};
+	const ModelOptions options = {.tokenizer = o->tokenizer, .rotated = true, .jobs = 1};
 	const PassOptions passes = {.disable = o->disable_pass.items,
 				    .n_disable = o->disable_pass.count,
 				    .dump = stdout};

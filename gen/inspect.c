@@ -234,7 +234,7 @@ print_all(Arena *a, Model *m, bool digest, OutFile *out)
 static bool
 inspect(Arena *a, Diag *d, const char *path, const InspectOptions *o)
 {
-	const ModelOptions how = {.tokenizer = o->tokenizer};
+	const ModelOptions how = {.tokenizer = o->tokenizer, .rotated = true};
 	if (o->container)
 		return inspect_container(a, d, path, o->values);
 	Model *m = model_read(a, d, path, &how);

@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 	{"compile", "compile a model into a library, a header and a program", compile_main},
 	{"plan", "make a plan by a recipe", plan_main},
+	{"import", "make the plan of a model that another tool has rotated", import_main},
 	{"recipes", "list the recipes of plans and their settings", recipes_main},
 	{"eval", "compare an artefact with its model on a text", eval_main},
 	{"verify", "check a plan against its model", verify_main},

@@ -78,20 +78,6 @@ take_recipe(Diag *d, const PlanOptions *o, Recipe *r)
 	return true;
 }
 
-/* The sidecar first: a plan is there only with its data. */
-static void
-write_plan(Arena *run, const PlanOptions *o, const Plan *p, const Model *m)
-{
-	const char *slash = strrchr(o->out, '/'), *dot = strrchr(slash ? slash : o->out, '.');
-	const size_t stem = dot ? (size_t)(dot - o->out) : strlen(o->out);
-	const char *data = arena_printf(run, "%.*s.safetensors", (int)stem, o->out);
-	const char *name = strrchr(data, '/');
-	const PlanText text = plan_write(run, p, m, name ? name + 1 : data);
-	if (text.data)
-		outfile_text(run, data, text.data);
-	outfile_text(run, o->out, text.json);
-}
-
 /* What the plan's bytes depend on besides the model. */
 static void
 sign_plan(Arena *run, Plan *p, const RecipeRun *r, const uint8_t calibration[32])
@@ -145,7 +131,7 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 	if (p) {
 		sign_plan(run, p, &r, sha256);
 		progress_show(progress, "write the plan");
-		write_plan(run, o, p, m);
+		plan_write_files(run, p, m, o->out);
 	}
 	pool_free(pool);
 	return p != NULL;

@@ -155,7 +155,9 @@ reference_run(Arena *run, Diag *d, int argc, char **argv)
 		return false;
 	}
 	Model *m = model_read(run, d, operands.items[0],
-			      &(ModelOptions){.tokenizer = o.tokenizer, .jobs = o.jobs});
+			      &(ModelOptions){.tokenizer = o.tokenizer,
+					      .rotated = o.plan != NULL,
+					      .jobs = o.jobs});
 	Ids ids = {0};
 	if (!m || !ids_read(run, d, &o, m, &ids))
 		return false;

@@ -81,7 +81,7 @@ prove(Arena *run, Diag *d, const Model *m, const Plan *p, const VerifyOptions *o
 static int
 verify(Arena *run, Diag *d, const VerifyOptions *o, const StringList *operands)
 {
-	const ModelOptions options = {.tokenizer = o->tokenizer, .jobs = o->jobs};
+	const ModelOptions options = {.tokenizer = o->tokenizer, .rotated = true, .jobs = o->jobs};
 	if (operands->count != 2) {
 		diag_error(d, (Loc){0}, E_USAGE, "verify wants a model and a plan");
 		diag_hint(d, "usage: lathe verify %s", verify_command.usage);

@@ -90,6 +90,7 @@ typedef struct Value {
 	/* OP_TRANSFORM: the row is wanted in this basis, so its inverse behind it does not cancel
 	 * it. OP_GAIN: the plan keeps it, it does not become part of its readers. */
 	bool pinned;
+	bool runs;	/* OP_TRANSFORM: stored weights do not have it: it goes up into none */
 	bool shared;	/* its weights are another value's as well: nothing is folded into them */
 	float eps;	/* OP_RMSNORM, OP_RMSNORM_HEADS */
 	uint32_t heads; /* OP_ROPE, OP_*_HEADS: heads in the row; OP_ATTENTION: query heads */

@@ -176,6 +176,7 @@ typedef struct Model {
 	 * as optional roles may be, in single layers too. */
 	const Tensor *const *tensors[ROLE_COUNT];
 	Tokenizer tokenizer;
+	const struct ModelRotation *rotation; /* what its files say of its basis; null: nothing */
 	Loc loc;
 } Model;
 

@@ -128,6 +128,7 @@ insert_pair(Apply *x, int i, Pair arrives, Pair pair, Site s)
 	const int count = x->f->count;
 	const int in = add_transform(x, arrives.t, i, false, loc);
 	const int pinned = add_transform(x, pair.t, in, true, loc);
+	x->f->values[pinned].runs = x->plan->stored && site_table[s].online;
 	int out = add_transform(x, pair.inverse, pinned, false, loc);
 	out = add_transform(x, arrives.inverse, out, false, loc);
 	for (int r = 0; r < count; r++)

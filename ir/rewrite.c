@@ -422,7 +422,7 @@ rewrite_value(Rewrite *r, int i, unsigned groups)
 	if (rule && rule->group & groups && rule->down &&
 	    (transform || reads_free_transform(r, i)) && rule->down(r, i))
 		return true;
-	if (!transform || !at(r, i)->pinned)
+	if (!transform || !at(r, i)->pinned || at(r, i)->runs)
 		return false;
 	const int x = operand(r, i, 0);
 	rule = rule_of(at(r, x)->op);

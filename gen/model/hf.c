@@ -228,6 +228,7 @@ hf_model(Arena *a, Diag *d, Model *m, const ModelFolder *folder, const ModelOpti
 	const bool ok =
 		hf_config(r) && hf_shards(r) && hf_tensors(r) && (no_tokenizer || hf_tokenizer(r));
 	model_set_files(m, r->files, r->n_files);
+	m->rotation = r->rotation;
 	m->file = folder_name(a, folder->path);
 	return ok;
 }

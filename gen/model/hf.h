@@ -5,6 +5,7 @@
 #include "json.h"
 #include "match.h"
 #include "reader.h"
+#include "rotation.h"
 #include "safetensors.h"
 
 /* What decides which tensors a model has. */
@@ -37,6 +38,7 @@ typedef struct HfReader {
 	const Json *config;
 	unsigned facts; /* HfFact that hold */
 	HfQuant quant;
+	ModelRotation *rotation; /* null: config.json says of none */
 	const Safetensors **shards;
 	uint32_t n_shards;
 } HfReader;
@@ -64,6 +66,10 @@ typedef enum HfPart {
 	PART_OTHER, /* belongs to codes, which read it */
 	PART_BAD    /* a diagnostic was given */
 } HfPart;
+/* hf_rotation.c. What config.json says of a rotated basis, at v (null, empty: nothing). */
+bool hf_rotation_config(HfReader *r, RotationDialect dialect, const Json *v);
+/* Whether s belongs to the rotation, which then has it. */
+bool hf_rotation_part(HfReader *r, const SafeTensor *s);
 HfPart hf_quant_part(const HfReader *r, const SafeTensor *s, FoundTensor *found);
 /* Tensors of the shards become roles; n_vocab is set. */
 bool hf_tensors(HfReader *r);

@@ -97,6 +97,12 @@ static bool
 read_compressed(HfReader *r, const Json *config)
 {
 	const Json *groups = key_get(config, "config_groups");
+	if (!hf_rotation_config(r, ROTATION_COMPRESSED, key_get(config, "transform_config")))
+		return false;
+	if (r->rotation && !groups) {
+		r->quant.method = NULL;
+		return true;
+	}
 	const Json *group =
 		groups && groups->kind == JSON_OBJECT && groups->count == 1 ? groups->first : NULL;
 	const Json *weights = key_get(group, "weights");

@@ -40,8 +40,10 @@ rows_of(const HfReader *r, size_t *n)
 /* Whether s is a tensor of its own, then in *f, or has given a matrix; of what is wrong diagnostics
  * are given. */
 static bool
-take_tensor(const HfReader *r, const SafeTensor *s, FoundTensor *f)
+take_tensor(HfReader *r, const SafeTensor *s, FoundTensor *f)
 {
+	if (hf_rotation_part(r, s))
+		return false;
 	const HfPart part = hf_quant_part(r, s, f);
 	if (part != PART_NONE)
 		return part == PART_CODES;

@@ -28,8 +28,9 @@ value_is(const Json *v, const char *wanted)
 		return strchr("-0123456789", *wanted) && strtod(wanted, NULL) == v->number;
 	case JSON_STRING:
 		return *wanted == '=' && !strcmp(wanted + 1, v->string);
-	case JSON_ARRAY:
 	case JSON_OBJECT:
+		return !v->count && !strcmp(wanted, "{}");
+	case JSON_ARRAY:
 	case JSON_KINDS:
 		break;
 	}

@@ -12,7 +12,7 @@ typedef enum KeyRule { KEY_USED, KEY_HARMLESS, KEY_ONLY } KeyRule;
 typedef struct KeyRow {
 	const char *key;   /* a final '*' stands for any rest */
 	uint8_t rule;	   /* KeyRule */
-	const char *value; /* ONLY: null, true, false, a number, or a text behind a '=' */
+	const char *value; /* ONLY: null, true, false, {}, a number, or a text behind a '=' */
 } KeyRow;
 
 /*

@@ -13,6 +13,9 @@ typedef struct ModelOptions {
 	const char *tokenizer;
 	const uint8_t *tokenizer_data;
 	size_t tokenizer_size;
+	/* A model whose files say that its weights are stored in a rotated basis is refused, but
+	 * where a plan follows: plan_read wants one that fits. */
+	bool rotated;
 	bool trust_values; /* do not scan weights and scales for NaN and infinity */
 	int jobs;	   /* threads for that scan; 0 means 1 */
 } ModelOptions;

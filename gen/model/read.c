@@ -1,6 +1,7 @@
 /* Dispatch by content, and what is checked of any model. */
 #include "gguf.h"
 #include "reader.h"
+#include "rotation.h"
 #include "safetensors.h"
 #include "stored.h"
 
@@ -183,6 +184,20 @@ model_new(Arena *run)
 	return m;
 }
 
+static bool
+check_rotation(Diag *d, const Model *m, const ModelOptions *o)
+{
+	if (!m->rotation || o->rotated)
+		return true;
+	const RotationInfo *info = &rotation_table[m->rotation->dialect];
+	diag_error(d, m->rotation->loc, E_ROTATED,
+		   "%s says that the weights of %s are stored in a rotated basis (%s), and no plan "
+		   "goes with them",
+		   info->where, m->file, info->name);
+	diag_hint(d, "`lathe import %s -o PLAN.json` writes the plan to give with it", m->file);
+	return false;
+}
+
 static Model *
 read_file(Arena *run, Diag *d, const char *path, Mapped map, bool mapped, const ModelOptions *o)
 {
@@ -200,7 +215,8 @@ read_file(Arena *run, Diag *d, const char *path, Mapped map, bool mapped, const 
 		if (!formats[i].test(map.data, map.size))
 			continue;
 		bool ok = formats[i].read(run, d, m, o) &&
-			  (o->trust_values || check_values(run, d, m, o->jobs));
+			  (o->trust_values || check_values(run, d, m, o->jobs)) &&
+			  check_rotation(d, m, o);
 		return ok ? m : NULL;
 	}
 	diag_error(d, m->loc, E_MAGIC,
@@ -225,7 +241,8 @@ read_folder(Arena *run, Diag *d, const ModelFolder *folder, const ModelOptions *
 	Model *m = model_new(run);
 	m->mapped = !folder->files;
 	const bool ok = hf_model(run, d, m, folder, o) &&
-			(o->trust_values || check_values(run, d, m, o->jobs));
+			(o->trust_values || check_values(run, d, m, o->jobs)) &&
+			check_rotation(d, m, o);
 	return ok ? m : NULL;
 }
 

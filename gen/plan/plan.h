@@ -30,5 +30,7 @@ typedef struct PlanText {
 	const Text *json, *data;
 } PlanText;
 PlanText plan_write(Arena *a, const Plan *p, const Model *m, const char *data_file);
+/* The plan at `path`, its sidecar beside it under the same name with .safetensors. */
+void plan_write_files(Arena *a, const Plan *p, const Model *m, const char *path);
 
 #endif

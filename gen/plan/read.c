@@ -1,5 +1,6 @@
 /* A plan's file, its model and its sidecar; the sections have files of their own. */
 #include "gen/model/model.h"
+#include "gen/plan/import.h"
 #include "gen/plan/reader.h"
 
 #include <string.h>
@@ -125,7 +126,9 @@ plan_read_memory(Arena *run, Diag *d, const char *path, const char *text, size_t
 	read_transforms(&r);
 	read_formats(&r);
 	read_codes(&r);
-	return diag_errors(d) == r.errors_before ? r.plan : NULL;
+	if (diag_errors(d) != r.errors_before || !plan_check_rotation(run, d, m, r.plan))
+		return NULL;
+	return r.plan;
 }
 
 Plan *

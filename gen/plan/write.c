@@ -82,6 +82,9 @@ write_signs(Writer *w, Saying *s, Text *t, const Transform *x)
 static void
 write_transform(Writer *w, Saying *s, Text *t, const Transform *x)
 {
+	const bool turned = x->kind == T_HADAMARD && x->transposed;
+	if (turned)
+		text_printf(t, "{ \"transpose\": ");
 	text_printf(t, "{ \"%s\": ", transform_table[x->kind].key);
 	switch ((TransformKind)x->kind) {
 	case T_IDENTITY:
@@ -141,7 +144,7 @@ write_transform(Writer *w, Saying *s, Text *t, const Transform *x)
 	case TRANSFORM_KINDS:
 		BUG("no transform %d", x->kind);
 	}
-	text_printf(t, " }");
+	text_printf(t, turned ? " } }" : " }");
 }
 
 /* ---- formats ------------------------------------------------------------------------------ */
@@ -526,4 +529,18 @@ plan_write(Arena *a, const Plan *p, const Model *m, const char *data_file)
 	write_maker(t, &p->maker);
 	text_printf(t, "\n}\n");
 	return out;
+}
+
+/* The sidecar first: a plan is there only with its data. */
+void
+plan_write_files(Arena *a, const Plan *p, const Model *m, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+	const size_t stem = dot ? (size_t)(dot - path) : strlen(path);
+	const char *data = arena_printf(a, "%.*s.safetensors", (int)stem, path);
+	const char *name = strrchr(data, '/');
+	const PlanText text = plan_write(a, p, m, name ? name + 1 : data);
+	if (text.data)
+		outfile_text(a, data, text.data);
+	outfile_text(a, path, text.json);
 }

@@ -302,7 +302,7 @@ def quantized():
     packed("float-codes", ("E0108", "E0420"), lambda h: h.tensor(part(".qweight")).__setitem__(1, "F32"))
     packed("awq-gemv", "E0106", key(version="gemv"), of="awq")
     packed("awq-no-zero", "E0105", key(zero_point=False), of="awq")
-    packed("transform", "E0106", key(transform_config={"config_groups": {}}), of="compressed-tensors")
+    packed("transform", "E0105", key(transform_config=["R1"]), of="compressed-tensors")
     packed("cache", "E0106", key(kv_cache_scheme={"num_bits": 8}), of="compressed-tensors")
     packed("float-quantized", "E0106", key(format="float-quantized"), of="compressed-tensors")
     packed("activations", "E0106", lambda h: h.config["quantization_config"]["config_groups"]["group_0"].update(

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Checkpoints rotated as other tools do it, their definitions said again here: imported and run they give the logits of
+the models that they were made from, the proof against those holds, and an artefact of them is right.
+
+    dialects.py LATHE
+"""
+import os
+import re
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+import rotate  # noqa: E402
+from artefact import distance, read_floats, run  # noqa: E402
+from rotate import Net, base, inverse, root, scaled, signs, sylvester, times, transpose  # noqa: E402
+from tinyhf import write  # noqa: E402
+
+IDS = "1,200,3,77,150,9,31,250"
+LIMIT = 1e-5
+
+
+# ---- compressed-tensors ---------------------------------------------------------------------------
+
+
+class CompressedTensors:
+    """A transform_config applied to a model: rows x become x M where it runs, weights W of y = W x become W M^T
+    (weight_input) and M^T W (weight_output), rows of an embedding e M; inverse takes the inverse of M. A group has one
+    matrix of each order."""
+
+    def __init__(self, net, groups):
+        self.net, self.matrices = net, {}
+        for name, group in groups.items():
+            for entry in group["apply"]:
+                self.apply(name, group, entry)
+        net.folder.config["quantization_config"] = {
+            "quant_method": "compressed-tensors", "version": "0.20.0", "sparsity_config": {},
+            "transform_config": {"config_groups": groups}}
+
+    @staticmethod
+    def means(targets, name, kind):
+        targets = [targets] if isinstance(targets, str) else targets
+        return any(re.match(t[3:], name) if t.startswith("re:") else t in (name, kind) for t in targets)
+
+    def matrix(self, name, group, n):
+        """(as stored, permutation or None, with its scale and order applied)"""
+        if (name, n) not in self.matrices:
+            rng, scale = self.net.rng, root(n)
+            if group["type"] == "hadamard":
+                stored = sylvester(n)
+            elif group["type"] == "random-hadamard":
+                # Row i is what the transform makes of a sign times unit vector i.
+                stored = [[s * x for x in row] for s, row in zip(signs(rng, n), transpose(base(n)))]
+            else:
+                stored, scale = [[rng.random() for _ in range(n)] for _ in range(n)], 1
+            perm = None
+            if group.get("randomize") and group["type"] != "random-matrix":
+                perm = list(range(n))
+                rng.shuffle(perm)
+            full = [[stored[i][j] for j in perm] for i in perm] if perm else stored
+            self.matrices[name, n] = stored, perm, scaled(full, scale)
+        return self.matrices[name, n]
+
+    def apply(self, name, group, entry):
+        for module, kind in self.net.modules():
+            if self.means(entry["targets"], module, kind) and not self.means(entry.get("ignore", []), module, kind):
+                self.apply_module(name, group, entry, module, kind)
+
+    def apply_module(self, name, group, entry, module, kind):
+        location, inverted = entry["location"], entry.get("inverse", False)
+        if kind == "LlamaAttention":
+            width = self.net.head_dim
+        else:
+            w = self.net.get(module + ".weight")
+            width = len(w[0]) if location.endswith("input") or kind == "Embedding" else len(w)
+        n = group.get("head_dim") or width
+        stored, perm, full = self.matrix(name, group, n)
+        if inverted:
+            full = inverse(full) if group["type"] == "random-matrix" else transpose(full)
+        if location == "weight_input":
+            self.net.columns(module, transpose(full))
+        elif location == "weight_output" and kind == "Embedding":
+            self.net.columns(module, full)
+        elif location == "weight_output":
+            self.net.rows(module, transpose(full))
+        else:
+            values = full if inverted and group["type"] == "random-matrix" else stored
+            self.store(name, location, module, n, values, perm)
+
+    def store(self, name, location, module, n, values, perm):
+        """Tensors that modules share are stored with the first of them."""
+        key = (name, n, values is not self.matrices[name, n][0])
+        if key in self.__dict__.setdefault("done", set()):
+            return
+        self.done.add(key)
+        stem = f"{module}.{name}_{location}."
+        self.net.add(stem + "weight", "F32", [n, n], [x for row in values for x in row])
+        if perm:
+            self.net.add(stem + "perm", "I64", [n], perm)
+
+
+def entry(targets, location, inverse=False, **more):
+    return {"targets": targets, "location": location, "inverse": inverse, **more}
+
+
+def r1(kind="hadamard", **more):
+    return {"type": kind, **more, "apply": [
+        entry(["re:.*embed_tokens$"], "weight_output"), entry(["re:.*(o|down)_proj$"], "weight_output"),
+        entry([r"re:model\.layers\.\d+\..*\.(q|k|v|gate|up)_proj$", "lm_head"], "weight_input", True)]}
+
+
+def r2(kind="hadamard", **more):
+    return {"type": kind, "head_dim": 16, **more, "apply": [
+        entry("re:.*v_proj$", "weight_output"), entry("re:.*o_proj$", "weight_input", True)]}
+
+
+def r3(kind="hadamard", **more):
+    return {"type": kind, "head_dim": 16, **more, "apply": [
+        entry(["LlamaAttention"], "q_attn"), entry(["re:.*self_attn$"], "k_cache")]}
+
+
+def r4(kind="hadamard", **more):
+    return {"type": kind, **more, "apply": [
+        entry(["re:.*down_proj$"], "input"), entry(["re:.*down_proj$"], "weight_input", True)]}
+
+
+def inputs(kind="hadamard", **more):
+    return {"type": kind, **more, "apply": [
+        entry(["Linear"], "input", ignore="lm_head"), entry(["Linear"], "weight_input", True, ignore=["lm_head"])]}
+
+
+# name: groups, options of the model, whether all of the plan is known, what `explain` must show
+CONFIGS = {
+    "R1 to R4": (dict(R1=r1(), R2=r2(), R3=r3(), R4=r4()), dict(inter=64), True),
+    "random R2 to R4": (dict(R2=r2("random-hadamard"), R3=r3("random-hadamard"), R4=r4("random-hadamard")), {}, False),
+    "random, folded only": (dict(R1=r1("random-hadamard"), R2=r2("hadamard", randomize=True)), {}, False),
+    "inputs, Paley 32": (dict(v=inputs("random-hadamard")), {}, True),
+    "inputs, permuted, in blocks": (dict(v=inputs(randomize=True, head_dim=16)), {}, True),
+    "a random matrix": (dict(v=inputs("random-matrix", head_dim=8)), {}, True),
+    "inverse runs": (dict(v={"type": "random-hadamard", "randomize": True, "precision": "torch.float32", "apply": [
+        entry(["re:.*down_proj$"], "input", True), entry(["re:.*down_proj$"], "weight_input")]}), {}, True),
+    "biases": (dict(R1=r1(head_dim=8), R2=r2(), R4=r4(head_dim=16)),
+               dict(biases=("attn_q", "attn_k", "attn_v", "attn_output")), True),
+}
+
+
+# ---- checks ---------------------------------------------------------------------------------------
+
+
+def logits(lathe, model, *options):
+    run(lathe, "reference", model, "--tokens", IDS, "--activations", "f32", "--kv", "f32", "--arithmetic", "double",
+        "--logits", "logits", *options)
+    return read_floats("logits", "d")
+
+
+def check(lathe, name, net, original, known, *files):
+    write("original", original.folder.files())
+    write("rotated", net.folder.files())
+    want = logits(lathe, "original")
+    run(lathe, "import", "rotated", *files, "-o", "plan.json", "--quiet")
+    d = distance(logits(lathe, "rotated", "--plan", "plan.json"), want)
+    assert d < LIMIT, f"{name}: logits differ by {d:.1e}"
+    said = run(lathe, "verify", "rotated", "plan.json").stdout
+    assert "not proved: the weights of rotated are stored folded" in said, said
+    if known:
+        said = run(lathe, "verify", "rotated", "plan.json", "--reference", "original").stdout
+        assert said.startswith("proved: "), said
+    print(f"{name}: logits differ by {d:.1e}")
+    return want
+
+
+def check_artefact(lathe, want):
+    """A compiled artefact is what the interpreter says, and it is near the original."""
+    run(lathe, "compile", "rotated", "--plan", "plan.json", "--target", "c", "--cflags=-O1", "--golden", "4", "-o",
+        "out/rotated", "--quiet")
+    run("out/rotated/rotated", "selftest")
+    run(lathe, "reference", "rotated", "--plan", "plan.json", "--tokens", IDS, "--activations", "8", "--kv", "f16",
+        "--logits", "logits")
+    d = distance(read_floats("logits"), want)
+    assert d < 0.1, d
+    print(f"an artefact of it passes its selftest; in 8 bits logits differ by {d:.1e}")
+
+
+def compressed(lathe):
+    for name, (groups, options, known) in CONFIGS.items():
+        net = Net(**options)
+        if "R1" in groups:
+            net.fuse_norms()
+        CompressedTensors(net, groups)
+        want = check(lathe, "compressed-tensors, " + name, net, Net(**options), known)
+        if name == "R1 to R4":
+            check_artefact(lathe, want)
+
+
+def main():
+    lathe = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
+        compressed(lathe)
+        os.chdir("/")
+
+
+if __name__ == "__main__":
+    main()

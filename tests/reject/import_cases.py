@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Models whose files say of rotated weights what Lathe must refuse, with the exact messages in import_cases.expected.
+
+    import_cases.py LATHE [--update] [--only TEXT]
+
+The weights are not rotated: what is said is refused before it would matter, and where nothing is wrong `lathe import`
+writes a plan.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "exec")]
+import rotate  # noqa: E402
+from dialects import entry, inputs, r1, r2, r3, r4  # noqa: E402
+from driver import judge, options  # noqa: E402
+from rotate import Net, sylvester  # noqa: E402
+from tinyhf import write  # noqa: E402
+
+EXPECTED = os.path.join(HERE, "import_cases.expected")
+cases = []  # (name, id of the first message, files, arguments)
+
+
+def case(name, diagnostic, files, *arguments):
+    cases.append((name, diagnostic, files, arguments))
+
+
+# ---- compressed-tensors ----------------------------------------------------------------------------
+
+
+def transform_config(groups, change=None, fused=False, **more):
+    net = Net(inter=64, **more)
+    if fused:
+        net.fuse_norms()
+    net.folder.config["quantization_config"] = {"quant_method": "compressed-tensors", "version": "0.20.0",
+                                                "transform_config": {"config_groups": groups}}
+    if change:
+        change(net)
+    return {"model/" + k: v for k, v in net.folder.files().items()}
+
+
+def one(**change):
+    return {"R4": {**r4(), **change}}
+
+
+def only(**change):
+    """One entry of 'apply', R4's for weights, which nothing undoes."""
+    return {"R4": {**r4(), "apply": [{**entry(["re:.*down_proj$"], "weight_input"), **change}]}}
+
+
+def stored(name="model.layers.0.mlp.down_proj.R4_input.weight", dtype="F32", shape=(64, 64), values=None):
+    return lambda net: net.add(name, dtype, list(shape), values or [x for row in sylvester(64) for x in row])
+
+
+def compressed():
+    def config(name, diagnostic, *a, **k):
+        case("ct-" + name, diagnostic, transform_config(*a, **k))
+    config("good", None, one())
+    config("all-good", None, dict(R1=r1(), R2=r2(), R3=r3(), R4=r4()), fused=True)
+    for key in ("quantization", "R1"):
+        def unknown(net, key=key):
+            net.folder.config["quantization_config"]["transform_config"][key] = {}
+        config("unknown-" + key, "E0106", one(), unknown)
+    config("unknown-key-of-a-group", "E0106", one(online=True))
+    config("unknown-key-of-an-entry", "E0106", only(scale=2))
+    config("unknown-type", "E0421", one(type="fourier"))
+    config("no-type", "E0421", one(type=None))
+    config("type-is-no-text", "E0105", one(type=4))
+    config("randomize-is-no-truth", "E0105", one(randomize="yes"))
+    config("no-apply", "E0421", one(apply=None))
+    config("apply-is-no-list", "E0421", one(apply={}))
+    config("entry-is-no-object", "E0421", one(apply=["Linear"]))
+    config("groups-are-a-list", "E0421", [r4()])
+    config("group-is-a-text", "E0421", {"R4": "hadamard"})
+    config("unknown-location", "E0421", only(location="bias"))
+    config("no-location", "E0421", only(location=None))
+    config("no-targets", "E0421", only(targets=None))
+    config("targets-are-numbers", "E0421", only(targets=[4]))
+    config("targets-expression", "E0421", only(targets=["re:(?=x).*"]))
+    config("targets-broken-expression", "E0421", only(targets=["re:(o_proj"]))
+    config("targets-repeat", "E0421", only(targets=["re:.{2}proj"]))
+    config("targets-nothing", "E0421", only(targets=["re:.*experts$"]))
+    config("targets-everything", "E0421", only(targets=["re:.*"]))
+    config("targets-a-norm", "E0421", only(targets=["re:.*layernorm$"]))
+    config("head-dim-0", "E0105", one(head_dim=0))
+    config("head-dim-that-does-not-divide", "E0421", one(head_dim=48))
+    config("head-dim-no-power", "E0421", {"v": inputs(head_dim=24)}, heads=3, kv_heads=3, hidden=48, head_dim=16)
+    config("not-undone", "E0421", only())
+    config("not-undone-by-its-inverse", "E0421", {"R4": {**r4("random-hadamard"), "apply": [
+        entry("re:.*down_proj$", "input"), entry("re:.*down_proj$", "weight_input")]}})
+    config("one-reader-only", "E0421", {"v": {"type": "hadamard", "apply": [
+        entry("re:.*q_proj$", "input"), entry("re:.*q_proj$", "weight_input", True)]}})
+    config("output-runs", "E0421", {"u": {"type": "hadamard", "apply": [
+        entry("re:.*down_proj$", "weight_output"), entry("re:.*down_proj$", "output", True)]}})
+    config("embedding-input", "E0421", {"u": {"type": "hadamard", "apply": [entry("Embedding", "input")]}})
+    config("attention-of-a-matrix", "E0421", only(location="k_cache"))
+    config("attention-without-head-dim", "E0421", {"R3": {**r3(), "head_dim": None}})
+    config("attention-of-keys-only", "E0421", {"R3": {**r3(), "apply": r3()["apply"][1:]}})
+    config("attention-by-a-random-matrix", "E0421", {"R3": r3("random-matrix")})
+    config("residual-of-some", "E0421", {"R1": {**r1(), "apply": r1()["apply"][:1] + r1()["apply"][2:]}}, fused=True)
+    config("residual-with-gains", "E0421", {"R1": r1()})
+    config("residual-by-a-random-matrix", "E0421", {"R1": r1("random-matrix")}, fused=True)
+    config("residual-tied", "E0421", {"R1": r1()}, tied=True)
+    config("q-and-k-before-rope", "E0450", {"R": {"type": "hadamard", "head_dim": 16, "apply": [
+        entry("re:.*(q|k)_proj$", "weight_output")]}})
+    config("matrix-not-stored", "E0421", one(type="random-hadamard"))
+    config("matrix-without-a-transform", "E0421", one(),
+           stored("model.layers.0.mlp.up_proj.R4_input.weight"))
+    config("matrix-of-another-shape", "E0421", one(), stored(shape=(32, 128)))
+    config("matrix-of-whole-numbers", "E0421", one(), stored(dtype="I32"))
+    config("matrix-not-sylvester", "E0421", one(), stored(values=[x for row in reversed(sylvester(64)) for x in row]))
+    config("matrix-not-hadamard", "E0421", one(type="random-hadamard"),
+           stored(values=[float(i == j) + 0.5 for i in range(64) for j in range(64)]))
+    config("matrix-nan", "E0421", one(type="random-hadamard"), stored(values=[float("nan")] * 4096))
+    config("matrix-singular", "E0421", one(type="random-matrix"), stored(values=[1.0] * 4096))
+
+    def two(net):
+        stored()(net)
+        stored("model.layers.1.mlp.down_proj.R4_input.weight", values=[1.0] * 4096)(net)
+    config("matrix-of-two-minds", "E0421", one(), two)
+    config("no-permutation", "E0421", one(randomize=True), stored())
+    for what, values in (("twice", [0] * 64), ("beyond", list(range(1, 65)))):
+        def permuted(net, values=values):
+            stored()(net)
+            net.add("model.layers.0.mlp.down_proj.R4_input.perm", "I64", [64], values)
+        config("permutation-" + what, "E0421", one(randomize=True), permuted)
+    config("permutation-unwanted", "E0421", one(),
+           lambda net: net.add("model.layers.0.mlp.down_proj.R4_input.perm", "I64", [64], list(range(64))))
+    config("unknown-tensor", "E0112", one(), stored("model.layers.0.mlp.down_proj.R9_input.weight"))
+
+
+# ---- the driver ------------------------------------------------------------------------------------
+
+
+def run(lathe, one_case):
+    name, diagnostic, files, arguments = one_case
+    with tempfile.TemporaryDirectory() as folder:
+        for path in {os.path.dirname(p) for p in files}:
+            write(os.path.join(folder, path), {os.path.basename(p): d for p, d in files.items()
+                                               if os.path.dirname(p) == path})
+        p = subprocess.run([lathe, "import", *(arguments or ("model",)), "-o", "plan.json", "--quiet"], cwd=folder,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        left = sorted(f for f in os.listdir(folder) if f.startswith("plan"))
+    message = p.stderr.decode(errors="backslashreplace")
+    problems = []
+    if diagnostic is None:
+        if p.returncode or message or "plan.json" not in left:
+            problems.append(f"not accepted: exit {p.returncode}")
+    else:
+        if p.returncode != 1:
+            problems.append(f"exit {p.returncode}, not 1")
+        if not message.split("\n")[0].endswith(f"[{diagnostic}]"):
+            problems.append(f"the first message is not {diagnostic}")
+        if left:
+            problems.append(f"refused, but left {left}")
+    return name, f"exit {p.returncode}\n{message}", problems
+
+
+def main():
+    a = options(__doc__).parse_args()
+    compressed()
+    chosen = [c for c in cases if a.only in c[0]]
+    lathe = os.path.abspath(a.lathe)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda c: run(lathe, c), chosen))
+    bad = judge(results, [c[0] for c in cases], EXPECTED, a.update)
+    print(f"{len(results) - bad} of {len(results)} models refused or accepted as they should")
+    return 1 if bad or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
