@@ -16,9 +16,16 @@ cat >"$work/other-cc" <<END
 for word; do
 	case \$word in *.c) echo "\${word##*/}" >>"$work/compiled" ;; esac
 done
-exec cc "\$@" -O0
+exec \${OTHER_CC:-cc} "\$@" -O0
 END
 chmod +x "$work/other-cc"
+# The other machine, where there are a compiler and an emulator for one.
+other=() processor=other
+if have aarch64-linux-gnu-gcc && have qemu-aarch64; then
+	other=(qemu-aarch64 -L /usr/aarch64-linux-gnu) processor=aarch64
+else
+	echo "the toolchain file's machine is this one: aarch64-linux-gnu-gcc and qemu-aarch64 are not both here"
+fi
 # A plan that is another text and no other plan; a model in two files, of which only the first is named.
 plan() {
 	printf '{"lathe_plan": 1, "weights": {"layers.*.{q,k}": {"bits": %d, "group": 32}}}%s\n' "$1" "${2-}" >"$work/plan.json"
@@ -27,7 +34,7 @@ plan 8
 python3 -B tests/reject/tinymodel.py "$work/model" --shards 2 --hidden 64 --inter 128 --heads 4 --kv-heads 2 --context 512 || exit 1
 cat >"$work/other.cmake" <<END
 set(CMAKE_SYSTEM_NAME Linux)
-set(CMAKE_SYSTEM_PROCESSOR other)
+set(CMAKE_SYSTEM_PROCESSOR $processor)
 set(CMAKE_C_COMPILER "$work/other-cc")
 set(CMAKE_FIND_ROOT_PATH /nonexistent)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
@@ -60,13 +67,13 @@ check() {
 		-DMODEL="$work/model-00001-of-00002.gguf" -DPLAN="$work/plan.json" -DOPTIONS='--golden;2' \
 		>"$work/$name.log" 2>&1 || { cat "$work/$name.log"; exit 1; }
 	made "$name" "first" "$all" yes
-	"$work/$name/continue" "Once upon" >"$work/got" || wrong "$name: continue: exit $?"
-	"$work/$name/lathe/smollm2/smollm2" generate --threads 1 --ctx 512 -n 48 "Once upon" >"$work/expected" 2>"$work/log" || {
+	"${run[@]}" "$work/$name/continue" "Once upon" >"$work/got" || wrong "$name: continue: exit $?"
+	"${run[@]}" "$work/$name/lathe/smollm2/smollm2" generate --threads 1 --ctx 512 -n 48 "Once upon" >"$work/expected" 2>"$work/log" || {
 		cat "$work/log"
 		wrong "$name: the runner fails"
 	}
 	cmp "$work/got" "$work/expected" || wrong "$name: the library says another text than its runner"
-	"$work/$name/lathe/smollm2/smollm2" selftest >"$work/log" || { cat "$work/log"; wrong "$name: selftest"; }
+	"${run[@]}" "$work/$name/lathe/smollm2/smollm2" selftest >"$work/log" || { cat "$work/log"; wrong "$name: selftest"; }
 	made "$name" "again" "" no
 	sleep 1
 	plan 8 ' '
@@ -83,11 +90,15 @@ check() {
 }
 
 cmake --install "$LATHE_BUILD" --prefix "$work/first place" >/dev/null || exit 1
+run=()
 check ninja Ninja "$work/first place" -DCMAKE_C_COMPILER="$work/other-cc" -DTARGETS=c -DCMAKE_INSTALL_PREFIX="$work/model place"
 cmake --install "$work/ninja" >/dev/null || exit 1
 mv "$work/first place" "$work/second" && mv "$work/model place" "$work/model second" || exit 1
+run=("${other[@]}")
+[ $processor = other ] || export OTHER_CC=aarch64-linux-gnu-gcc
 check make "Unix Makefiles" "$work/second" --toolchain "$work/other.cmake" -DBUILD_SHARED_LIBS=ON
 
+unset OTHER_CC
 # The example of two models, as far as lathe goes.
 cmake -S examples/speculative -B "$work/two" -DCMAKE_PREFIX_PATH="$work/second" -DMODEL="$work/model-00001-of-00002.gguf" >"$work/log" 2>&1 &&
 	cmake --build "$work/two" --target large_sources small_sources >>"$work/log" 2>&1 &&
