@@ -550,7 +550,7 @@ targets_json(Text *t)
 	text_printf(t, "{\"cflags\": \"");
 	for (const char *const *f = artefact_flags; *f; f++)
 		text_printf(t, "%s%s", f == artefact_flags ? "" : " ", *f);
-	text_printf(t, "\",\n \"targets\": [");
+	text_printf(t, "\",\n \"default\": \"%s\",\n \"targets\": [", DEFAULT_TARGETS);
 	for (int i = 0; i < target_count; i++) {
 		const Target *one = &target_table[i];
 		text_printf(t, "%s\n  {\"name\": \"%s\", \"what\": \"%s\", \"device\": %s, ",
