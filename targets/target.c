@@ -59,13 +59,25 @@ const Target target_table[] = {
 						   "linear_v3.h", LOOPS_TEMPLATES},
 	},
 	{
+		.name = "aarch64-dotprod",
+		.suffix = "dotprod",
+		.what = "AArch64 with the dot products of Armv8.2",
+		.flags = "-march=armv8.2-a+dotprod",
+		.detect = "cpu.dotprod",
+		.templates =
+			(const char *const[]){"vec_c.h", "vec_dotprod.h", ROWS_TEMPLATES,
+					      "dot_bytes.h", CACHE_TEMPLATES, "unpack_c.h",
+					      "products_dotprod.h", "linear_c.h", LOOPS_TEMPLATES},
+	},
+	{
 		.name = "c",
 		.suffix = "c",
 		.what = "portable C99",
 		.flags = "",
 		.detect = "1",
 		.templates = (const char *const[]){"vec_c.h", ROWS_TEMPLATES, "dot_c.h",
-						   CACHE_TEMPLATES, "linear_c.h", LOOPS_TEMPLATES},
+						   CACHE_TEMPLATES, "unpack_c.h", "products_c.h",
+						   "linear_c.h", LOOPS_TEMPLATES},
 	},
 	{
 		.name = "arc",

@@ -13,9 +13,10 @@
 /* ---- what the machine can do -------------------------------------------------------------- */
 
 typedef struct Cpu {
-	/* With all companions that the levels use, and the OS saving the state: AVX2; AVX-VNNI
+	/* x86, with all companions that the levels use, and the OS saving the state: AVX2; AVX-VNNI
 	 * beside it; AVX-512 VL VNNI; that of x86-64-v4. */
 	int avx2, avx_vnni, avx512_vnni, avx512;
+	int dotprod; /* AArch64 */
 } Cpu;
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -37,7 +38,7 @@ cpu_detect(void)
 	const unsigned b7_vnni = 1u << 16 | 1u << 31, b7_512 = b7_vnni | 1u << 17 | 1u << 30;
 	const unsigned c7_vnni = 1u << 11, c7_512 = c7_vnni | 1u << 1;
 	unsigned a, b, c, d;
-	Cpu cpu = {0, 0, 0, 0};
+	Cpu cpu = {0, 0, 0, 0, 0};
 	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & c1) != c1)
 		return cpu;
 	const unsigned xcr0 = xgetbv0();
@@ -53,11 +54,25 @@ cpu_detect(void)
 		cpu.avx_vnni = a >> 4 & 1;
 	return cpu;
 }
+#elif defined(__aarch64__) && !defined(__APPLE__)
+static Cpu
+cpu_detect(void)
+{
+	/* Linux gives programs what they may know of this register, since 4.11. */
+	uint64_t features;
+	__asm__("mrs %0, id_aa64isar0_el1" : "=r"(features));
+	const Cpu cpu = {0, 0, 0, 0, (features >> 44 & 15) != 0};
+	return cpu;
+}
 #else
 static Cpu
 cpu_detect(void)
 {
-	const Cpu cpu = {0, 0, 0, 0};
+#if defined(__ARM_FEATURE_DOTPROD)
+	const Cpu cpu = {0, 0, 0, 0, 1};
+#else
+	const Cpu cpu = {0, 0, 0, 0, 0};
+#endif
 	return cpu;
 }
 #endif

@@ -60,6 +60,9 @@ missing_packages() {
 	have llvm-spirv-15 || echo llvm-spirv-15
 	have ocloc || echo intel-opencl-icd
 	have_header CL/cl.h OpenCL || echo ocl-icd-opencl-dev
+	# AArch64's level: a cross compiler, and what runs its programs.
+	have aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+	have qemu-aarch64 || echo qemu-user
 }
 
 # install_packages KIND: installs what is missing with apt, as root or by sudo; else says what to type and

@@ -3,7 +3,7 @@
 . tests/lib.sh
 [ "$(uname -m)" = x86_64 ] || { echo "skipped: no x86-64"; exit 77; }
 have objdump || { echo "skipped: no objdump"; exit 77; }
-folder=$(artefact stories --target x86-64-v3-vnni,x86-64-v3-evex,c --activations 16:32 --kv 8 --cflags -O1) || exit
+folder=$(artefact stories --target x86-64-v3-vnni,x86-64-v3-evex,c --activations 16:32 --kv 8 --cflags -O1 --golden 6) || exit
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0

@@ -96,7 +96,7 @@ def main():
     lathe, work, model, tokenizer = sys.argv[1:]
     path = write_plan(os.path.join(work, "plan.json"), deal())
     program = compile_model(lathe, model, os.path.join(work, "formats"), "--tokenizer", tokenizer, "--plan", path,
-                            "--target", "x86-64-v4,x86-64-v3,c", "--cflags", "-O1", "--golden", "6")
+                            "--target", "x86-64-v4,x86-64-v3-evex,x86-64-v3,c", "--cflags", "-O1", "--golden", "6")
     print(run(program, "selftest").stdout.strip())
 
 

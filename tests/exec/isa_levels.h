@@ -16,6 +16,11 @@
 	LEVEL(v4, "x86-64-v4",                                                         \
 	      ISA_HAS("avx512bw") && ISA_HAS("avx512dq") && ISA_HAS("avx512vl") &&     \
 		      ISA_HAS("avx512vnni") && ISA_HAS("avx512vbmi"))
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#define ISA_LEVELS       \
+	LEVEL(c, "c", 1) \
+	LEVEL(dotprod, "aarch64-dotprod", (getauxval(AT_HWCAP) >> 20 & 1) != 0)
 #else
 #define ISA_LEVELS LEVEL(c, "c", 1)
 #endif

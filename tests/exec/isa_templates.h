@@ -16,13 +16,19 @@
 #define ISA_SUFFIX v3
 #define ISA_NAME "x86-64-v3"
 #define ISA_DOT "../../templates/dot_v3.h"
+#elif defined(ISA_dotprod)
+#include "../../templates/vec_c.h"
+#include "../../templates/vec_dotprod.h"
+#define ISA_SUFFIX dotprod
+#define ISA_NAME "aarch64-dotprod"
+#define ISA_DOT "../../templates/dot_bytes.h"
 #elif defined(ISA_c)
 #include "../../templates/vec_c.h"
 #define ISA_SUFFIX c
 #define ISA_NAME "c"
 #define ISA_DOT "../../templates/dot_c.h"
 #else
-#error "one of ISA_c, ISA_v3, ISA_v3_vnni and ISA_v4 must be defined"
+#error "one of ISA_c, ISA_dotprod, ISA_v3, ISA_v3_vnni and ISA_v4 must be defined"
 #endif
 
 #define PASTE2(a, b) a##b

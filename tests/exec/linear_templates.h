@@ -9,7 +9,13 @@
 #include "../../templates/math.h"
 #if defined(ISA_v4)
 #include "../../templates/linear_v4.h"
-#elif defined(ISA_c)
+#elif defined(ISA_c) || defined(ISA_dotprod)
+#include "../../templates/unpack_c.h"
+#if defined(ISA_dotprod)
+#include "../../templates/products_dotprod.h"
+#else
+#include "../../templates/products_c.h"
+#endif
 #include "../../templates/linear_c.h"
 #else
 #include "../../templates/unpack_v3.h"
