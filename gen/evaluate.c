@@ -222,6 +222,10 @@ evaluate(Eval *e, const StringList *operands)
 	e->model = model_read(e->run, e->d, operands->items[0], &options);
 	if (!e->model || !find_program(e, operands->items[1]) || !read_text(e))
 		return false;
+	if (e->model->n_expert) {
+		diag_error(e->d, e->model->loc, E_USAGE, "eval does not run mixtures of experts");
+		return false;
+	}
 	Graph *g = graph_build(e->run, e->model);
 	if (!settings_apply(&settings, e->d, g) || !passes_run(g, &passes, e->d))
 		return false;

@@ -114,6 +114,9 @@ print_model(const Model *m)
 	printf("architecture %s\n", m->arch);
 	printf("  layers %u, hidden %u, inner %u, vocabulary %u, context %u\n", m->n_layer,
 	       m->hidden, m->inter, m->n_vocab, m->n_ctx);
+	if (m->n_expert)
+		printf("  experts %u of inner %u, %u a token, weights by softmax over %s\n",
+		       m->n_expert, m->expert_inter, m->n_used, m->norm_experts ? "these" : "all");
 	printf("  heads %u of %u values, %u for keys and values\n", m->n_head, m->head_dim,
 	       m->n_kv_head);
 	printf("  norm epsilon %g, RoPE base %g%s, head %s\n", (double)m->norm_eps, m->rope_base,
@@ -175,16 +178,8 @@ print_tokenizer(Arena *a, const Tokenizer *t)
 }
 
 static void
-print_tensor(Arena *a, const Model *m, Role role, uint32_t layer, OutFile *out)
+print_values(Arena *a, const Tensor *t, OutFile *out)
 {
-	const Tensor *t = model_tensor(m, role, layer);
-	if (!t)
-		return;
-	Text *format = text_new(a);
-	format_print(format, t->type->format);
-	printf("  %-26s %-10s %6u x %-6u %-4s %s%s\n", t->name, role_names[role], t->rows,
-	       t->columns, t->type->name, format->text,
-	       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "");
 	if (!t->packed) {
 		write_values(out, t->type, t->data, (uint64_t)t->rows * t->columns);
 		return;
@@ -194,6 +189,24 @@ print_tensor(Arena *a, const Model *m, Role role, uint32_t layer, OutFile *out)
 		tensor_row_f32(t, i, row);
 		outfile_write(out, row, t->columns * sizeof *row);
 	}
+}
+
+/* Of experts, which are alike, the first stands for all. */
+static void
+print_tensor(Arena *a, const Model *m, Role role, uint32_t layer, OutFile *out)
+{
+	const Tensor *t = model_tensor(m, role, layer);
+	const uint32_t n = role_experts[role] ? m->n_expert : 1;
+	if (!t)
+		return;
+	Text *format = text_new(a);
+	format_print(format, t->type->format);
+	printf("  %-26s %-10s %6u x %-6u %-4s %s%s%s\n", t->name, role_names[role], t->rows,
+	       t->columns, t->type->name, format->text,
+	       t->row_order == ROWS_ROPE_PAIRS ? ", rows in pairs" : "",
+	       n > 1 ? arena_printf(a, ", of each of %u experts", n) : "");
+	for (uint32_t e = 0; e < n; e++)
+		print_values(a, model_expert(m, role, layer, e), out);
 }
 
 /* The tensors outside the layers, then layer by layer. */

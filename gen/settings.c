@@ -137,7 +137,8 @@ rule_apply(Graph *g, Arena *a, const Pattern *pattern, Format f)
 			const char *name = role_layered[role] ? arena_printf(a, "layers.%u.%s", l,
 									     role_names[role])
 							      : role_names[role];
-			if (!t || t->rows == 1 || pattern_find(pattern, name, 0) < 0)
+			if (!t || t->rows == 1 || role_stays_float(role) ||
+			    pattern_find(pattern, name, 0) < 0)
 				continue;
 			g->formats[role][l] = f;
 			if (m->tied && (role == ROLE_EMBED || role == ROLE_HEAD))
@@ -185,7 +186,9 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		if (!rule_apply(g, g->arena, pattern, f)) {
 			diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' matches no matrix",
 				   pattern->text);
-			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down}");
+			diag_hint(d, "names are embed, head and "
+				     "layers.N.{q,k,v,o,gate,up,down,expert_gate,"
+				     "expert_up,expert_down}");
 		}
 	}
 	return diag_errors(d) == 0;

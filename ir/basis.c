@@ -30,6 +30,7 @@ derive(const Bases *b, int i)
 	case OP_INPUT:
 		return b->g->residual;
 	case OP_LINEAR:
+	case OP_EXPERT:
 	case OP_EMBED:
 		return v->fold_out;
 	case OP_TRANSFORM:
@@ -44,6 +45,8 @@ derive(const Bases *b, int i)
 	case OP_ATTENTION:
 		second = b->of_v[v->operands[1]];
 		return second ? heads_spread(a, second, v->kv_heads, v->heads) : NULL;
+	case OP_ROUTE:
+		return NULL;
 	default:
 		return x;
 	}

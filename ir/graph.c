@@ -16,6 +16,10 @@ const Attribute attribute_table[ATTRIBUTE_COUNT] = {
 	{'w', "window", false, true, offsetof(Value, window)},
 	{'f', "factor", true, true, offsetof(Value, factor)},
 	{'s', "sums", false, false, offsetof(Value, sums)},
+	{'a', "alone", false, true, offsetof(Value, alone)},
+	{'u', "used", false, false, offsetof(Value, used)},
+	{'n', "norm", false, false, offsetof(Value, norm)},
+	{'l', "slot", false, false, offsetof(Value, slot)},
 };
 
 const char *const kernel_names[KERNEL_KINDS] = {"rows", "linear", "kv", "attention"};
@@ -290,7 +294,8 @@ value_same_code(const Value *a, const Value *b)
 			return false;
 	return a->eps == b->eps && a->heads == b->heads && a->kv_heads == b->kv_heads &&
 	       a->window == b->window && a->factor == b->factor && a->sums == b->sums &&
-	       transforms_equal(a->transform, b->transform);
+	       a->used == b->used && a->norm == b->norm && a->slot == b->slot &&
+	       a->alone == b->alone && transforms_equal(a->transform, b->transform);
 }
 
 bool
@@ -415,6 +420,55 @@ build_attention(Builder *b, int x)
 	return build_linear(b, ROLE_O, ROLE_O_BIAS, a);
 }
 
+/* Expert `slot` of a route, of a matrix. */
+static int
+build_expert(Builder *b, int role, int x, int route, uint32_t slot)
+{
+	uint32_t rows, columns;
+	model_shape(b->g->model, (Role)role, &rows, &columns);
+	const int y = build(b, OP_EXPERT, role, rows, x, route);
+	b->f->values[y].slot = slot;
+	return y;
+}
+
+/* What the experts of a route make of x: their sum in the order of the slots. */
+static int
+build_experts(Builder *b, int x)
+{
+	const Model *m = b->g->model;
+	const int logits = build_linear(b, ROLE_ROUTER, -1, x);
+	const int route = build(b, OP_ROUTE, -1, 2 * m->n_used, logits, -1);
+	b->f->values[route].used = m->n_used;
+	b->f->values[route].norm = m->norm_experts;
+	int sum = -1;
+	for (uint32_t slot = 0; slot < m->n_used; slot++) {
+		const int gate = build_expert(b, ROLE_EXPERT_GATE, x, route, slot);
+		const int up = build_expert(b, ROLE_EXPERT_UP, x, route, slot);
+		const int mid = build(b, m->gelu ? OP_GELU_MUL : OP_SILU_MUL, -1, m->expert_inter,
+				      gate, up);
+		const int down = build_expert(b, ROLE_EXPERT_DOWN, mid, route, slot);
+		const int w = build(b, OP_WEIGH, -1, m->hidden, down, route);
+		b->f->values[w].slot = slot;
+		sum = slot ? build(b, OP_ADD, ROLE_EXPERT_DOWN, m->hidden, sum, w) : w;
+	}
+	return sum;
+}
+
+static int build_mlp(Builder *b, int x);
+
+/* Experts and, where the model has one, the MLP that all tokens go through, by its gate. */
+static int
+build_mixture(Builder *b, int x)
+{
+	const uint32_t hidden = b->g->model->hidden;
+	int shared = builds(b, ROLE_UP) ? build_mlp(b, x) : -1;
+	if (shared >= 0 && builds(b, ROLE_SHARED_GATE))
+		shared = build(b, OP_SIGMOID_MUL, -1, hidden, shared,
+			       build_linear(b, ROLE_SHARED_GATE, -1, x));
+	const int experts = build_experts(b, x);
+	return shared < 0 ? experts : build(b, OP_ADD, ROLE_EXPERT_DOWN, hidden, shared, experts);
+}
+
 static int
 build_mlp(Builder *b, int x)
 {
@@ -445,7 +499,8 @@ build_layer(Builder *b)
 	int x = build(b, OP_INPUT, -1, hidden, -1, -1);
 	int y = build_attention(b, build_norm(b, ROLE_ATTN_NORM, x));
 	x = build(b, OP_ADD, ROLE_O, hidden, x, build_post_norm(b, ROLE_ATTN_POST, y));
-	y = build_mlp(b, build_norm(b, ROLE_MLP_NORM, x));
+	y = build_norm(b, ROLE_MLP_NORM, x);
+	y = b->g->model->n_expert ? build_mixture(b, y) : build_mlp(b, y);
 	x = build(b, OP_ADD, ROLE_DOWN, hidden, x, build_post_norm(b, ROLE_MLP_POST, y));
 	build_output(b, x);
 }
@@ -471,8 +526,8 @@ build_formats(Graph *g)
 		g->formats[role] = ARENA_ARRAY(g->arena, Format, n);
 		for (uint32_t i = 0; i < n; i++) {
 			const Tensor *t = model_tensor(g->model, (Role)role, i);
-			g->formats[role][i] =
-				t && t->type && rows > 1 ? t->type->format : FORMAT_F32;
+			const bool stored = t && t->type && rows > 1 && !role_stays_float(role);
+			g->formats[role][i] = stored ? t->type->format : FORMAT_F32;
 		}
 	}
 }

@@ -23,6 +23,8 @@ typedef enum OpWidth {
 	WIDTH_ROWS,
 	WIDTH_CODES,
 	WIDTH_CACHE,
+	WIDTH_ROUTES,
+	WIDTH_FIRST,
 } OpWidth;
 
 /* What a kernel does; an op's own kind is a column of ops.def. */
@@ -58,7 +60,7 @@ typedef struct Attribute {
 	bool optional; /* 0 means none, and is not printed */
 	size_t offset; /* in Value */
 } Attribute;
-enum { ATTRIBUTE_COUNT = 6 };
+enum { ATTRIBUTE_COUNT = 10 };
 extern const Attribute attribute_table[ATTRIBUTE_COUNT];
 /* The row of a letter of ops.def. */
 const Attribute *attribute_find(char letter);
@@ -84,8 +86,8 @@ typedef struct Value {
 	Basis basis;
 	Loc loc;		    /* of what asked for it: the tensor, or a line of a plan */
 	const Transform *transform; /* OP_TRANSFORM */
-	/* OP_LINEAR: its weights are fold_out * W * fold_in; OP_EMBED: its rows are fold_out * row.
-	 * OP_BIAS: it adds fold_out * tensor. null: none. */
+	/* OP_LINEAR, OP_EXPERT: its weights are fold_out * W * fold_in, of every expert; OP_EMBED:
+	 * its rows are fold_out * row. OP_BIAS: it adds fold_out * tensor. null: none. */
 	const Transform *fold_in, *fold_out;
 	/* OP_TRANSFORM: the row is wanted in this basis, so its inverse behind it does not cancel
 	 * it. OP_GAIN: the plan keeps it, it does not become part of its readers. */
@@ -97,6 +99,10 @@ typedef struct Value {
 	uint32_t kv_heads; /* OP_ATTENTION */
 	uint32_t window;   /* OP_ATTENTION, OP_ROPE: of the layer, model_window; 0: none */
 	float factor;	   /* OP_EMBED; 0: none */
+	uint32_t used;	   /* OP_ROUTE: experts of a token */
+	uint32_t norm;	   /* OP_ROUTE: softmax over these alone, else over all */
+	uint32_t slot;	   /* OP_EXPERT, OP_WEIGH: which of them, below `used` */
+	uint32_t alone;	   /* OP_QUANTIZE, OP_TILE: each row is a tile, as experts read it */
 	uint32_t sums;	   /* OP_QUANTIZE: columns per partial sum of codes, 0: the row;
 			      OP_TILE: columns per partial sum of x, 0: no sums. What the readers'
 			      offsets and minima need: linear_sums. */
@@ -209,6 +215,12 @@ static inline bool
 op_joins_append(Op op)
 {
 	return op == OP_RMSNORM_HEADS || op == OP_GAIN_HEADS || op == OP_ROPE || op == OP_TRANSFORM;
+}
+/* A matrix times what operand 0 stores: one of the layer's, or an expert's. */
+static inline bool
+op_is_linear(Op op)
+{
+	return op == OP_LINEAR || op == OP_EXPERT;
 }
 /* act(a) * b: what stands behind gate and up. */
 static inline bool

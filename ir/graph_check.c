@@ -149,6 +149,12 @@ check_result(Check *c, int i)
 			check_report(c, i, "%s is no format of activations",
 				     format_text(c->g->arena, v->format));
 		break;
+	case WIDTH_ROUTES:
+		check_width(c, i, 2 * v->used, FORMAT_F32);
+		break;
+	case WIDTH_FIRST:
+		check_width(c, i, x->width, FORMAT_F32);
+		break;
 	case WIDTH_CACHE:
 		check_width(c, i, x->width + c->f->values[v->operands[1]].width,
 			    c->f->layer < 0 ? v->format : graph_kv(c->g, c->f->layer));
@@ -186,6 +192,32 @@ check_heads(Check *c, int i)
 		check_report(c, i, "the model has %u KV heads", c->g->model->n_kv_head);
 }
 
+/* Routes choose of the model's experts, and who reads one by a slot has one. */
+static void
+check_experts(Check *c, int i)
+{
+	const Value *v = &c->f->values[i];
+	if (v->op == OP_ROUTE) {
+		const uint32_t n = c->f->values[v->operands[0]].width;
+		if (n != c->g->model->n_expert || n > EXPERTS_MAX)
+			check_report(c, i, "chooses of %u experts, the model has %u", n,
+				     c->g->model->n_expert);
+		else if (v->used == 0 || v->used > n || v->norm > 1)
+			check_report(c, i, "cannot choose %u of %u experts", v->used, n);
+	}
+	if (v->op == OP_EXPERT || v->op == OP_WEIGH) {
+		const Value *route = &c->f->values[v->operands[1]];
+		if (route->op != OP_ROUTE || v->slot >= route->used)
+			check_report(c, i, "has no route with a slot %u", v->slot);
+	}
+	if (v->op == OP_SIGMOID_MUL && c->f->values[v->operands[1]].width != 1)
+		check_report(c, i, "its gate is a row of %u", c->f->values[v->operands[1]].width);
+	if (v->role >= 0 && role_experts[v->role] != (v->op == OP_EXPERT))
+		check_report(c, i, "@%s is not what it reads", role_names[v->role]);
+	if (v->alone > 1)
+		check_report(c, i, "alone is 0 or 1");
+}
+
 static void
 check_attributes(Check *c, int i)
 {
@@ -202,6 +234,7 @@ check_attributes(Check *c, int i)
 	if (!v->basis.expression)
 		check_report(c, i, "has no basis");
 	check_heads(c, i);
+	check_experts(c, i);
 }
 
 /* Integer activations are made and summed 16 columns at a time; a group with a scale of its own
@@ -222,7 +255,7 @@ check_transforms(Check *c, int i)
 {
 	const Value *v = &c->f->values[i];
 	uint32_t rows = 0, columns = 0;
-	bool out = v->op == OP_LINEAR || v->op == OP_EMBED || v->op == OP_BIAS;
+	bool out = op_is_linear(v->op) || v->op == OP_EMBED || v->op == OP_BIAS;
 	if (out)
 		graph_tensor_shape(c->g, v, &rows, &columns);
 	const struct {
@@ -232,7 +265,7 @@ check_transforms(Check *c, int i)
 		uint32_t order;
 	} fields[] = {
 		{"transform", v->transform, v->op == OP_TRANSFORM, v->op == OP_TRANSFORM, v->width},
-		{"fold_in", v->fold_in, v->op == OP_LINEAR, false, columns},
+		{"fold_in", v->fold_in, op_is_linear(v->op), false, columns},
 		{"fold_out", v->fold_out, out, false, v->width},
 	};
 	for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
@@ -255,10 +288,14 @@ static void
 check_linear(Check *c, int i)
 {
 	const Value *v = &c->f->values[i];
-	if (v->op != OP_LINEAR)
+	if (!op_is_linear(v->op))
 		return;
 	const Value *x = &c->f->values[v->operands[0]];
 	Format weight = graph_weight_format(c->g, v->role, c->f->layer);
+	if (role_stays_float(v->role) && !format_equal(weight, FORMAT_F32))
+		check_report(c, i, "@%s stays f32", role_names[v->role]);
+	if (op_table[x->op].result == 'a' && x->alone != (v->op == OP_EXPERT))
+		check_report(c, i, "reads rows %s", x->alone ? "alone" : "in tiles");
 	if (op_table[x->op].result == 'a') {
 		uint32_t sums = linear_sums(weight, x->format, x->width);
 		check_formats(c, i, weight, x->format);

@@ -31,7 +31,7 @@ static bool
 is_bias_inside(const Func *f, int i)
 {
 	const Value *v = &f->values[i];
-	return v->op == OP_BIAS && f->values[v->operands[0]].op == OP_LINEAR &&
+	return v->op == OP_BIAS && op_is_linear(f->values[v->operands[0]].op) &&
 	       f->values[v->operands[0]].kernel == v->kernel;
 }
 
@@ -59,7 +59,7 @@ check_epilogue(Check *c, int i, int linears)
 	for (int r = 0; r < f->count; r++)
 		for (int k = 0; k < op_operands(f->values[r].op); k++) {
 			const Value *x = &f->values[f->values[r].operands[k]];
-			if (x->kernel != v->kernel || (x->op != OP_LINEAR && x->op != OP_BIAS) ||
+			if (x->kernel != v->kernel || (!op_is_linear(x->op) && x->op != OP_BIAS) ||
 			    is_bias_inside(f, r))
 				continue;
 			reads++;
@@ -86,7 +86,7 @@ check_linear_kernel(Check *c, int first)
 			check_bias(c, i);
 			continue;
 		}
-		if (v->op != OP_LINEAR) {
+		if (!op_is_linear(v->op)) {
 			if (epilogue >= 0)
 				check_report(c, i, "is a second value behind linears");
 			epilogue = i;
@@ -97,6 +97,8 @@ check_linear_kernel(Check *c, int first)
 			a = v;
 		if (v->operands[0] != a->operands[0])
 			check_report(c, i, "reads another activation than its kernel");
+		else if (v->op != a->op || v->operands[1] != a->operands[1] || v->slot != a->slot)
+			check_report(c, i, "is of another expert than its kernel");
 		else if (!format_equal(graph_weight_format(c->g, v->role, f->layer),
 				       graph_weight_format(c->g, a->role, f->layer)))
 			check_report(c, i, "has weights of another format than its kernel");

@@ -181,12 +181,14 @@ make_tensors(Parser *s)
 {
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		uint32_t n = role_layered[role] ? s->m->n_layer : 1;
-		Tensor **tensors = ARENA_ARRAY(s->arena, Tensor *, n);
+		const uint32_t count = model_count(s->m, role);
+		Tensor **tensors = ARENA_ARRAY(s->arena, Tensor *, count);
 		s->g->formats[role] = ARENA_ARRAY(s->arena, Format, n);
-		for (uint32_t i = 0; i < n; i++) {
-			make_tensor(s, role, i, &tensors[i]);
+		for (uint32_t i = 0; i < n; i++)
 			s->g->formats[role][i] = FORMAT_F32;
-		}
+		for (uint32_t i = 0; i < count; i++)
+			make_tensor(s, role, role_experts[role] ? i / s->m->n_expert : i,
+				    &tensors[i]);
 		if (role == ROLE_HEAD && s->m->tied)
 			tensors[0] = (Tensor *)s->m->tensors[ROLE_EMBED][0];
 		s->m->tensors[role] = (const Tensor *const *)tensors;
@@ -254,6 +256,28 @@ parse_window(Parser *s)
 	return true;
 }
 
+/* ` experts=8 used=2 expert_inter=96 norm_experts=1`, which most models do not have. */
+static bool
+parse_experts(Parser *s)
+{
+	uint64_t n, used, inter, norm;
+	if (!next_is(s, "experts"))
+		return true;
+	const char *at = s->p;
+	if (!expect_key(s, "experts") || !number(s, EXPERTS_MAX, &n) || !expect_key(s, "used") ||
+	    !number(s, EXPERTS_MAX, &used) || !expect_key(s, "expert_inter") ||
+	    !number(s, NUMBER_MOST, &inter) || !expect_key(s, "norm_experts") ||
+	    !number(s, 1, &norm))
+		return false;
+	if (!n || !used || used > n || !inter)
+		return fail(s, at, "the numbers must be at least 1, and experts as many as used");
+	s->m->n_expert = (uint32_t)n;
+	s->m->n_used = (uint32_t)used;
+	s->m->expert_inter = (uint32_t)inter;
+	s->m->norm_experts = norm == 1;
+	return true;
+}
+
 static bool
 parse_model(Parser *s)
 {
@@ -275,7 +299,7 @@ parse_model(Parser *s)
 	}
 	if (!expect_key(s, "norm_eps") || !real(s, &eps) || !expect_key(s, "rope_base") ||
 	    !real(s, &m->rope_base) || !parse_rope_divisors(s) || !parse_window(s) ||
-	    !expect_key(s, "tied") || !number(s, 1, &v))
+	    !parse_experts(s) || !expect_key(s, "tied") || !number(s, 1, &v))
 		return false;
 	m->norm_eps = (float)eps;
 	m->tied = v == 1;

@@ -36,6 +36,9 @@ print_model(Text *t, const Model *m)
 			    m->window_period);
 		text_double(t, m->rope_base_window);
 	}
+	if (m->n_expert)
+		text_printf(t, " experts=%u used=%u expert_inter=%u norm_experts=%d", m->n_expert,
+			    m->n_used, m->expert_inter, m->norm_experts);
 	text_printf(t, " tied=%d\n", m->tied);
 }
 

@@ -31,6 +31,7 @@ graph_extent(const Graph *g, size_t chunk)
 	const Model *m = g->model;
 	Extent e = {.head_dim = m->head_dim, .heads = m->n_head};
 	e.columns = max_u32(m->hidden, max_u32(m->inter, m->q_width));
+	e.columns = max_u32(e.columns, max_u32(m->expert_inter, m->n_expert));
 	for (int i = 0; i < g->count; i++) {
 		const Func *f = &g->funcs[i];
 		size_t bytes = 0;
@@ -250,6 +251,60 @@ rows_place(const Interp *x, Rows *r, const Value *v, uint8_t *at)
 	r->zeros = r->scales + (size_t)x->chunk * (size_t)r->n_scales;
 }
 
+/* Row `from` of r as a value's only one. */
+static Rows
+rows_at(const Rows *r, const Value *v, int from)
+{
+	const size_t at = (size_t)from * v->width;
+	const size_t scale = (size_t)from * (size_t)r->n_scales;
+	Rows one = *r;
+	one.d = r->d ? r->d + at : NULL;
+	one.f = r->f ? r->f + at : NULL;
+	if (format_is_float(v->format))
+		return one;
+	one.hi = r->hi + at;
+	one.lo = r->lo + at;
+	one.scales = r->scales + scale;
+	one.zeros = r->zeros + scale;
+	return one;
+}
+
+/* The expert in the value's slot of token m. */
+static uint32_t
+step_expert(const Step *s, int m)
+{
+	const Value *route = func_value(s->func, s->value->operands[1]);
+	const size_t at = (size_t)m * route->width + route->used + s->value->slot;
+	const bool exact = s->interp->arithmetic == ARITHMETIC_DOUBLE;
+	return (uint32_t)(exact ? s->in[1]->d[at] : (double)s->in[1]->f[at]);
+}
+
+/* Each expert's linear on the tokens that chose it, one after the other. */
+static void
+run_experts(Step *s)
+{
+	const Interp *x = s->interp;
+	const Value *row = func_value(s->func, s->value->operands[0]);
+	for (uint32_t e = 0; e < x->graph->model->n_expert; e++) {
+		for (int m = 0; m < s->n; m++) {
+			if (step_expert(s, m) != e)
+				continue;
+			if (!s->source.tensor)
+				weight_source_open_expert(&s->source, x->graph, s->func, s->value,
+							  e, x->jobs, x->fault);
+			const Rows in = rows_at(s->in[0], row, m);
+			Rows out = rows_at(s->out, s->value, m);
+			Step one = *s;
+			one.in[0] = &in;
+			one.out = &out;
+			one.n = 1;
+			x->ops[OP_LINEAR](&one);
+		}
+		if (s->source.tensor)
+			weight_source_close(&s->source);
+	}
+}
+
 int
 interp_run_func(Interp *x, const Func *f, const int32_t *tokens, int n, int past)
 {
@@ -271,15 +326,18 @@ interp_run_func(Interp *x, const Func *f, const int32_t *tokens, int n, int past
 		}
 		rows_place(x, s.out, v, at);
 		at += value_bytes(v, (size_t)x->chunk);
-		if (v->role >= 0)
+		if (v->role >= 0 && !role_experts[v->role])
 			weight_source_open(&s.source, x->graph, f, v, x->jobs, x->fault);
 		if (v->op == OP_INPUT)
 			*s.out = x->carry;
 		else if (v->op == OP_OUTPUT)
 			output = v->operands[0];
+		else if (v->op == OP_EXPERT)
+			run_experts(&s);
 		else
 			x->ops[v->op](&s);
-		weight_source_close(&s.source);
+		if (s.source.tensor)
+			weight_source_close(&s.source);
 	}
 	INVARIANT(output >= 0);
 	return output;

@@ -193,6 +193,79 @@ contract_add(Step *s)
 		s->out->f[i] = s->in[0]->f[i] + s->in[1]->f[i];
 }
 
+/* ---- experts -----------------------------------------------------------------------------------
+ */
+
+/* The number of the largest logit that no slot in front has, ties by the lower number. */
+static size_t
+next_expert(const float *logits, size_t n, const float *taken, size_t n_taken)
+{
+	size_t best = n;
+	for (size_t i = 0; i < n; i++) {
+		bool free = true;
+		for (size_t k = 0; k < n_taken; k++)
+			free &= (size_t)taken[k] != i;
+		if (free && (best == n || logits[i] > logits[best]))
+			best = i;
+	}
+	return best;
+}
+
+/* The sum of exp(x_i - max) over all experts. */
+static float
+route_sum(const float *x, size_t n, float max)
+{
+	float e[EXPERTS_MAX];
+	INVARIANT(n <= EXPERTS_MAX);
+	for (size_t i = 0; i < n; i++)
+		e[i] = contract_exp(x[i] - max);
+	return sum16(e, n);
+}
+
+static void
+contract_route(Step *s)
+{
+	const size_t n = s->interp->graph->model->n_expert, used = s->value->used;
+	for (int m = 0; m < s->n; m++) {
+		const float *x = s->in[0]->f + (size_t)m * n;
+		float *weights = s->out->f + (size_t)m * 2 * used, *experts = weights + used;
+		float sum = 0;
+		for (size_t k = 0; k < used; k++) {
+			experts[k] = (float)next_expert(x, n, experts, k);
+			weights[k] = contract_exp(x[(size_t)experts[k]] - x[(size_t)experts[0]]);
+			sum = sum + weights[k];
+		}
+		if (!s->value->norm)
+			sum = route_sum(x, n, x[(size_t)experts[0]]);
+		const float inverse = contract_rcp(sum);
+		for (size_t k = 0; k < used; k++)
+			weights[k] = weights[k] * inverse;
+	}
+}
+
+static void
+contract_weigh(Step *s)
+{
+	const size_t width = s->value->width;
+	const Value *route = func_value(s->func, s->value->operands[1]);
+	for (int m = 0; m < s->n; m++) {
+		const float w = s->in[1]->f[(size_t)m * route->width + s->value->slot];
+		for (size_t i = (size_t)m * width; i < (size_t)(m + 1) * width; i++)
+			s->out->f[i] = s->in[0]->f[i] * w;
+	}
+}
+
+static void
+contract_sigmoid_mul(Step *s)
+{
+	const size_t width = s->value->width;
+	for (int m = 0; m < s->n; m++) {
+		const float w = contract_rcp(1.0f + contract_exp(-s->in[1]->f[m]));
+		for (size_t i = (size_t)m * width; i < (size_t)(m + 1) * width; i++)
+			s->out->f[i] = s->in[0]->f[i] * w;
+	}
+}
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 /* One head's row of k or v as the cache keeps it; of floats codes are the values. */
@@ -388,5 +461,8 @@ const StepFn interp_contract_ops[OP_COUNT] = {
 	[OP_ATTENTION] = contract_attention,
 	[OP_SILU_MUL] = contract_silu_mul,
 	[OP_GELU_MUL] = contract_gelu_mul,
+	[OP_ROUTE] = contract_route,
+	[OP_WEIGH] = contract_weigh,
+	[OP_SIGMOID_MUL] = contract_sigmoid_mul,
 	[OP_ADD] = contract_add,
 };

@@ -245,6 +245,64 @@ double_add(Step *s)
 		s->out->d[i] = s->in[0]->d[i] + s->in[1]->d[i];
 }
 
+/* The number of the largest logit that no slot in front has. */
+static size_t
+next_expert(const double *logits, size_t n, const double *taken, size_t n_taken)
+{
+	size_t best = n;
+	for (size_t i = 0; i < n; i++) {
+		bool free = true;
+		for (size_t k = 0; k < n_taken; k++)
+			free &= (size_t)taken[k] != i;
+		if (free && (best == n || logits[i] > logits[best]))
+			best = i;
+	}
+	return best;
+}
+
+static void
+double_route(Step *s)
+{
+	const size_t n = s->interp->graph->model->n_expert, used = s->value->used;
+	for (int m = 0; m < s->n; m++) {
+		const double *x = s->in[0]->d + (size_t)m * n;
+		double *weights = s->out->d + (size_t)m * 2 * used, *experts = weights + used;
+		double sum = 0;
+		for (size_t k = 0; k < used; k++) {
+			experts[k] = (double)next_expert(x, n, experts, k);
+			weights[k] = exp(x[(size_t)experts[k]] - x[(size_t)experts[0]]);
+		}
+		for (size_t k = 0; k < used && s->value->norm; k++)
+			sum += weights[k];
+		for (size_t i = 0; i < n && !s->value->norm; i++)
+			sum += exp(x[i] - x[(size_t)experts[0]]);
+		for (size_t k = 0; k < used; k++)
+			weights[k] /= sum;
+	}
+}
+
+static void
+double_weigh(Step *s)
+{
+	const size_t width = s->value->width;
+	const Value *route = func_value(s->func, s->value->operands[1]);
+	for (int m = 0; m < s->n; m++)
+		for (size_t i = 0; i < width; i++)
+			s->out->d[(size_t)m * width + i] =
+				s->in[0]->d[(size_t)m * width + i] *
+				s->in[1]->d[(size_t)m * route->width + s->value->slot];
+}
+
+static void
+double_sigmoid_mul(Step *s)
+{
+	const size_t width = s->value->width;
+	for (int m = 0; m < s->n; m++)
+		for (size_t i = 0; i < width; i++)
+			s->out->d[(size_t)m * width + i] =
+				s->in[0]->d[(size_t)m * width + i] / (1.0 + exp(-s->in[1]->d[m]));
+}
+
 const StepFn interp_double_ops[OP_COUNT] = {
 	[OP_EMBED] = double_embed,
 	[OP_RMSNORM] = double_rmsnorm,
@@ -261,5 +319,8 @@ const StepFn interp_double_ops[OP_COUNT] = {
 	[OP_ATTENTION] = double_attention,
 	[OP_SILU_MUL] = double_silu_mul,
 	[OP_GELU_MUL] = double_gelu_mul,
+	[OP_ROUTE] = double_route,
+	[OP_WEIGH] = double_weigh,
+	[OP_SIGMOID_MUL] = double_sigmoid_mul,
 	[OP_ADD] = double_add,
 };

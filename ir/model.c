@@ -12,8 +12,15 @@ const bool role_optional[ROLE_COUNT] = {
 #include "roles.def"
 };
 
+enum { EXPERTS = 2 };
+
 const bool role_layered[ROLE_COUNT] = {
-#define ROLE(e, name, layered, optional, rows, columns) [e] = layered,
+#define ROLE(e, name, layered, optional, rows, columns) [e] = (layered) != 0,
+#include "roles.def"
+};
+
+const bool role_experts[ROLE_COUNT] = {
+#define ROLE(e, name, layered, optional, rows, columns) [e] = (layered) == EXPERTS,
 #include "roles.def"
 };
 
@@ -70,12 +77,26 @@ tensor_row_f32(const Tensor *t, uint32_t i, float *dst)
 	t->type->dequantize(tensor_row(t, i), (int)t->columns, dst);
 }
 
+uint32_t
+model_count(const Model *m, int role)
+{
+	return role_experts[role] ? m->n_layer * m->n_expert : role_layered[role] ? m->n_layer : 1;
+}
+
+const Tensor *
+model_expert(const Model *m, Role role, uint32_t layer, uint32_t expert)
+{
+	if (!m->tensors[role] || (role_experts[role] && expert >= m->n_expert))
+		return NULL;
+	if (role_experts[role])
+		return m->tensors[role][layer * m->n_expert + expert];
+	return m->tensors[role][role_layered[role] ? layer : 0];
+}
+
 const Tensor *
 model_tensor(const Model *m, Role role, uint32_t layer)
 {
-	if (!m->tensors[role])
-		return NULL;
-	return m->tensors[role][role_layered[role] ? layer : 0];
+	return model_expert(m, role, layer, 0);
 }
 
 void

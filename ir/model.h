@@ -17,6 +17,15 @@ typedef enum Role {
 
 extern const char *const role_names[ROLE_COUNT];
 extern const bool role_layered[ROLE_COUNT], role_optional[ROLE_COUNT];
+/* A tensor for each expert of a layer. */
+extern const bool role_experts[ROLE_COUNT];
+
+/* Matrices of a few rows that choose: f32 in every artefact, and they read rows of floats. */
+static inline bool
+role_stays_float(int role)
+{
+	return role == ROLE_ROUTER || role == ROLE_SHARED_GATE;
+}
 
 /*
  * How a file stores numbers. `n` is a count of values starting at a block boundary, any multiple of
@@ -161,6 +170,11 @@ typedef struct Model {
 	bool mapped; /* files are mapped, not only memory: see file_forget */
 	uint32_t n_layer, hidden, n_head, n_kv_head, head_dim, inter, n_vocab, n_ctx;
 	uint32_t q_width, kv_width, one; /* n_head*head_dim, n_kv_head*head_dim, 1 */
+	/* Mixtures: each token goes through n_used of n_expert MLPs of expert_inter; 0: none. The
+	 * weights of those are softmax over them alone, or (not norm_experts) over all experts. An
+	 * MLP of `inter` beside them is the shared expert. */
+	uint32_t n_expert, n_used, expert_inter;
+	bool norm_experts;
 	float norm_eps;
 	double rope_base;
 	const float *rope_divisors; /* [head_dim/2] of the frequencies; null: all 1 */
@@ -172,15 +186,22 @@ typedef struct Model {
 	float embed_scale; /* factor of the embedding's rows; 0: none */
 	bool gelu;	   /* the gate goes through gelu, else silu */
 	bool tied;	   /* head is the embedding: tensors[ROLE_HEAD] is the same Tensor */
-	/* [ROLE_COUNT]; layered roles have n_layer entries, others one. null entries: absent,
-	 * as optional roles may be, in single layers too. */
+	/* [ROLE_COUNT]; layered roles have n_layer entries, those of experts n_layer * n_expert,
+	 * layer by layer, others one. null entries: absent, as optional roles may be, in single
+	 * layers too, and gate, up and down of mixtures without a shared expert. */
 	const Tensor *const *tensors[ROLE_COUNT];
 	Tokenizer tokenizer;
 	const struct ModelRotation *rotation; /* what its files say of its basis; null: nothing */
 	Loc loc;
 } Model;
 
+/* EXPERTS_MAX as far as kernels have room for a row of all. */
+enum { EXPERTS_MAX = 512 };
+/* Of a role of experts the first. */
 const Tensor *model_tensor(const Model *m, Role role, uint32_t layer);
+const Tensor *model_expert(const Model *m, Role role, uint32_t layer, uint32_t expert);
+/* Entries of m->tensors[role]. */
+uint32_t model_count(const Model *m, int role);
 /* Rows and columns that the architecture wants of a role. */
 void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns);
 

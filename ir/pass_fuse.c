@@ -13,6 +13,7 @@
  *   rmsnorm, gain, transform, quantize, tile   with the rows kernel that makes their operand
  *   add                    with the rows kernel that makes its second operand, where the first is
  *                          made before all of that kernel
+ *   weigh, add of them     all that one sum adds, none of which another needs
  */
 #include "passes.h"
 
@@ -37,7 +38,7 @@ only_linear(const Fuse *s, const Value *v, int k)
 	Value *x = operand(s, v, k);
 	if (x->op == OP_BIAS && s->uses[v->operands[k]] == 1)
 		return only_linear(s, x, 0);
-	bool only = x->op == OP_LINEAR && x->kernel < 0 && s->uses[v->operands[k]] == 1;
+	bool only = op_is_linear(x->op) && x->kernel < 0 && s->uses[v->operands[k]] == 1;
 	return only ? x : NULL;
 }
 
@@ -55,7 +56,8 @@ join_linear(const Fuse *s, Value *x, int kernel)
 static bool
 linears_stack(const Fuse *s, const Value *a, const Value *b)
 {
-	return a->operands[0] == b->operands[0] &&
+	return a->op == b->op && a->operands[0] == b->operands[0] &&
+	       a->operands[1] == b->operands[1] && a->slot == b->slot &&
 	       format_equal(graph_weight_format(s->g, a->role, s->f->layer),
 			    graph_weight_format(s->g, b->role, s->f->layer));
 }
@@ -76,7 +78,7 @@ fuse_add(Fuse *s, Value *v)
 {
 	for (int k = 1; k >= 0 && v->kernel < 0; k--) {
 		Value *x = only_linear(s, v, k);
-		if (x)
+		if (x && x->op == OP_LINEAR)
 			join_linear(s, x, v->kernel = s->kernels++);
 	}
 }
@@ -90,7 +92,7 @@ fuse_linear(Fuse *s, int i)
 	join_linear(s, v, s->kernels++);
 	for (int j = i + 1; j < s->f->count; j++) {
 		Value *w = &s->f->values[j];
-		if (w->op == OP_LINEAR && w->kernel < 0 && linears_stack(s, v, w))
+		if (w->kernel < 0 && linears_stack(s, v, w))
 			join_linear(s, w, v->kernel);
 	}
 }
@@ -140,6 +142,45 @@ fuse_rows(Fuse *s, Value *v)
 	v->kernel = joins && rows ? x->kernel : s->kernels++;
 }
 
+/* Whether value i needs a value of a kernel, itself or by way of others. */
+static bool
+needs_kernel(const Fuse *s, int i, int kernel)
+{
+	bool *needs = ARENA_ARRAY(s->g->arena, bool, (size_t)i + 1);
+	for (int n = 0; n <= i; n++) {
+		const Value *v = &s->f->values[n];
+		needs[n] = v->kernel == kernel;
+		for (int k = 0; k < op_operands(v->op); k++)
+			needs[n] |= needs[v->operands[k]];
+	}
+	return needs[i];
+}
+
+/* Add v joins weigh `last`, its second operand, and the weigh or the sum in front of it, which
+ * `last` does not need: so no way leads out of their kernel and back in. */
+static void
+fuse_weighed(Fuse *s, Value *v)
+{
+	Value *last = operand(s, v, 1), *sum = operand(s, v, 0);
+	const bool begins = sum->op == OP_WEIGH && sum->kernel < 0;
+	const bool goes_on = sum->op == OP_ADD && sum->kernel >= 0 &&
+			     operand(s, sum, 1)->op == OP_WEIGH &&
+			     operand(s, sum, 1)->kernel == sum->kernel;
+	if (v->kernel >= 0 || last->op != OP_WEIGH || last->kernel >= 0 || last == sum)
+		return;
+	if (begins)
+		sum->kernel = s->kernels++;
+	if ((begins || goes_on) && !needs_kernel(s, v->operands[1], sum->kernel))
+		v->kernel = last->kernel = sum->kernel;
+}
+
+static void
+fuse_sum(Fuse *s, Value *v)
+{
+	fuse_add(s, v);
+	fuse_weighed(s, v);
+}
+
 static void
 fuse_func(const Graph *g, Func *f)
 {
@@ -150,12 +191,12 @@ fuse_func(const Graph *g, Func *f)
 		if (op_is_gated(v->op))
 			fuse_gated(&s, v);
 		else if (v->op == OP_ADD)
-			fuse_add(&s, v);
+			fuse_sum(&s, v);
 		else if (v->op == OP_ATTENTION)
 			fuse_attention(&s, v);
 	}
 	for (int i = 0; i < f->count; i++)
-		if (f->values[i].op == OP_LINEAR)
+		if (op_is_linear(f->values[i].op))
 			fuse_linear(&s, i);
 	for (int i = 0; i < f->count; i++) {
 		Value *v = &f->values[i];

@@ -8,7 +8,7 @@ static bool
 make_quantize(const Graph *g, const Func *f, int i, Value *v)
 {
 	const Value *linear = &f->values[i];
-	if (linear->op != OP_LINEAR)
+	if (!op_is_linear(linear->op))
 		return false;
 	const Value *x = &f->values[linear->operands[0]];
 	Format weight = graph_weight_format(g, linear->role, f->layer);
@@ -20,6 +20,7 @@ make_quantize(const Graph *g, const Func *f, int i, Value *v)
 	v->format = activations;
 	v->format.scale_bits = 32;
 	v->basis = x->basis;
+	v->alone = linear->op == OP_EXPERT;
 	v->sums = linear_sums(weight, v->format, x->width);
 	return true;
 }

@@ -8,13 +8,14 @@ static bool
 make_tile(const Graph *g, const Func *f, int i, Value *v)
 {
 	const Value *linear = &f->values[i];
-	if (linear->op != OP_LINEAR)
+	if (!op_is_linear(linear->op))
 		return false;
 	const Value *x = &f->values[linear->operands[0]];
 	if (op_table[x->op].result != 'r')
 		return false;
 	*v = value_new(OP_TILE, x->width, linear->loc);
 	v->basis = x->basis;
+	v->alone = linear->op == OP_EXPERT;
 	v->sums = linear_sums(graph_weight_format(g, linear->role, f->layer), v->format, x->width);
 	return true;
 }

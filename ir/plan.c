@@ -22,6 +22,16 @@ site_shape(const Model *m, Site s, uint32_t *width, uint32_t *heads)
 	BUG("no site %d", (int)s);
 }
 
+bool
+site_exists(const Model *m, Site s)
+{
+	if (s == SITE_EXPERT_MID || s == SITE_EXPERT_DOWN_IN)
+		return m->n_expert > 0;
+	if (s == SITE_MLP_MID || s == SITE_DOWN_IN)
+		return !m->n_expert || model_tensor(m, ROLE_DOWN, 0);
+	return true;
+}
+
 Plan *
 plan_new(Arena *run, const Model *m)
 {

@@ -22,6 +22,8 @@ extern const SiteInfo site_table[SITE_COUNT];
 
 /* Elements of the row at a site, and its runs that are transformed apart. */
 void site_shape(const Model *m, Site s, uint32_t *width, uint32_t *heads);
+/* Whether a model has rows there: experts, or an MLP of all tokens. */
+bool site_exists(const Model *m, Site s);
 
 /* What a plan says of one place; loc {0, 0}: nothing. */
 typedef struct PlanTransform {

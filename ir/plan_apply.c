@@ -9,9 +9,19 @@ static const struct {
 	Role role;
 	Site site;
 } reads[] = {
-	{ROLE_Q, SITE_ATTN_IN},	   {ROLE_K, SITE_ATTN_IN},    {ROLE_V, SITE_ATTN_IN},
-	{ROLE_O, SITE_O_IN},	   {ROLE_GATE, SITE_MLP_IN},  {ROLE_UP, SITE_MLP_IN},
-	{ROLE_DOWN, SITE_DOWN_IN}, {ROLE_HEAD, SITE_HEAD_IN},
+	{ROLE_Q, SITE_ATTN_IN},
+	{ROLE_K, SITE_ATTN_IN},
+	{ROLE_V, SITE_ATTN_IN},
+	{ROLE_O, SITE_O_IN},
+	{ROLE_GATE, SITE_MLP_IN},
+	{ROLE_UP, SITE_MLP_IN},
+	{ROLE_DOWN, SITE_DOWN_IN},
+	{ROLE_HEAD, SITE_HEAD_IN},
+	{ROLE_ROUTER, SITE_MLP_IN},
+	{ROLE_SHARED_GATE, SITE_MLP_IN},
+	{ROLE_EXPERT_GATE, SITE_MLP_IN},
+	{ROLE_EXPERT_UP, SITE_MLP_IN},
+	{ROLE_EXPERT_DOWN, SITE_EXPERT_DOWN_IN},
 };
 
 int
@@ -289,6 +299,31 @@ apply_mid(Apply *x, Site s)
 	apply_read(x, s, ROLE_DOWN, none);
 }
 
+/* The row that down of each slot reads. */
+static void
+apply_experts(Apply *x, Site s, Pair arrives)
+{
+	const Pair pair = site_pair(x, s);
+	const int count = x->f->count;
+	for (int i = 0; i < count && pair.t; i++) {
+		const Value *v = &x->f->values[i];
+		if (v->op == OP_EXPERT && v->role == ROLE_EXPERT_DOWN)
+			insert_pair(x, v->operands[0], arrives, pair, s);
+	}
+}
+
+static void
+apply_expert_mid(Apply *x, Site s)
+{
+	apply_experts(x, s, none);
+}
+
+static void
+apply_expert_down_in(Apply *x, Site s)
+{
+	apply_experts(x, s, site_pair(x, SITE_EXPERT_MID));
+}
+
 static void
 apply_down_in(Apply *x, Site s)
 {
@@ -305,6 +340,8 @@ static void (*const apply_site[SITE_COUNT])(Apply *x, Site s) = {
 	[SITE_MLP_IN] = apply_norm,
 	[SITE_MLP_MID] = apply_mid,
 	[SITE_DOWN_IN] = apply_down_in,
+	[SITE_EXPERT_MID] = apply_expert_mid,
+	[SITE_EXPERT_DOWN_IN] = apply_expert_down_in,
 	[SITE_HEAD_IN] = apply_norm,
 };
 

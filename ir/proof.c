@@ -92,6 +92,11 @@ static const struct {
 	{OP_SILU_MUL, -1, {SITE_MLP_MID, -1}},
 	{OP_GELU_MUL, -1, {SITE_MLP_MID, -1}},
 	{OP_LINEAR, ROLE_DOWN, {SITE_DOWN_IN, SITE_MLP_MID, SITE_RESIDUAL, -1}},
+	{OP_LINEAR, ROLE_ROUTER, {SITE_MLP_IN, SITE_RESIDUAL, -1}},
+	{OP_LINEAR, ROLE_SHARED_GATE, {SITE_MLP_IN, SITE_RESIDUAL, -1}},
+	{OP_EXPERT, ROLE_EXPERT_GATE, {SITE_EXPERT_MID, SITE_MLP_IN, SITE_RESIDUAL, -1}},
+	{OP_EXPERT, ROLE_EXPERT_UP, {SITE_EXPERT_MID, SITE_MLP_IN, SITE_RESIDUAL, -1}},
+	{OP_EXPERT, ROLE_EXPERT_DOWN, {SITE_EXPERT_DOWN_IN, SITE_EXPERT_MID, SITE_RESIDUAL, -1}},
 	{OP_LINEAR, ROLE_HEAD, {SITE_HEAD_IN, SITE_RESIDUAL, -1}},
 };
 
@@ -160,7 +165,7 @@ static bool
 stands_for(const Func *planned, int i, const Func *original, int k, const int *counterparts)
 {
 	const Value *v = &planned->values[i], *w = &original->values[k];
-	if (v->op != w->op || v->role != w->role)
+	if (v->op != w->op || v->role != w->role || v->slot != w->slot)
 		return false;
 	for (int o = 0; o < op_operands(v->op); o++)
 		if (counterparts[core(planned, v->operands[o])] != core(original, w->operands[o]))
@@ -240,6 +245,8 @@ prove_function(Proof *p)
 	const Model *m = p->original->model;
 	uint32_t widest = m->n_vocab;
 	widest = m->inter > widest ? m->inter : widest;
+	widest = m->expert_inter > widest ? m->expert_inter : widest;
+	widest = 2 * m->n_expert > widest ? 2 * m->n_expert : widest;
 	widest = m->q_width > widest ? m->q_width : widest;
 	widest = m->hidden > widest ? m->hidden : widest;
 	INVARIANT(p->options->n_tokens > 0 && p->original->count == p->planned->count);

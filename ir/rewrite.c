@@ -149,6 +149,19 @@ down_bias(Rewrite *r, int i)
 	return true;
 }
 
+/* w (T x) = T (w x), w one number a row. */
+static bool
+down_scaled(Rewrite *r, int i)
+{
+	const Transform *t = from_above(r, i, 0);
+	Value v = *at(r, i);
+	if (!t)
+		return false;
+	v.operands[0] = operand(r, v.operands[0], 0);
+	become_transform(r, i, t, v, operand(r, i, 0));
+	return true;
+}
+
 /* The gain's elements; null: a kept gain, one of a text, or one with an element of 0. */
 static const Transform *
 gain_diagonal(Rewrite *r, const Value *v)
@@ -273,6 +286,17 @@ up_add(Rewrite *r, int i, int x)
 	return true;
 }
 
+/* T (w x) = w (T x), w one number a row. */
+static bool
+up_scaled(Rewrite *r, int i, int x)
+{
+	const Transform *t = at(r, i)->transform;
+	Value v = *at(r, x);
+	v.operands[0] = add_transform(r, t, v.operands[0], i);
+	*at(r, i) = v;
+	return true;
+}
+
 static bool
 up_rope(Rewrite *r, int i, int x)
 {
@@ -371,6 +395,7 @@ typedef struct Rule {
 static const Rule rules[] = {
 	{OP_TRANSFORM, REWRITE_CANCEL, cancel_product, NULL, NULL},
 	{OP_LINEAR, REWRITE_FOLD, down_linear, up_weights, NULL},
+	{OP_EXPERT, REWRITE_FOLD, down_linear, up_weights, NULL},
 	{OP_EMBED, REWRITE_FOLD, NULL, up_weights, NULL},
 	{OP_RMSNORM, REWRITE_COMMUTE, down_rmsnorm, NULL,
 	 "rmsnorm commutes with orthogonal transforms only"},
@@ -381,6 +406,9 @@ static const Rule rules[] = {
 	{OP_GAIN_HEADS, REWRITE_COMMUTE, NULL, NULL,
 	 "a gain of heads takes a transform in front of it as its matrix"},
 	{OP_ADD, REWRITE_COMMUTE, NULL, up_add, NULL},
+	{OP_WEIGH, REWRITE_COMMUTE, down_scaled, up_scaled, NULL},
+	{OP_SIGMOID_MUL, REWRITE_COMMUTE, down_scaled, up_scaled, NULL},
+	{OP_ROUTE, REWRITE_COMMUTE, NULL, NULL, "a route compares what the router gives"},
 	{OP_ROPE, REWRITE_COMMUTE, down_rope, up_rope,
 	 "rope commutes only with rotations of its own pairs, elements i and i + d/2 of a head"},
 	{OP_SILU_MUL, REWRITE_COMMUTE, NULL, up_gated,

@@ -92,13 +92,20 @@ void
 weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *v, int jobs,
 		   const WeightFault *fault)
 {
+	weight_source_open_expert(s, g, f, v, 0, jobs, fault);
+}
+
+void
+weight_source_open_expert(WeightSource *s, const Graph *g, const Func *f, const Value *v,
+			  uint32_t expert, int jobs, const WeightFault *fault)
+{
 	const uint32_t layer = role_layered[v->role] && f->layer >= 0 ? (uint32_t)f->layer : 0;
 	const bool one_row = v->op == OP_EMBED || v->op == OP_BIAS,
 		   stored = g->plan && g->plan->stored;
 	const Transform *fold_in = stored ? NULL : v->fold_in;
 	const Transform *fold_out = stored ? NULL : v->fold_out;
 	const Transform *out = one_row ? NULL : fold_out;
-	const Tensor *t = model_tensor(g->model, (Role)v->role, layer);
+	const Tensor *t = model_expert(g->model, (Role)v->role, layer, expert);
 	INVARIANT(t != NULL);
 	*s = weight_source_of(t);
 	s->mapped = g->model->mapped;

@@ -30,12 +30,15 @@ typedef struct WeightSource {
 } WeightSource;
 
 /*
- * Opens the weights of value v of function f. Folding across rows needs the whole tensor in double,
- * which lives until weight_source_close; `jobs` threads fold, results do not depend on it. Folds of
- * single rows are made as they are read. fault may be null.
+ * Opens the weights of value v of function f, of a role of experts those of `expert`. Folding
+ * across rows needs the whole tensor in double, which lives until weight_source_close; `jobs`
+ * threads fold, results do not depend on it. Folds of single rows are made as they are read. fault
+ * may be null.
  */
 void weight_source_open(WeightSource *s, const Graph *g, const Func *f, const Value *v, int jobs,
 			const WeightFault *fault);
+void weight_source_open_expert(WeightSource *s, const Graph *g, const Func *f, const Value *v,
+			       uint32_t expert, int jobs, const WeightFault *fault);
 void weight_source_close(WeightSource *s);
 /* A tensor as it is. */
 WeightSource weight_source_of(const Tensor *t);

@@ -602,6 +602,8 @@ cpu_only(const Value *v)
 {
 	if (v->op == OP_GELU_MUL)
 		return "gelu";
+	if (v->op == OP_ROUTE)
+		return "a mixture of experts";
 	if (v->op == OP_EMBED && v->factor != 0)
 		return "a factor of the embedding";
 	return v->window ? "attention over a window" : NULL;

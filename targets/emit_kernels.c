@@ -86,7 +86,8 @@ emit_codes(const Emit *e, const Value *v, const char *x)
 	Text *t = e->t;
 	text_line(t, "{");
 	text_line(t, "const Parts a = %s_v%d(to);", e->u->ident, emit_index(e, v));
-	text_line(t, "const Place p = place_of(t, j->rows, %s);", tile_names[row.planes]);
+	text_line(t, "const Place p = place_of(t, j->rows, %s);",
+		  v->alone ? "1" : tile_names[row.planes]);
 	if (row.planes) {
 		const Format f = v->format;
 		text_line(t, "const RowFormat f = {%u, %u, %s, %s};", f.bits, f.group,
@@ -182,7 +183,12 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 			text_line(t, "memcpy(v%d, %s, sizeof(float) * %u);", i, a,
 				  row_layout(v).padded);
 		text_line(t, "%s_t%d(v%d, work);", e->u->ident, i, i);
-	} else if (op_is_gated(v->op) || v->op == OP_ADD) {
+	} else if (v->op == OP_ROUTE) {
+		text_line(t, "route_row(%u, %u, %u, %s, v%d);",
+			  emit_value(e, v->operands[0])->width, v->used, v->norm, a, i);
+	} else if (v->op == OP_WEIGH) {
+		text_line(t, "weigh_row(%u, %s, %s[%u], v%d);", v->width, a, b, v->slot, i);
+	} else if (op_is_gated(v->op) || v->op == OP_ADD || v->op == OP_SIGMOID_MUL) {
 		text_line(t, "%s_row(%u, %s, %s, v%d);", op_name(v->op), v->width, a, b, i);
 	} else {
 		BUG("op %s cannot be in a rows kernel", op_name(v->op));

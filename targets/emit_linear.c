@@ -115,6 +115,21 @@ emit_weight_fields(Arena *a, Format f, uint32_t k)
 	return t->text;
 }
 
+/* The call on each token's own expert, a block of all tokens at a time: a batch reads the weights
+ * of those that it chose once. */
+static void
+emit_expert_loop(Text *t, Epilogue epilogue)
+{
+	text_line(t, "for (int b = blocks.first; b < blocks.end; b++)");
+	text_line(t, "\tfor (int i = 0; i < rows; i++) {");
+	text_line(t, "const Tiles one = linear_alone(spec, a, i);");
+	text_line(t,
+		  "linear_%s(spec, w + expert_at(e, i), b, b + 1, &one, 1, y + (ptrdiff_t)i * ld,",
+		  epilogues[epilogue].name);
+	text_line(t, "\tld%s);", bias_words(false, epilogue).arguments);
+	text_line(t, "}");
+}
+
 static void
 emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 {
@@ -135,18 +150,22 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
 	text_line(t,
-		  "%s%s_%s(const unsigned char *w, Range blocks, const Tiles *a, int rows, "
-		  "float *y, int ld%s%s)",
-		  fn, bias.name, epilogues[epilogue].name, epilogues[epilogue].parameters,
-		  bias.parameters);
+		  "%s%s%s_%s(const unsigned char *w, Range blocks, const Tiles *a, int rows, "
+		  "float *y, int ld%s%s%s)",
+		  fn, bias.name, act->alone ? "_expert" : "", epilogues[epilogue].name,
+		  epilogues[epilogue].parameters, bias.parameters,
+		  act->alone ? ", const Experts *e" : "");
 	text_line(t, "{");
 	text_line(t, "static const Linear spec = {%s,",
 		  emit_weight_fields(t->arena, w, act->width));
 	text_line(t, ".planes = %u, .act_group = %u, .sums = %d, .split = %d, .shift = %d};",
 		  row.planes, row.planes ? a.group : 0, sums, contract_split(k, w, a),
 		  a.zero != ZERO_NONE);
-	text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s%s);",
-		  epilogues[epilogue].name, epilogues[epilogue].arguments, bias.arguments);
+	if (act->alone)
+		emit_expert_loop(t, epilogue);
+	else
+		text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s%s);",
+			  epilogues[epilogue].name, epilogues[epilogue].arguments, bias.arguments);
 	text_line(t, "}");
 	text_blank(t);
 }
@@ -166,14 +185,15 @@ emit_linears_of(const Emit *e, const Kernel *kernel, Done *done)
 	const Epilogue epilogue = kernel_epilogue(e, kernel);
 	for (int i = 0; i < kernel->count; i++) {
 		const Value *v = emit_kernel_value(e, kernel, i);
-		if (v->op != OP_LINEAR)
+		if (!op_is_linear(v->op))
 			continue;
 		const Value *act = emit_value(e, v->operands[0]);
 		const Format w = graph_weight_format(e->g, v->role, e->f->layer);
 		const bool biased = takes_bias(e, kernel, v, epilogue);
 		const char *name =
-			arena_printf(a, "%s%s_%s", emit_linear_name(a, w, act),
-				     bias_words(biased, epilogue).name, epilogues[epilogue].name);
+			arena_printf(a, "%s%s%s_%s", emit_linear_name(a, w, act),
+				     bias_words(biased, epilogue).name, act->alone ? "_expert" : "",
+				     epilogues[epilogue].name);
 		bool seen = false;
 		for (int n = 0; n < done->n; n++)
 			seen |= !strcmp(done->names[n], name);
@@ -226,7 +246,7 @@ bias_arguments(const Emit *e, const Kernel *k, const Value *v, Epilogue epilogue
 	Text *t = text_new(e->t->arena);
 	for (int i = 0; i < k->count && takes_bias(e, k, v, epilogue); i++) {
 		const Value *x = emit_kernel_value(e, k, i);
-		if (x->op != OP_LINEAR || (x != v && !is_gated(epilogue)))
+		if (!op_is_linear(x->op) || (x != v && !is_gated(epilogue)))
 			continue;
 		const Value *bias = bias_of(e, k, x);
 		if (bias)
@@ -256,8 +276,10 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 					     (unsigned long long)first * pack_block_bytes(c->form))
 			      : "w";
 	const char *bias = bias_arguments(e, k, v, epilogue);
-	fn = arena_printf(t->arena, "%s%s", fn,
-			  bias_words(takes_bias(e, k, v, epilogue), epilogue).name);
+	const bool expert = v->op == OP_EXPERT;
+	fn = arena_printf(t->arena, "%s%s%s", fn,
+			  bias_words(takes_bias(e, k, v, epilogue), epilogue).name,
+			  expert ? "_expert" : "");
 	if (epilogue == EPILOGUE_LOGITS) {
 		text_line(t, "%s_logits(w, blocks, &a, j->rows, m->logits, %u, %u%s);", fn,
 			  v->width, v->width, bias);
@@ -265,9 +287,9 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 	}
 	const Value *r = linear_result(e, k, v, epilogue);
 	const RowLayout row = row_layout(r);
-	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u%s);", fn,
+	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u%s%s);", fn,
 		  epilogues[epilogue].name, w, range, emit_buffer_name(e, r), row.padded,
-		  row.padded, bias);
+		  row.padded, bias, expert ? ", &experts" : "");
 }
 
 /* The residual of an add is summed in place: copy it first where the result lies elsewhere. */
@@ -293,6 +315,19 @@ emit_residual(const Emit *e, const Kernel *k)
 	}
 }
 
+/* Where the tokens' experts lie, by the numbers of the route's slot. */
+static void
+emit_experts(const Emit *e, const Kernel *k, const Value *v)
+{
+	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), v->role);
+	const Value *route = emit_value(e, v->operands[1]);
+	const RowLayout row = row_layout(route);
+	text_line(e->t,
+		  "const Experts experts = {row_at(shared_rows(m), %s, %u, 0) + %u, %u, %llu};",
+		  emit_buffer_name(e, route), row.padded, route->used + v->slot, row.padded,
+		  (unsigned long long)(c->bytes / c->experts));
+}
+
 void
 emit_linear_kernel(const Emit *e, const Kernel *k)
 {
@@ -303,8 +338,8 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 	int linears = 0;
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
-		linears += v->op == OP_LINEAR;
-		if (v->op == OP_LINEAR && (!is_gated(epilogue) || linears == 1))
+		linears += op_is_linear(v->op);
+		if (op_is_linear(v->op) && (!is_gated(epilogue) || linears == 1))
 			blocks += (v->width + PACK_ROWS - 1) / PACK_ROWS;
 	}
 	text_line(t, "/* %s */", emit_words(e, k));
@@ -315,10 +350,12 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "const unsigned char *w = %s;", emit_constant_expression(e, k, first->role));
 	text_line(t, "const Tiles a = tiles_of(%s_v%d(from));", e->u->ident, first->operands[0]);
 	text_line(t, "const Range blocks = range_of(%u, tid, n_threads);", blocks);
+	if (first->op == OP_EXPERT)
+		emit_experts(e, k, first);
 	emit_residual(e, k);
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
-		if (v->op != OP_LINEAR)
+		if (!op_is_linear(v->op))
 			continue;
 		emit_linear_call(e, k, v, epilogue, epilogue == EPILOGUE_STORE && linears > 1);
 		if (is_gated(epilogue))

@@ -41,7 +41,7 @@ emit_has_place(const Emit *e, const Value *v)
 const char *
 emit_value_word(const Value *v)
 {
-	return v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op);
+	return op_is_linear(v->op) ? role_names[v->role] : op_name(v->op);
 }
 
 /* "LAYER0_V4_Q": the constant that is the offset of a value's buffer. */

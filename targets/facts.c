@@ -8,7 +8,8 @@ facts_site_is_of(const Graph *g, const Func *f, Site s)
 {
 	if (s == SITE_HEAD_IN)
 		return func_is_last(g, f);
-	return s == SITE_RESIDUAL || (site_table[s].layered && f->layer >= 0);
+	return s == SITE_RESIDUAL ||
+	       (site_table[s].layered && f->layer >= 0 && site_exists(g->model, s));
 }
 
 const PlanTransform *
@@ -24,7 +25,7 @@ facts_planned(const Graph *g, const Plan *p, Site s, const Func *f)
 static bool
 is_reader(Op op)
 {
-	return op == OP_LINEAR || op == OP_KV_APPEND || op == OP_ATTENTION;
+	return op_is_linear(op) || op == OP_KV_APPEND || op == OP_ATTENTION;
 }
 
 static void
@@ -47,7 +48,7 @@ facts_online_site(const Func *f, const Online *o)
 	if (!o->n_readers) /* the row that the next function reads */
 		return SITE_RESIDUAL;
 	const Value *v = &f->values[o->readers[0]];
-	return v->op == OP_LINEAR ? role_site(v->role) : (int)SITE_QK_ROPE;
+	return op_is_linear(v->op) ? role_site(v->role) : (int)SITE_QK_ROPE;
 }
 
 bool
@@ -79,7 +80,7 @@ facts_sums(const Graph *g, const Layout *l, int func)
 			const TransformFacts facts = transform_facts(v->transform);
 			s.adds += facts.adds;
 			s.multiplies += facts.multiplies;
-		} else if (v->op == OP_LINEAR) {
+		} else if (op_is_linear(v->op)) {
 			graph_tensor_shape(g, v, &rows, &columns);
 			s.multiply_adds += (uint64_t)rows * columns;
 		}
@@ -114,7 +115,7 @@ const char *
 facts_value_name(const Func *f, int i)
 {
 	const Value *v = &f->values[i];
-	return v->op == OP_LINEAR ? role_names[v->role] : op_name(v->op);
+	return op_is_linear(v->op) ? role_names[v->role] : op_name(v->op);
 }
 
 uint64_t

@@ -10,8 +10,10 @@ enum { GOLDEN_FIRST = 8, GOLDEN_LEAST = 4, GOLDEN_MOST = 96, GOLDEN_POSITIONS = 
 static int
 golden_tokens(const Model *m)
 {
+	const double inter = m->n_expert ? (double)m->inter + (double)m->n_used * m->expert_inter
+					 : (double)m->inter;
 	const double matrix =
-		(double)m->hidden * (2.0 * m->q_width + 2.0 * m->kv_width + 3.0 * m->inter);
+		(double)m->hidden * (2.0 * m->q_width + 2.0 * m->kv_width + 3.0 * inter);
 	const double weights = matrix * m->n_layer + (double)m->n_vocab * m->hidden;
 	double n = 1e9 / weights;
 	return n < GOLDEN_LEAST ? GOLDEN_LEAST : n > GOLDEN_MOST ? GOLDEN_MOST : (int)n;

@@ -25,12 +25,13 @@ constant_finish(Arena *a, const Graph *g, Constant *c)
 {
 	c->field = constant_field(a, c);
 	c->bytes = 0;
+	c->experts = c->experts ? c->experts : 1;
 	for (int i = 0; i < c->n_roles; i++) {
 		uint32_t columns;
 		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &columns);
 		c->form.columns = columns;
 		c->bytes += c->vector ? round_up(columns, PACK_ROWS) * sizeof(float)
-				      : pack_bytes(c->form, c->rows[i]);
+				      : c->experts * pack_bytes(c->form, c->rows[i]);
 	}
 }
 
@@ -38,7 +39,7 @@ constant_finish(Arena *a, const Graph *g, Constant *c)
 static uint32_t
 row_sums(const Func *f, const Value *v)
 {
-	if (v->op != OP_LINEAR)
+	if (!op_is_linear(v->op))
 		return 0;
 	const Value *x = &f->values[v->operands[0]];
 	if (format_is_float(x->format) || !x->format.zero)
@@ -53,6 +54,7 @@ unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 	const Kernel *k = &f->kernels[kernel];
 	Constant stack = {.kernel = kernel};
 	bool silu = false;
+	uint32_t slot = 0;
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = kernel_value(f, k, i);
 		silu |= k->kind == KERNEL_LINEAR && op_is_gated(v->op);
@@ -72,10 +74,15 @@ unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 		stack.roles[stack.n_roles++] = v->role;
 		stack.form.format = graph_weight_format(g, v->role, f->layer);
 		stack.form.sums = row_sums(f, v);
+		stack.experts = v->op == OP_EXPERT ? g->model->n_expert : 1;
+		slot = v->slot;
 	}
 	if (stack.n_roles) {
 		stack.interleaved = silu;
 		constant_finish(a, g, &stack);
+		/* Kernels of several slots read one constant, each by a name of its own. */
+		if (stack.experts > 1 && slot)
+			stack.field = arena_printf(a, "%s_%u", stack.field, slot);
 		u->constants[u->n_constants++] = stack;
 	}
 }
@@ -137,8 +144,8 @@ constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *
 	      const Func *other)
 {
 	if (a->n_roles != b->n_roles || a->vector != b->vector ||
-	    a->interleaved != b->interleaved || a->form.sums != b->form.sums ||
-	    !format_equal(a->form.format, b->form.format))
+	    a->interleaved != b->interleaved || a->experts != b->experts ||
+	    a->form.sums != b->form.sums || !format_equal(a->form.format, b->form.format))
 		return false;
 	for (int i = 0; i < a->n_roles; i++)
 		if (!weights_same(g, f, a->roles[i], other, b->roles[i]))
@@ -153,6 +160,10 @@ earlier_offset(const Layout *l, int f, int i)
 {
 	const Graph *g = l->graph;
 	const Unit *u = layout_unit(l, f);
+	for (int k = 0; k < i && u->constants[i].experts > 1; k++)
+		if (constant_same(g, &u->constants[i], &g->funcs[f], &u->constants[k],
+				  &g->funcs[f]))
+			return l->offsets[f][k];
 	if (g->funcs[f].layer >= 0)
 		return UINT64_MAX;
 	for (int e = 0; e < f; e++) {
@@ -170,7 +181,7 @@ constant_bytes_read(const Func *f, const Constant *c)
 {
 	const Value *v = kernel_value(f, &f->kernels[c->kernel], 0);
 	if (v->op != OP_EMBED)
-		return c->bytes;
+		return c->bytes / c->experts;
 	return c->bytes / round_up(c->rows[0], PACK_ROWS);
 }
 

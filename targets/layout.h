@@ -23,9 +23,10 @@ typedef struct Constant {
 	int n_roles;
 	bool vector;
 	bool interleaved; /* block 0 of each matrix, block 1 of each ... */
+	uint32_t experts; /* the stack of each expert, one behind the other; else 1 */
 	PackForm form;
 	uint32_t rows[STACK_MAX];
-	uint64_t bytes;
+	uint64_t bytes; /* of all experts */
 	int kernel;
 } Constant;
 

@@ -438,7 +438,7 @@ fates_of_rows(Text *t, const Report *r, const Func *f)
 		if (v->op != OP_QUANTIZE && v->op != OP_TILE)
 			continue;
 		for (int k = 0; k < f->count; k++)
-			if (f->values[k].op == OP_LINEAR && f->values[k].operands[0] == i)
+			if (op_is_linear(f->values[k].op) && f->values[k].operands[0] == i)
 				text_printf(readers, "%s%s", n++ ? ", " : "",
 					    role_names[f->values[k].role]);
 		if (n > 1)

@@ -76,7 +76,7 @@ has_role(const Report *r, int role, bool linear)
 		for (int i = 0; i < r->g->funcs[n].count; i++) {
 			const Value *v = &r->g->funcs[n].values[i];
 			if (v->role == role &&
-			    (linear ? v->op == OP_LINEAR : op_table[v->op].tensor == TENSOR_MATRIX))
+			    (linear ? op_is_linear(v->op) : op_table[v->op].tensor == TENSOR_MATRIX))
 				return true;
 		}
 	return false;

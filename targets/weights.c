@@ -171,7 +171,7 @@ static void
 write_matrices(Writer *w, const Constant *c, const WeightSource *sources)
 {
 	const uint64_t block_bytes = pack_block_bytes(c->form);
-	const uint32_t blocks = (uint32_t)(c->bytes / block_bytes);
+	const uint32_t blocks = (uint32_t)(c->bytes / c->experts / block_bytes);
 	const uint32_t chunk = blocks < CHUNK_BLOCKS ? blocks : CHUNK_BLOCKS;
 	PackJob j = {.constant = c, .sources = sources, .block_bytes = block_bytes};
 	j.dst = ARENA_ARRAY(w->layer, uint8_t, chunk * block_bytes);
@@ -186,13 +186,14 @@ write_matrices(Writer *w, const Constant *c, const WeightSource *sources)
 	}
 }
 
+/* The tensor of a vector, or one expert's stack of matrices. */
 static void
-write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
+write_expert(Writer *w, const Graph *g, const Constant *c, const Func *f, uint32_t expert)
 {
 	WeightSource sources[STACK_MAX];
 	for (int i = 0; i < c->n_roles; i++)
-		weight_source_open(&sources[i], g, f, constant_value(f, c->roles[i]), w->jobs,
-				   NULL);
+		weight_source_open_expert(&sources[i], g, f, constant_value(f, c->roles[i]), expert,
+					  w->jobs, NULL);
 	if (c->vector) {
 		float *padded = ARENA_ARRAY(w->layer, float, c->bytes / sizeof(float));
 		WeightRow row;
@@ -206,6 +207,13 @@ write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
 	for (int i = 0; i < c->n_roles; i++)
 		weight_source_close(&sources[i]);
 	arena_reset(w->layer);
+}
+
+static void
+write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
+{
+	for (uint32_t e = 0; e < c->experts && w->ok; e++)
+		write_expert(w, g, c, f, e);
 }
 
 bool

@@ -58,6 +58,36 @@ linear_act(const Linear s, const Tiles *t, int token)
 	return a;
 }
 
+/* The tile of one token, of rows that are tiles by themselves. */
+LATHE_INLINE Tiles
+linear_alone(const Linear s, const Tiles *t, int token)
+{
+	const Act a = linear_act(s, t, token);
+	Tiles one;
+	one.hi = a.hi;
+	one.lo = a.lo;
+	one.sum_hi = a.sum_hi;
+	one.sum_lo = a.sum_lo;
+	one.scale = a.scale;
+	one.shift = a.shift;
+	one.x = a.x;
+	one.xsum = a.xsum;
+	return one;
+}
+
+/* Where each token's expert lies: `bytes` apart, the number at number[token * ld]. */
+typedef struct Experts {
+	const float *number;
+	int ld;
+	ptrdiff_t bytes;
+} Experts;
+
+LATHE_INLINE ptrdiff_t
+expert_at(const Experts *e, int token)
+{
+	return (ptrdiff_t)e->number[(ptrdiff_t)token * e->ld] * e->bytes;
+}
+
 /* Bytes of a block of 32 rows (pack_block_bytes of the compiler). */
 LATHE_INLINE ptrdiff_t
 linear_block_bytes(const Linear s)

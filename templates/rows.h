@@ -100,6 +100,77 @@ silu_mul_row(int n, const float *a, const float *b, float *y)
 		vf_store(y + k, vf_mul(vf_silu(vf_load(a + k)), vf_load(b + k)));
 }
 
+/* y = x * w */
+LATHE_INLINE void
+weigh_row(int n, const float *x, float w, float *y)
+{
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_mul(vf_load(x + k), vf_set1(w)));
+}
+
+/* y = x * sigmoid(g) */
+LATHE_INLINE void
+sigmoid_mul_row(int n, const float *x, const float *g, float *y)
+{
+	const vf e = vf_exp(vf_neg(vf_set1(*g)));
+	const vf w = vf_rcp(vf_add(vf_set1(1.0f), e));
+	for (int k = 0; k < LATHE_PAD(n, 32); k += 16)
+		vf_store(y + k, vf_mul(vf_load(x + k), w));
+}
+
+/* exp(x - top), one number. */
+LATHE_INLINE float
+route_exp(float x, float top)
+{
+	LATHE_ALIGN(64) float e[16];
+	vf_store(e, vf_exp(vf_set1(x - top)));
+	return e[0];
+}
+
+/* The sum of exp(x - top) over a row of n. */
+LATHE_INLINE float
+route_sum(int n, const float *x, float top)
+{
+	vf p = vf_zero();
+	for (int k = 0; k < n; k += 16) {
+		const vf e = vf_exp(vf_sub(vf_load(x + k), vf_set1(top)));
+		p = vf_add(p, vf_select(vm_first(n - k < 16 ? n - k : 16), e, vf_zero()));
+	}
+	return vf_tree(p);
+}
+
+/*
+ * The `used` largest of n logits, ties by the lower number: y[0, used) their weights, by softmax
+ * over them alone (`norm`) or over all; y[used, 2 used) their numbers.
+ */
+LATHE_INLINE void
+route_row(int n, int used, int norm, const float *x, float *y)
+{
+	float sum = 0.0f;
+
+	for (int k = 0; k < used; k++) {
+		int best = -1;
+		for (int i = 0; i < n; i++) {
+			int taken = best >= 0 && !(x[i] > x[best]);
+			for (int s = 0; s < k && !taken; s++)
+				taken = y[used + s] == (float)i;
+			if (!taken)
+				best = i;
+		}
+		y[used + k] = (float)best;
+		y[k] = route_exp(x[best], x[(int)y[used]]);
+		sum = sum + y[k];
+	}
+	if (!norm)
+		sum = route_sum(n, x, x[(int)y[used]]);
+	const vf inverse = vf_rcp(vf_set1(sum));
+	for (int k = 0; k < used; k++) {
+		LATHE_ALIGN(64) float w[16];
+		vf_store(w, vf_mul(vf_set1(y[k]), inverse));
+		y[k] = w[0];
+	}
+}
+
 /* ---- activations of linears ------------------------------------------------------------------ */
 
 /* Where the codes of a row go, at its column of a tile of mt tokens: code k at hi[k/4*4*mt + k%4],

@@ -316,6 +316,8 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 	const char *why = rounding_fault(run, &how, r->weights);
 	for (size_t i = 0; i < sizeof columns / sizeof *columns && !why; i++)
 		why = linear_fault(run, r->weights, r->activations, columns[i]);
+	if (m->n_expert)
+		why = "recipes do not know mixtures of experts";
 	if (why)
 		return refuse(d, why);
 	if (r->clip != CLIP_NONE &&

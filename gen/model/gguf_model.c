@@ -18,6 +18,24 @@ static const TensorRow llama_tensors[] = {
 #define GGUF_TENSOR REQUIRED
 #define GGUF_OPTIONAL OPTIONAL
 #include "gguf_llama.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_mlp.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_mlp_biases.def"
+};
+
+static const TensorRow mixtral_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_llama.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_experts.def"
 };
 
 static const TensorRow qwen2_tensors[] = {
@@ -25,7 +43,26 @@ static const TensorRow qwen2_tensors[] = {
 #define GGUF_OPTIONAL OPTIONAL
 #include "gguf_decoder.def"
 #define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
 #include "gguf_qwen2.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_mlp.def"
+};
+
+static const TensorRow qwen2moe_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_qwen2.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_experts.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_shared.def"
 };
 
 static const TensorRow qwen3_tensors[] = {
@@ -33,7 +70,23 @@ static const TensorRow qwen3_tensors[] = {
 #define GGUF_OPTIONAL OPTIONAL
 #include "gguf_decoder.def"
 #define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
 #include "gguf_qwen3.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_mlp.def"
+};
+
+static const TensorRow qwen3moe_tensors[] = {
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_decoder.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_qwen3.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_experts.def"
 };
 
 static const TensorRow gemma3_tensors[] = {
@@ -41,7 +94,11 @@ static const TensorRow gemma3_tensors[] = {
 #define GGUF_OPTIONAL OPTIONAL
 #include "gguf_decoder.def"
 #define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
 #include "gguf_gemma3.def"
+#define GGUF_TENSOR REQUIRED
+#define GGUF_OPTIONAL OPTIONAL
+#include "gguf_mlp.def"
 };
 #undef REQUIRED
 #undef OPTIONAL
@@ -50,18 +107,23 @@ typedef struct Arch {
 	const char *name;
 	const TensorRow *tensors;
 	size_t n_tensors;
+	bool mixture; /* of experts: the row holds where the file has some, or must have them */
+	bool norm_experts, shared;
 	/* Where a file has a window, every so-many-th layer is without. */
 	uint32_t window_period;
 	bool scales_embedding; /* by the square root of the width */
 	bool gelu;
 } Arch;
 
-#define ARCH(name) #name, name##_tensors, sizeof name##_tensors / sizeof name##_tensors[0]
+#define ARCH(name, table) name, table##_tensors, sizeof table##_tensors / sizeof table##_tensors[0]
 static const Arch archs[] = {
-	{ARCH(llama), 0, false, false},
-	{ARCH(qwen2), 0, false, false},
-	{ARCH(qwen3), 0, false, false},
-	{ARCH(gemma3), 6, true, true},
+	{ARCH("llama", llama), false, false, false, 0, false, false},
+	{ARCH("llama", mixtral), true, true, false, 0, false, false},
+	{ARCH("qwen2", qwen2), false, false, false, 0, false, false},
+	{ARCH("qwen2moe", qwen2moe), true, false, true, 0, false, false},
+	{ARCH("qwen3", qwen3), false, false, false, 0, false, false},
+	{ARCH("qwen3moe", qwen3moe), true, true, false, 0, false, false},
+	{ARCH("gemma3", gemma3), false, false, false, 6, true, true},
 };
 #undef ARCH
 
@@ -223,6 +285,15 @@ check_same(const GgufReader *r, const char *pattern, uint32_t value, const char 
 		wrong_value(r, e, arena_printf(r->g.arena, "%s, %u", of, value));
 }
 
+/* Whether a file of the architecture says that it has experts. */
+static bool
+has_experts(const GgufReader *r, const char *arch)
+{
+	const GgufEntry *e = gguf_find(&r->g, arena_printf(r->g.arena, "%s.expert_count", arch));
+	int64_t n;
+	return e && gguf_integer(&r->g, &e->value, &n) && n != 0;
+}
+
 static bool
 read_arch(GgufReader *r)
 {
@@ -237,19 +308,49 @@ read_arch(GgufReader *r)
 		return false;
 	}
 	for (int i = 0; i < ARCH_COUNT; i++)
-		if (bytes_equal(gguf_string(&r->g, &e->value), archs[i].name))
+		if (bytes_equal(gguf_string(&r->g, &e->value), archs[i].name) &&
+		    (!r->arch || archs[i].mixture == has_experts(r, archs[i].name)))
 			r->arch = &archs[i];
 	if (!r->arch) {
 		diag_error(r->g.d, cursor_loc(&r->g.cursor, e->at), E_ARCH,
 			   "unknown architecture %s", gguf_show(&r->g, &e->value));
 		Text *t = text_new(r->g.arena);
 		for (int i = 0; i < ARCH_COUNT; i++)
-			text_printf(t, "%s%s", i ? ", " : "", archs[i].name);
+			if (!i || strcmp(archs[i].name, archs[i - 1].name) != 0)
+				text_printf(t, "%s%s", i ? ", " : "", archs[i].name);
 		diag_hint(r->g.d, "Lathe reads %s", t->text);
 		return false;
 	}
 	r->m->arch = r->arch->name;
 	return true;
+}
+
+/* How many experts, how many of them a token has, and their widths. */
+static void
+read_experts(const GgufReader *r)
+{
+	Model *m = r->m;
+	const bool qwen = strcmp(r->arch->name, "llama") != 0;
+	const int before = diag_errors(r->g.d);
+	if (!r->arch->mixture) {
+		read_constant(r, "@.expert_used_count", 0, 0, false, &m->n_used);
+		return;
+	}
+	read_constant(r, "@.expert_count", 1, EXPERTS_MAX, true, &m->n_expert);
+	read_constant(r, "@.expert_used_count", 1, EXPERTS_MAX, true, &m->n_used);
+	m->expert_inter = m->inter;
+	if (qwen)
+		read_constant(r, "@.expert_feed_forward_length", 1, WIDTH_MAX, true,
+			      &m->expert_inter);
+	m->inter = m->expert_inter;
+	if (r->arch->shared)
+		read_constant(r, "@.expert_shared_feed_forward_length", 1, WIDTH_MAX, true,
+			      &m->inter);
+	m->norm_experts = r->arch->norm_experts;
+	if (diag_errors(r->g.d) == before && m->n_used > m->n_expert)
+		diag_error(r->g.d, m->loc, E_METADATA,
+			   "a token goes through %u experts, the model has %u", m->n_used,
+			   m->n_expert);
 }
 
 /* What only some architectures have. */
@@ -291,6 +392,7 @@ read_constants(GgufReader *r)
 	read_real(r, "@.rope.freq_base", 1, 1e30, false, &m->rope_base);
 	m->norm_eps = (float)eps;
 	read_peculiarities(r);
+	read_experts(r);
 	if (diag_errors(r->g.d) != before)
 		return false;
 	if (!m->n_kv_head)
@@ -312,9 +414,12 @@ read_constants(GgufReader *r)
 /* ---- tensors ------------------------------------------------------------------------------ */
 
 static const char *
-wanted_shape(Arena *a, uint32_t rows, uint32_t columns)
+wanted_shape(Arena *a, uint32_t stack, uint32_t rows, uint32_t columns)
 {
-	const GgufTensor wanted = {.n_dims = rows > 1 ? 2 : 1, .dims = {columns, rows}};
+	const GgufTensor wanted = {.n_dims = stack > 1	? 3
+					     : rows > 1 ? 2
+							: 1,
+				   .dims = {columns, rows, stack}};
 	return gguf_shape(a, &wanted);
 }
 
@@ -332,7 +437,8 @@ find_tensors(const GgufReader *r, Matcher *x)
 				   .data = t->data,
 				   .row_bytes = t->dims[0] / t->type->block * t->type->block_bytes,
 				   .loc = t->loc},
-			.rows = t->dims[2] * t->dims[3] == 1 ? t->dims[1] : 0,
+			.rows = t->dims[3] == 1 ? t->dims[1] : 0,
+			.stack = t->dims[2],
 			.columns = t->dims[0],
 			.shape = gguf_shape(g->arena, t)};
 	}
@@ -397,6 +503,7 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 		     .rows = r->arch->tensors,
 		     .n_rows = r->arch->n_tensors,
 		     .layers_key = arena_printf(a, "%s.block_count", m->arch),
+		     .experts_key = arena_printf(a, "%s.expert_count", m->arch),
 		     .shape = wanted_shape};
 	find_tensors(r, &x);
 	if (!match_names(&x) || !match_vocabulary(&x) || !check_vocabulary(r) ||

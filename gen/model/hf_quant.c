@@ -414,6 +414,7 @@ read_matrix(const HfReader *r, const char *prefix, const SafeTensor *codes, Foun
 					  .loc = codes->loc},
 			       .rows = p->rows,
 			       .columns = p->columns,
+			       .stack = 1,
 			       .shape = arena_printf(r->arena, "[%u, %u]", p->rows, p->columns)};
 	return PART_CODES;
 }

@@ -16,8 +16,9 @@ static const struct HfTensorRow {
 enum { TENSOR_ROWS = sizeof tensor_rows / sizeof tensor_rows[0] };
 
 static const char *
-wanted_shape(Arena *a, uint32_t rows, uint32_t columns)
+wanted_shape(Arena *a, uint32_t stack, uint32_t rows, uint32_t columns)
 {
+	INVARIANT(stack == 1);
 	return rows > 1 ? arena_printf(a, "[%u, %u]", rows, columns)
 			: arena_printf(a, "[%u]", columns);
 }
@@ -60,6 +61,7 @@ take_tensor(HfReader *r, const SafeTensor *s, FoundTensor *f)
 		.rows = s->rank == 1   ? 1
 			: s->rank == 2 ? s->shape[0]
 				       : 0,
+		.stack = 1,
 		.columns = s->rank ? s->shape[s->rank - 1] : 0,
 		.shape = strchr(shape, '[')};
 	f->tensor.row_bytes = f->columns * type->block_bytes;

@@ -3,77 +3,137 @@
 
 #include <string.h>
 
-/* Matches a name against a pattern with '#' for the layer. */
+enum { NUMBERS = 2 };
+
+/* Matches a name against a pattern with '#' for the layer, and a second for the expert. */
 static bool
-name_matches(const char *pattern, const char *name, uint32_t *layer)
+name_matches(const char *pattern, const char *name, uint32_t numbers[NUMBERS])
 {
-	*layer = 0;
-	for (; *pattern; pattern++) {
+	numbers[0] = numbers[1] = 0;
+	for (uint32_t n = 0; *pattern; pattern++) {
 		if (*pattern != '#') {
 			if (*name++ != *pattern)
 				return false;
 			continue;
 		}
 		const char *first = name;
+		INVARIANT(n < NUMBERS);
 		while (*name >= '0' && *name <= '9' && name - first < 6)
-			*layer = *layer * 10 + (uint32_t)(*name++ - '0');
+			numbers[n] = numbers[n] * 10 + (uint32_t)(*name++ - '0');
 		if (name == first || (*first == '0' && name - first > 1))
 			return false;
+		n++;
 	}
 	return !*name;
 }
 
-static const char *
-expected_name(Arena *a, const TensorRow *row, uint32_t layer)
+static int
+numbers_of(const TensorRow *row)
 {
-	const char *hash = strchr(row->name, '#');
-	if (!hash)
-		return row->name;
-	return arena_printf(a, "%.*s%u%s", (int)(hash - row->name), row->name, layer, hash + 1);
+	const char *first = strchr(row->name, '#');
+	return !first ? 0 : !strchr(first + 1, '#') ? 1 : 2;
 }
 
-static uint32_t
-layers_of(const Matcher *x, const TensorRow *row)
+/* Whether a tensor of the row holds those of all experts of a layer. */
+static bool
+is_stacked(const TensorRow *row)
 {
-	return strchr(row->name, '#') ? x->m->n_layer : 1;
+	return row->role != ROLE_COUNT && role_experts[row->role] && numbers_of(row) == 1;
+}
+
+/* Tensors of the row's name: one, one a layer, or one an expert of a layer. */
+static uint32_t
+names_of(const Matcher *x, const TensorRow *row)
+{
+	const uint32_t counts[] = {1, x->m->n_layer, x->m->n_layer * x->m->n_expert};
+	return counts[numbers_of(row)];
+}
+
+static const char *
+expected_name(const Matcher *x, const TensorRow *row, uint32_t i)
+{
+	const uint32_t experts = numbers_of(row) == 2 ? x->m->n_expert : 1;
+	const uint32_t numbers[NUMBERS] = {i / experts, i % experts};
+	Text *t = text_new(x->arena);
+	int n = 0;
+	for (const char *c = row->name; *c; c++) {
+		if (*c == '#')
+			text_printf(t, "%u", numbers[n++]);
+		else
+			text_add(t, c, 1);
+	}
+	return t->text;
+}
+
+/* The slot of the row's tensor i, of a stack the first. */
+static const Tensor **
+slot_of(const Matcher *x, const TensorRow *row, uint32_t i)
+{
+	return &x->slots[row->role][is_stacked(row) ? i * x->m->n_expert : i];
 }
 
 static bool
-is_empty(const Matcher *x, const TensorRow *row, uint32_t layer)
+is_empty(const Matcher *x, const TensorRow *row, uint32_t i)
 {
-	return row->role != ROLE_COUNT && !x->slots[row->role][layer];
+	return row->role != ROLE_COUNT && !*slot_of(x, row, i);
 }
 
-/* Names that the architecture has and the file lacks. */
+/* Names that the architecture has and the file lacks: with null only their number. */
 static size_t
 empty_slots(const Matcher *x, const char **names)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < x->n_rows; i++)
-		for (uint32_t l = 0; l < layers_of(x, &x->rows[i]); l++)
-			if (is_empty(x, &x->rows[i], l))
-				names[n++] = expected_name(x->arena, &x->rows[i], l);
+		for (uint32_t l = 0; l < names_of(x, &x->rows[i]); l++)
+			if (is_empty(x, &x->rows[i], l)) {
+				if (names)
+					names[n] = expected_name(x, &x->rows[i], l);
+				n++;
+			}
 	return n;
+}
+
+/* Why a name that is the row's has no slot; false: it has one. */
+static bool
+report_beyond(const Matcher *x, const TensorRow *row, const Tensor *t)
+{
+	uint32_t numbers[NUMBERS];
+	if (!name_matches(row->name, t->name, numbers))
+		return false;
+	const bool layer = numbers[0] >= x->m->n_layer;
+	diag_error(x->d, t->loc, E_TENSOR_UNKNOWN, "tensor '%s' belongs to %s %u, but '%s' is %u",
+		   t->name, layer ? "layer" : "expert", numbers[!layer],
+		   layer ? x->layers_key : x->experts_key, layer ? x->m->n_layer : x->m->n_expert);
+	return true;
 }
 
 static void
 report_unknown(const Matcher *x, const Tensor *t)
 {
-	for (size_t i = 0; i < x->n_rows; i++) {
-		uint32_t layer;
-		if (!name_matches(x->rows[i].name, t->name, &layer))
-			continue;
-		diag_error(x->d, t->loc, E_TENSOR_UNKNOWN,
-			   "tensor '%s' belongs to layer %u, but '%s' is %u", t->name, layer,
-			   x->layers_key, x->m->n_layer);
-		return;
-	}
+	for (size_t i = 0; i < x->n_rows; i++)
+		if (report_beyond(x, &x->rows[i], t))
+			return;
 	diag_error(x->d, t->loc, E_TENSOR_UNKNOWN,
 		   "tensor '%s' could change the model's function and is not understood", t->name);
-	const char **names = ARENA_ARRAY(x->arena, const char *, x->n_rows *(size_t)x->m->n_layer);
+	const char **names = ARENA_ARRAY(x->arena, const char *, empty_slots(x, NULL));
 	const char *near = nearest_name(t->name, names, empty_slots(x, names));
 	if (near)
 		diag_hint(x->d, "did you mean '%s', which is missing?", near);
+}
+
+/* Fills the slots of all experts with their parts of one tensor; of another number of experts,
+ * which match_shapes refuses, with the first. */
+static void
+match_stack(Matcher *x, FoundTensor *f, uint32_t layer)
+{
+	const uint32_t n = x->m->n_expert;
+	Tensor *parts = ARENA_ARRAY(x->arena, Tensor, n);
+	for (uint32_t e = 0; e < n; e++) {
+		parts[e] = f->tensor;
+		if (f->stack == n)
+			parts[e].data += (uint64_t)e * f->rows * f->tensor.row_bytes;
+		x->slots[f->row->role][layer * n + e] = &parts[e];
+	}
 }
 
 static void
@@ -81,8 +141,10 @@ match_one(Matcher *x, FoundTensor *f)
 {
 	for (size_t k = 0; k < x->n_rows; k++) {
 		const TensorRow *row = &x->rows[k];
-		uint32_t layer;
-		if (!name_matches(row->name, f->tensor.name, &layer) || layer >= layers_of(x, row))
+		uint32_t numbers[NUMBERS];
+		if (!name_matches(row->name, f->tensor.name, numbers) ||
+		    (numbers_of(row) > 0 && numbers[0] >= x->m->n_layer) ||
+		    (numbers_of(row) > 1 && numbers[1] >= x->m->n_expert))
 			continue;
 		f->row = row;
 		if (row->role == ROLE_COUNT)
@@ -91,7 +153,12 @@ match_one(Matcher *x, FoundTensor *f)
 		f->tensor.columns = (uint32_t)f->columns;
 		f->tensor.head_dim = x->m->head_dim;
 		f->tensor.row_order = row->row_order;
-		x->slots[row->role][layer] = &f->tensor;
+		if (is_stacked(row))
+			match_stack(x, f, numbers[0]);
+		else if (numbers_of(row) > 1)
+			*slot_of(x, row, numbers[0] * x->m->n_expert + numbers[1]) = &f->tensor;
+		else
+			*slot_of(x, row, numbers[0]) = &f->tensor;
 		return;
 	}
 }
@@ -103,10 +170,10 @@ check_missing(const Matcher *x)
 	uint32_t missing = 0;
 	for (size_t i = 0; i < x->n_rows; i++) {
 		const TensorRow *row = &x->rows[i];
-		for (uint32_t l = 0; l < layers_of(x, row); l++) {
+		for (uint32_t l = 0; l < names_of(x, row); l++) {
 			if (!row->required || !is_empty(x, row, l) || ++missing > SHOWN)
 				continue;
-			const char *name = expected_name(x->arena, row, l);
+			const char *name = expected_name(x, row, l);
 			diag_error(x->d, x->m->loc, E_TENSOR_MISSING, "tensor '%s' is missing",
 				   name);
 			const char *near = nearest_name(name, x->unknown, x->n_unknown);
@@ -159,10 +226,11 @@ match_shapes(Matcher *x)
 		if (f->row->role == ROLE_COUNT)
 			continue;
 		model_shape(x->m, (Role)f->row->role, &rows, &columns);
-		if (f->columns != columns || f->rows != rows)
+		const uint32_t stack = is_stacked(f->row) ? x->m->n_expert : 1;
+		if (f->columns != columns || f->rows != rows || f->stack != stack)
 			diag_error(x->d, t->loc, E_TENSOR_SHAPE,
 				   "tensor '%s' has the shape %s, the metadata wants %s", t->name,
-				   f->shape, x->shape(x->arena, rows, columns));
+				   f->shape, x->shape(x->arena, stack, rows, columns));
 		else if (rows == 1 && !format_is_float(t->type->format))
 			diag_error(x->d, t->loc, E_TENSOR_TYPE,
 				   "tensor '%s' has type %s; Lathe reads vectors of floats",

@@ -48,7 +48,7 @@ void
 model_slots(Arena *a, const Model *m, const Tensor **slots[ROLE_COUNT])
 {
 	for (int role = 0; role < ROLE_COUNT; role++)
-		slots[role] = ARENA_ARRAY(a, const Tensor *, role_layered[role] ? m->n_layer : 1);
+		slots[role] = ARENA_ARRAY(a, const Tensor *, model_count(m, role));
 }
 
 void
@@ -117,13 +117,16 @@ is_scanned(const Model *m, Role role, const Tensor *t)
 static bool
 check_values(Arena *a, Diag *d, const Model *m, int jobs)
 {
-	Scan *scans = ARENA_ARRAY(a, Scan, (size_t)ROLE_COUNT * m->n_layer);
+	size_t tensors = 0;
+	for (int role = 0; role < ROLE_COUNT; role++)
+		tensors += model_count(m, role);
+	Scan *scans = ARENA_ARRAY(a, Scan, tensors);
 	int n = 0, before = diag_errors(d);
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++)
-			if (is_scanned(m, (Role)role, model_tensor(m, (Role)role, l)))
-				scans[n++] = (Scan){.tensor = model_tensor(m, (Role)role, l),
-						    .mapped = m->mapped};
+		for (uint32_t i = 0; i < model_count(m, role); i++)
+			if (is_scanned(m, (Role)role, m->tensors[role][i]))
+				scans[n++] =
+					(Scan){.tensor = m->tensors[role][i], .mapped = m->mapped};
 	parallel_for(jobs > 0 ? jobs : 1, n, scan_tensor, scans);
 	for (int i = 0; i < n; i++) {
 		const Scan *s = &scans[i];

@@ -95,7 +95,7 @@ static const char *
 matrix_name(const PlanReader *r, int role)
 {
 	const Tensor *t = model_tensor(r->model, (Role)role, 0);
-	return t && t->rows > 1 ? role_names[role] : NULL;
+	return t && t->rows > 1 && !role_stays_float(role) ? role_names[role] : NULL;
 }
 
 static bool
@@ -139,9 +139,8 @@ share_tied(const Model *m, Plan *p)
 static const char *
 read_site_name(const PlanReader *r, int site)
 {
-	(void)r;
 	for (int role = 0; role < ROLE_COUNT; role++)
-		if (role_site(role) == site)
+		if (role_site(role) == site && site_exists(r->model, (Site)site))
 			return site_table[site].name;
 	return NULL;
 }

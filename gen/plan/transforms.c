@@ -344,8 +344,7 @@ build(Building *b, const Json *v)
 static const char *
 site_name(const PlanReader *r, int i)
 {
-	(void)r;
-	return site_table[i].name;
+	return site_exists(r->model, (Site)i) ? site_table[i].name : NULL;
 }
 
 static bool

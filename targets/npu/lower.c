@@ -237,7 +237,12 @@ static const LowerFn lower_ops[] = {
 	[OP_KV_APPEND] = lower_kv_append,
 	[OP_ATTENTION] = lower_attention,
 	[OP_SILU_MUL] = lower_silu_mul,
-	[OP_GELU_MUL] = NULL, /* refused for devices: artefact.c */
+	/* refused for devices: artefact.c */
+	[OP_GELU_MUL] = NULL,
+	[OP_ROUTE] = NULL,
+	[OP_EXPERT] = NULL,
+	[OP_WEIGH] = NULL,
+	[OP_SIGMOID_MUL] = NULL,
 	[OP_ADD] = lower_add,
 	[OP_OUTPUT] = lower_output,
 };

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Small random models of each architecture: their logits are llama.cpp's, with and without a plan.
 
-    architectures.py LATHE
+    architectures.py LATHE [--mixtures]
 
 architectures_llamacpp.json holds what llama.cpp computed from the same files. The artefact of a plan
 that rotates every site must agree with it too, and give the contract interpreter's bits on the
-instruction sets that its target list names; the proof of the plan must hold to 1e-9.
+instruction sets that its target list names; the proof of the plan must hold to 1e-9. --mixtures: those of experts,
+else the others.
 """
 import hashlib
 import json
@@ -27,6 +28,10 @@ MODELS = {
     "llama with biases": dict(arch="llama", biases=LINEARS, tied=False),
     "llama 3": dict(arch="llama", rope_freqs=[1, 1.25, 1.5, 2, 3, 4, 8, 8]),
     "gemma3": dict(arch="gemma3", layers=7, context=128),  # the sixth layer is without a window
+    # experts: how many, how many a token goes through, their width, the shared expert's
+    "mixtral": dict(arch="llama", experts=(8, 2, 96), tied=False),
+    "qwen2moe": dict(arch="qwen2moe", experts=(6, 4, 48, 96), tied=False),
+    "qwen3moe": dict(arch="qwen3moe", experts=(20, 3, 48), head_dim=24, tied=False),
 }
 IDS = [3 + 7 * i * i % 260 for i in range(16)]
 
@@ -39,16 +44,20 @@ def hadamard(n):
 # The heads of qwen3 are 24 wide, those of the others 16; heads that are not normed take rotations
 # of RoPE's pairs.
 TARGETS = {"qwen2": "x86-64-v4", "qwen3": "x86-64-v3,c", "llama with biases": "c",
-           "llama 3": "x86-64-v3", "gemma3": "x86-64-v4,c"}
+           "llama 3": "x86-64-v3", "gemma3": "x86-64-v4,c", "mixtral": "x86-64-v3,c",
+           "qwen2moe": "x86-64-v4", "qwen3moe": "x86-64-v3"}
 PLANS = {
     "qwen2": (16, {"so2": [0.1 * i for i in range(8)]}),
     "qwen3": (24, hadamard(24)),
     "llama with biases": (16, {"so2": [0.3 - 0.1 * i for i in range(8)]}),
     "llama 3": (16, {"so2": [0.2 * i for i in range(8)]}),
     "gemma3": (16, hadamard(16)),
+    "mixtral": (16, {"so2": [0.1 * i for i in range(8)]}),
+    "qwen2moe": (16, {"so2": [0.2 * i for i in range(8)]}),
+    "qwen3moe": (24, hadamard(24)),
 }
 # llama.cpp's gelu is a table of f16: with it in the contract's place the distance is 1e-5.
-LIMITS = {"gemma3": 2e-3}
+LIMITS = {"gemma3": 2e-3, "mixtral": 1e-5}
 TOKENS_TESTED = {"gemma3": 80}  # windows that begin inside a block of 64 positions
 
 
@@ -62,9 +71,19 @@ def plan(name, residual=True):
              "layers.*.attn.qk.rope": "K", "layers.*.attn.qk.raw": "raw"}
     if not residual:
         del apply["residual"]
+    experts = MODELS[name].get("experts", ())
+    transforms = {"R1": hadamard(64), "R2": hadamard(head), "R3": hadamard(96), "K": hadamard(head), "raw": raw}
+    if experts:
+        inter = experts[2]
+        transforms["E"] = hadamard(inter)
+        transforms["P"] = {"permutation": [(5 * i + 3) % inter for i in range(inter)]}
+        apply["layers.*.experts.down.in"] = "E"
+        apply["layers.*.experts.mid"] = "P"
+        apply["layers.*.mlp.in"] = "R1"
+    if len(experts) == 3:  # no shared expert
+        del apply["layers.*.mlp.down.in"], transforms["R3"]
     return {
-        "transforms": {"R1": hadamard(64), "R2": hadamard(head), "R3": hadamard(96),
-                       "K": hadamard(head), "raw": raw},
+        "transforms": transforms,
         "apply": apply}
 
 
@@ -123,7 +142,10 @@ def main():
     with open(os.path.join(HERE, "architectures_llamacpp.json"), encoding="utf-8") as f:
         golden = json.load(f)
     assert set(golden["models"]) == set(MODELS)
+    mixtures = "--mixtures" in sys.argv[2:]
     for name in MODELS:
+        if ("experts" in MODELS[name]) != mixtures:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             check(lathe, name, golden["models"][name], golden["probes"], folder)
 

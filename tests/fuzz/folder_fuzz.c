@@ -110,10 +110,10 @@ static void
 touch(Arena *a, Diag *d, const Model *m, uint64_t *r)
 {
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
+		for (uint32_t l = 0; l < model_count(m, role); l++) {
+			const Tensor *t = m->tensors[role][l];
 			uint32_t rows, columns;
-			if (!t && role_optional[role])
+			if (!t && (role_optional[role] || m->n_expert))
 				continue;
 			model_shape(m, (Role)role, &rows, &columns);
 			if (!t || t->rows != rows || t->columns != columns)

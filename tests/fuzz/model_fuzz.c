@@ -203,10 +203,10 @@ touch(Arena *a, const Model *m, uint64_t *r)
 	float *row = ARENA_ARRAY(a, float, ROW_MAX);
 	uint64_t sum = 0;
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
+		for (uint32_t l = 0; l < model_count(m, role); l++) {
+			const Tensor *t = m->tensors[role][l];
 			uint32_t rows, columns;
-			if (!t && role_optional[role])
+			if (!t && (role_optional[role] || m->n_expert))
 				continue;
 			model_shape(m, (Role)role, &rows, &columns);
 			if (t->rows != rows || t->columns != columns)

@@ -47,7 +47,7 @@ for file in *.ir; do
 done
 
 "$lathe" opt layer.ir --passes all >"$work/placed.ir" || status=1
-cp layer.ir plan.ir activations.ir "$work"
+cp layer.ir plan.ir activations.ir experts.ir "$work"
 : >"$work/got"
 while IFS='|' read -r name base script args; do
 	case $name in '#'* | '') continue ;; esac

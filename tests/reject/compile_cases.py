@@ -330,6 +330,10 @@ def libraries():
     wide = gguf_model(**{**SIZES, "layers": 1, "inter": 16416}).bytes()
     gemma = gguf_model(arch="gemma3", **SIZES).bytes()
     compile_case("arc-gemma3", USER, "--target", "arc,c", model="gemma.gguf", files={"gemma.gguf": gemma})
+    mixture = gguf_model(experts=(4, 2, 64), **SIZES).bytes()
+    for target in ("arc", "npu"):
+        compile_case(f"{target}-experts", USER, "--target", f"{target},c", model="mixture.gguf",
+                     files={"mixture.gguf": mixture})
     compile_case("arc-wide-rows", USER, "--target", "arc,c", "--quantize", "layers.*.*=bits:8,group:32", "--activations",
                  "8:token", model="wide.gguf", files={"wide.gguf": wide}, skip=cannot_arc)
     plan = """{"lathe_plan": 1,

@@ -275,6 +275,50 @@ def gemma3():
     gguf("llama-post-norm", "E0112", added("blk.0.post_ffw_norm.weight"))
 
 
+def mixture(name, diagnostic, change, arch="llama", shared=()):
+    gguf(f"{arch}-experts-{name}", diagnostic, change, arch=arch, tied=False, experts=(4, 2, 64, *shared))
+
+
+def reshaped(name, dims):
+    """The tensor with other dimensions, and as many values."""
+    def change(g):
+        t = g.tensor(name)
+        t.dims, t.data = dims, encode("F32", [0.01] * math.prod(dims))
+    return change
+
+
+def experts():
+    mixture("accepted", None, lambda g: None)
+    mixture("count-0", "E0105", key("llama.expert_count", "u32", 0))
+    mixture("count-missing", "E0105", lambda g: g.drop("llama.expert_count"))
+    mixture("count-many", "E0105", key("llama.expert_count", "u32", 513))
+    mixture("count-disagrees", "E0109", key("llama.expert_count", "u32", 5))
+    mixture("used-0", "E0105", key("llama.expert_used_count", "u32", 0))
+    mixture("used-missing", "E0105", lambda g: g.drop("llama.expert_used_count"))
+    mixture("used-many", "E0105", key("llama.expert_used_count", "u32", 5))
+    mixture("used-all", None, key("llama.expert_used_count", "u32", 4))
+    mixture("router-rows", "E0109", reshaped("blk.1.ffn_gate_inp.weight", [32, 5]))
+    mixture("router-columns", "E0109", reshaped("blk.1.ffn_gate_inp.weight", [31, 4]))
+    mixture("router-vector", "E0109", reshaped("blk.1.ffn_gate_inp.weight", [32]))
+    mixture("stack-short", "E0109", reshaped("blk.0.ffn_up_exps.weight", [32, 64, 3]))
+    mixture("stack-flat", "E0109", reshaped("blk.0.ffn_up_exps.weight", [32, 256]))
+    mixture("stack-deep", "E0109", reshaped("blk.0.ffn_up_exps.weight", [32, 64, 4, 2]))
+    mixture("one-missing", "E0110", removed("blk.1.ffn_down_exps.weight"))
+    mixture("no-router", "E0110", removed("blk.0.ffn_gate_inp.weight"))
+    mixture("mlp-too", "E0112", added("blk.0.ffn_up.weight"))
+    mixture("mlp-bias", "E0112", added("blk.0.ffn_up.bias"))
+    mixture("of-no-mixture", "E0106", key("llama.expert_weights_scale", "f32", 2.0))
+    gguf("qwen3-experts", "E0106", key("qwen3.expert_count", "u32", 4), arch="qwen3")
+    mixture("accepted", None, lambda g: None, "qwen3moe")
+    mixture("no-width", "E0105", lambda g: g.drop("qwen3moe.expert_feed_forward_length"), "qwen3moe")
+    mixture("width", "E0109", key("qwen3moe.expert_feed_forward_length", "u32", 96), "qwen3moe")
+    mixture("none", "E0105", lambda g: g.drop("qwen3moe.expert_count"), "qwen3moe")
+    mixture("accepted", None, lambda g: None, "qwen2moe", [96])
+    mixture("no-shared-width", "E0105", lambda g: None, "qwen2moe")
+    mixture("no-shared-gate", "E0110", removed("blk.0.ffn_gate_inp_shexp.weight"), "qwen2moe", [96])
+    mixture("shared-gate-shape", "E0109", reshaped("blk.0.ffn_gate_inp_shexp.weight", [32, 2]), "qwen2moe", [96])
+
+
 # ---- values --------------------------------------------------------------------------------------
 
 
@@ -370,7 +414,6 @@ def understood():
     gguf("rope-scaling-beta", "E0114", key("llama.rope.scaling.yarn_beta_fast", "f32", 32.0))
     gguf("rope-sections", "E0114", key("llama.rope.dimension_sections", ["array", "i32"], [2, 2]))
     for name, kind, value in (
-            ("llama.expert_count", "u32", 8), ("llama.attention.sliding_window", "u32", 128),
             ("llama.attention.causal", "bool", 0), ("llama.logit_scale", "f32", 0.5),
             ("llama.attention.clamp_kqv", "f32", 8.0), ("llama.attention.scale", "f32", 0.1),
             ("llama.attention.layer_norm_epsilon", "f32", 1e-5),
@@ -686,7 +729,7 @@ def run(lathe, one):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (accepted, truncations, container, tensors, gemma3, values, metadata, understood,
+    for group in (accepted, truncations, container, tensors, gemma3, experts, values, metadata, understood,
                   tokenizer, llama2c, llama2c_tokenizer, split_files):
         group()
     names = [c[0] for c in cases]

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 from driver import judge, options
-from tinymodel import Llama2c
+from tinymodel import Llama2c, gguf_model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "recipe_cases.expected")
@@ -48,6 +48,7 @@ case("pivot-nearest", *SMALL, "--set", "curvature=pivot", "--set", "round=rtn")
 case("clip-unknown", *SMALL, "--set", "clip=mse")
 case("clip-floats", *SMALL, "--set", "clip=output")
 case("clip-twice", *SMALL, "--set", "clip=output", "--set", "activations=int8(group=row,scale=f32,clip=0.9)")
+case("experts", *SMALL, model=gguf_model(experts=(4, 2, 64), **SIZES), tokenizer=False)
 case("length-context", *SMALL, "--set", "length=17")
 case("block-alone", *SMALL, "--set", "rotate.block=16")
 case("block-divides", *SMALL, "--set", "rotate.block=24", "--set", "rotate.down=hadamard")
@@ -71,7 +72,7 @@ def run_case(lathe, name, arguments, status, facts):
     with tempfile.TemporaryDirectory() as folder:
         m = Llama2c(**facts.get("sizes", SIZES))
         with open(f"{folder}/small.bin", "wb") as f:
-            f.write(m.bytes())
+            f.write(facts.get("model", m).bytes())
         with open(f"{folder}/tok.bin", "wb") as f:
             f.write(m.tokenizer_bytes())
         if facts.get("text", TEXT) is not None:

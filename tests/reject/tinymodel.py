@@ -292,16 +292,20 @@ def gaussian(rng, rows, columns):
 ARCHS = {"llama": ((), False, 10000.0),
          "qwen2": (("attn_q", "attn_k", "attn_v"), False, 1000000.0),
          "qwen3": ((), True, 1000000.0),
-         "gemma3": ((), True, 1000000.0)}
+         "gemma3": ((), True, 1000000.0),
+         "qwen2moe": (("attn_q", "attn_k", "attn_v"), False, 1000000.0),
+         "qwen3moe": ((), True, 1000000.0)}
 WINDOW = 5  # of the gemma3 here
 LINEARS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
 def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, seed=1,
-               content=None, arch="llama", biases=None, rope_freqs=None, **sizes):
+               content=None, arch="llama", biases=None, rope_freqs=None, experts=None,
+               **sizes):
     """Matrices of type_name, embedding (and head) of head_type, vectors F32. content(type name, values) gives a
     matrix's data, else Gaussian values are encoded. `biases` names the linears that have one, None: those of the
-    architecture. `rope_freqs`: what divides the frequencies of RoPE."""
+    architecture. `rope_freqs`: what divides the frequencies of RoPE. `experts`: (how many, how many of them a token
+    goes through, their width, the shared expert's)."""
     d = dims(**sizes)
     arch_biases, normed, rope_base = ARCHS[arch]
     biases = arch_biases if biases is None else biases
@@ -323,6 +327,11 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         g.set(f"{arch}.attention.value_length", "u32", head_dim)
     g.set(f"{arch}.rope.freq_base", "f32", rope_base)
     g.set(f"{arch}.attention.layer_norm_rms_epsilon", "f32", 1e-5)
+    if experts:
+        for key, value in zip(("expert_count", "expert_used_count", "expert_feed_forward_length",
+                               "expert_shared_feed_forward_length"), experts):
+            if arch != "llama" or key in ("expert_count", "expert_used_count"):
+                g.set(f"{arch}.{key}", "u32", value)
     sandwich = arch == "gemma3"
     if sandwich:
         g.set(f"{arch}.attention.sliding_window", "u32", WINDOW)
@@ -352,6 +361,23 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         gain = [1 + rng.gauss(0, spread) for _ in range(n)]
         g.tensors.append(Tensor(name, [n], "F32", encode("F32", gain)))
 
+    def stack(name, n, rows, columns):
+        values = [x for _ in range(n) for x in gaussian(rng, rows, columns)]
+        g.tensors.append(Tensor(name, [columns, rows, n], type_name, encode(type_name, values)))
+
+    def mixture(blk, hidden, n, used, inter, shared=0):
+        scaled = [4 * x for x in gaussian(rng, n, hidden)]
+        g.tensors.append(Tensor(blk + "ffn_gate_inp.weight", [hidden, n], "F32", encode("F32", scaled)))
+        stack(blk + "ffn_gate_exps.weight", n, inter, hidden)
+        stack(blk + "ffn_up_exps.weight", n, inter, hidden)
+        stack(blk + "ffn_down_exps.weight", n, hidden, inter)
+        if shared:
+            gate = gaussian(rng, 1, hidden)
+            g.tensors.append(Tensor(blk + "ffn_gate_inp_shexp.weight", [hidden], "F32", encode("F32", gate)))
+            matrix(blk + "ffn_gate_shexp.weight", shared, hidden, type_name)
+            matrix(blk + "ffn_up_shexp.weight", shared, hidden, type_name)
+            matrix(blk + "ffn_down_shexp.weight", hidden, shared, type_name)
+
     head_type = head_type or type_name
     q, kv = d["heads"] * head_dim, d["kv_heads"] * head_dim
     if rope_freqs:
@@ -370,9 +396,12 @@ def gguf_model(type_name="F32", head_type=None, tokenizer="smollm", tied=True, s
         if sandwich:
             norm(blk + "post_attention_norm.weight", spread=0.3)
         norm(blk + "ffn_norm.weight")
-        matrix(blk + "ffn_gate.weight", d["inter"], hidden, type_name)
-        matrix(blk + "ffn_up.weight", d["inter"], hidden, type_name)
-        matrix(blk + "ffn_down.weight", hidden, d["inter"], type_name)
+        if experts:
+            mixture(blk, hidden, *experts)
+        else:
+            matrix(blk + "ffn_gate.weight", d["inter"], hidden, type_name)
+            matrix(blk + "ffn_up.weight", d["inter"], hidden, type_name)
+            matrix(blk + "ffn_down.weight", hidden, d["inter"], type_name)
         if sandwich:
             norm(blk + "post_ffw_norm.weight", spread=0.3)
     norm("output_norm.weight")

@@ -78,6 +78,8 @@ model_has(int role, unsigned extras)
 		return extras & NORMS;
 	if (role == ROLE_ATTN_POST || role == ROLE_MLP_POST)
 		return extras & SANDWICH;
+	if (role >= ROLE_ROUTER && role <= ROLE_SHARED_GATE)
+		return false;
 	return !role_optional[role] || extras & BIASES;
 }
 

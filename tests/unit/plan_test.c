@@ -404,6 +404,8 @@ random_plan(Arena *a, uint32_t *seed, const Model *m)
 				       .machine = next_random(seed, 2) ? "Zen" : NULL};
 	for (int s = 0; s < SITE_COUNT; s++) {
 		uint32_t width, heads;
+		if (!site_exists(m, (Site)s))
+			continue;
 		site_shape(m, (Site)s, &width, &heads);
 		const Transform *shared = random_transform(a, seed, width / heads, 0);
 		const uint32_t way = next_random(seed, 4);
