@@ -28,8 +28,8 @@ typedef struct ArtefactOptions {
 	const char *const *inputs; /* files that the artefact depends on, for the depfile */
 	int n_inputs;
 	const char *depfile_target; /* what depends on them; null: the files of the artefact */
-	const ProofResult *proof;		       /* null: there was none */
-	const char *proof_words;		       /* for people; never null */
+	const ProofResult *proof;   /* null: there was none */
+	const char *proof_words;    /* for people; never null */
 	void (*progress)(void *arg, const char *step); /* may be null */
 	void *progress_arg;
 } ArtefactOptions;

@@ -75,8 +75,8 @@ has_role(const Report *r, int role, bool linear)
 	for (int n = 0; n < r->g->count; n++)
 		for (int i = 0; i < r->g->funcs[n].count; i++) {
 			const Value *v = &r->g->funcs[n].values[i];
-			if (v->role == role &&
-			    (linear ? op_is_linear(v->op) : op_table[v->op].tensor == TENSOR_MATRIX))
+			if (v->role == role && (linear ? op_is_linear(v->op)
+						       : op_table[v->op].tensor == TENSOR_MATRIX))
 				return true;
 		}
 	return false;
