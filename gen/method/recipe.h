@@ -40,6 +40,7 @@ typedef struct Recipe {
 	int scale, curvature, groups, round, order, polish, target; /* round.h's enums, Target */
 	bool refit;
 	double damp, alpha;
+	double smooth; /* at mlp.mid; 0: none */
 	int mse_steps, sweeps;
 	int sequences, length, seed;
 } Recipe;
@@ -80,16 +81,17 @@ Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 
 /* ---- stages --------------------------------------------------------------------------------- */
 
-/* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|. */
+/* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|; sums of
+ * the squares of down's columns. */
 typedef struct RowStatistics {
-	float *mean, *square, *peak;
+	float *mean, *square, *peak, *weight;
 } RowStatistics;
-/* Writes formats, rotations and, where `s` is given, permutations to the plan. false after
- * diagnostics: a width without a base matrix, a block that does not divide. */
+/* Writes formats, rotations, and what happens at mlp.mid, a diagonal and a permutation, to the
+ * plan. false after diagnostics: a width without a base matrix, a block that does not divide. */
 void stage_formats(const Recipe *r, const Model *m, Plan *p);
 bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
-bool stage_permute(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
-		   Plan *p);
+bool stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
+		  Plan *p);
 
 /*
  * A text's ids by the model's tokenizer as sequences spread over the text evenly, each with the BOS

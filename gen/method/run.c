@@ -72,6 +72,20 @@ graph_of(Run *r, Plan *p)
 	return g;
 }
 
+/* Squares of the columns of linear v, summed. */
+static void
+take_columns(const Run *r, const Graph *g, const Func *f, const Value *v, float *sums)
+{
+	uint32_t rows, columns;
+	Arena *scratch = arena_new();
+	graph_tensor_shape(g, v, &rows, &columns);
+	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *columns);
+	stream_weights(g, f, v, STREAM_FLOAT, r->o->jobs, w);
+	for (size_t i = 0; i < (size_t)rows * columns; i++)
+		sums[i % columns] += w[i] * w[i];
+	arena_free(scratch);
+}
+
 /* The unplanned model on the first sequences. */
 static bool
 statistics(Run *r, RowStatistics *s)
@@ -83,9 +97,9 @@ statistics(Run *r, RowStatistics *s)
 	const uint32_t wanted = (STATISTICS_TOKENS + some.length - 1) / some.length;
 	if (!g)
 		return false;
-	*s = (RowStatistics){ARENA_ARRAY(r->arena, float, count),
-			     ARENA_ARRAY(r->arena, float, count),
-			     ARENA_ARRAY(r->arena, float, count)};
+	*s = (RowStatistics){
+		ARENA_ARRAY(r->arena, float, count), ARENA_ARRAY(r->arena, float, count),
+		ARENA_ARRAY(r->arena, float, count), ARENA_ARRAY(r->arena, float, count)};
 	some.sequences = some.sequences < wanted ? some.sequences : wanted;
 	Stream *x = stream_new(r->arena, r->pool, r->linalg, g, &some, STREAM_FLOAT, r->o->jobs);
 	for (int i = 0; i + 1 < g->count; i++) {
@@ -93,6 +107,10 @@ statistics(Run *r, RowStatistics *s)
 		const int row = down_row(f);
 		stream_enter(x, f);
 		for (int v = 0; v < f->count; v++) {
+			const Value *linear = func_value(f, v);
+			if (linear->op == OP_LINEAR && linear->role == ROLE_DOWN)
+				take_columns(r, g, f, linear,
+					     s->weight + (size_t)f->layer * m->inter);
 			stream_step(x, v, NULL);
 			if (v == row)
 				take_statistics(s, (uint32_t)f->layer, stream_rows(x, v),
@@ -357,8 +375,8 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	stage_formats(o->recipe, o->model, r.plan);
 	if (!stage_rotate(run, d, o->recipe, o->model, r.plan))
 		return NULL;
-	if (o->recipe->permute != PERMUTE_NONE &&
-	    (!statistics(&r, &s) || !stage_permute(run, d, o->recipe, o->model, &s, r.plan)))
+	if ((o->recipe->permute != PERMUTE_NONE || o->recipe->smooth > 0.0) &&
+	    (!statistics(&r, &s) || !stage_middle(run, d, o->recipe, o->model, &s, r.plan)))
 		return NULL;
 	r.graph = graph_of(&r, r.plan);
 	if (!r.graph)

@@ -174,15 +174,58 @@ permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t
 			perm[i] = order[i].i;
 }
 
+/* ---- smoothing ------------------------------------------------------------------------------ */
+
+/*
+ * With x_i / s_i and s_i w_i in place of x_i and w_i, what rounding loses under a rotation goes
+ * with the row's norm times the weights': by Cauchy and Schwarz their product is least at s_i^2 =
+ * rms x_i / rms w_i, power 1/2. diagonal [n] gets 1 / s_i around 1, and the statistics become those
+ * of the smoothed rows.
+ */
+static void
+smooth_layer(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n, double *diagonal)
+{
+	const size_t at = (size_t)layer * n;
+	double sum = 0.0;
+	uint32_t known = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const double x = (double)s->square[at + i], w = (double)s->weight[at + i];
+		diagonal[i] = x > 0.0 && w > 0.0 ? -0.5 * r->smooth * log(x / w) : NAN;
+		known += !isnan(diagonal[i]);
+		sum += isnan(diagonal[i]) ? 0.0 : diagonal[i];
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const double middle = known ? sum / known : 0.0;
+		diagonal[i] = isnan(diagonal[i]) ? 1.0 : exp(diagonal[i] - middle);
+		s->mean[at + i] *= (float)diagonal[i];
+		s->peak[at + i] *= (float)diagonal[i];
+		s->square[at + i] *= (float)(diagonal[i] * diagonal[i]);
+	}
+}
+
 bool
-stage_permute(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p)
+stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p)
 {
 	const char *why = NULL;
-	for (uint32_t l = 0; l < m->n_layer && r->permute != PERMUTE_NONE; l++) {
+	for (uint32_t l = 0; l < m->n_layer; l++) {
 		Arena *scratch = arena_new();
 		uint32_t *perm = ARENA_ARRAY(scratch, uint32_t, m->inter);
-		permutation_of(scratch, r, s, l, m->inter, perm);
-		const Transform *t = transform_perm(run, m->inter, perm, &why);
+		double *diagonal = ARENA_ARRAY(scratch, double, m->inter);
+		const Transform *two[2];
+		int n = 0;
+		bool ok = true;
+		if (r->smooth > 0.0)
+			smooth_layer(r, s, l, m->inter, diagonal);
+		if (r->permute != PERMUTE_NONE) {
+			permutation_of(scratch, r, s, l, m->inter, perm);
+			ok = (two[n++] = transform_perm(run, m->inter, perm, &why));
+		}
+		if (ok && r->smooth > 0.0)
+			ok = (two[n++] =
+				      transform_vector(run, T_DIAGONAL, m->inter, diagonal, &why));
+		const Transform *t = !ok     ? NULL
+				     : n < 2 ? two[0]
+					     : transform_compose(run, T_PRODUCT, two, 2, &why);
 		arena_free(scratch);
 		if (!t) {
 			diag_error(d, m->loc, E_RECIPE, "%s", why);
