@@ -190,7 +190,8 @@ take_target(Arena *a, RoundWork *k)
 	linalg_multiply(k->p->linalg, true, k->p->rows, k->n, k->n, k->w, g, k->target);
 }
 
-/* TWIN: the weights whose outputs on the rounded inputs are nearest to the wanted ones. */
+/* The weights whose outputs on the rounded inputs are nearest to the wanted ones: scales are chosen
+ * for them, and TWIN rounds them. */
 static bool
 correct_weights(Arena *a, RoundWork *k)
 {
@@ -198,7 +199,8 @@ correct_weights(Arena *a, RoundWork *k)
 	double *b = ARENA_ARRAY(a, double, count);
 	for (size_t i = 0; i < count; i++)
 		b[i] = k->target[i] + k->damp * k->w[i];
-	return linalg_solve(k->p->linalg, k->n, k->h, k->damp, k->p->rows, b, b) && (k->w = b);
+	k->goal = k->plain = b;
+	return linalg_solve(k->p->linalg, k->n, k->h, k->damp, k->p->rows, b, b);
 }
 
 /*
@@ -312,8 +314,10 @@ round_weights(Arena *a, const RoundProblem *p, RoundResult *r, const char **why)
 		*why = "the moments of its inputs, or its weights, are not finite";
 	if (ok && p->g && rule != ROUND_GPTQ)
 		take_target(own, &k);
-	if (ok && k.target && rule == ROUND_TWIN && (ok = correct_weights(own, &k)))
-		k.goal = k.plain = k.w;
+	if (ok && k.target && rule != ROUND_RTN)
+		ok = correct_weights(own, &k);
+	if (ok && k.target && rule == ROUND_TWIN)
+		k.w = k.goal;
 	if (ok && k.target && rule == ROUND_QRONOS)
 		ok = correct_first(own, &k, at);
 	if (ok) {

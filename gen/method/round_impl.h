@@ -17,7 +17,7 @@ typedef struct RoundWork {
 	double damp;		   /* what is added to h's diagonal */
 	double *target;		   /* [rows][n]: w G^T, null: w H */
 	double *w;     /* [rows][n] to be rounded: corrected weights of QRONOS and TWIN */
-	double *plain; /* [rows][n] that scales are chosen for: w, of QRONOS before */
+	double *plain; /* [rows][n] that scales are chosen for */
 	bool *dead;    /* [n] */
 	double *goal;  /* [rows][n]: w, or the weights whose product with H is wanted */
 	RoundResult *r;

@@ -17,6 +17,8 @@ import tempfile
 from artefact import read_floats, run
 
 VOCABULARY, LENGTH = 512, 160
+# What keeps most between functions: two streams, clips, a diagonal and permutations.
+LARGEST = ("--recipe", "perq", "--set", "rotate.block=4", "--set", "clip=output", "--set", "smooth=0.5")
 
 
 def losses(lathe, model, ids, plan, folder):
@@ -85,19 +87,24 @@ def main():
         try_one("rows4", *a4)
         try_one("r3", *a4, "--set", "rotate.down=hadamard", "--set", "rotate.block=4")
         try_one("perq", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=4")
+        try_one("clipped", *a4, "--set", "clip=output")
+        try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
+        try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("piso", "gptq"),
-                                                       ("r3", "rows4"), ("perq", "rows4")) if loss[a] >= loss[b]]
+                                                       ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"),
+                                                       ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
         p = run(lathe, "plan", model, "--tokenizer", f"{data}/tok512.bin", "--recipe", "rtn", "--calibration",
                 f"{data}/wiki.test.raw", "-o", os.path.join(folder, "no.json"), status=1)
         if "is a text that plans are evaluated on" not in p.stderr:
             sys.exit(f"the evaluation text was taken for calibration: {p.stderr}")
-        first = contents(make(lathe, data, folder, "perq", "--recipe", "perq", "--set", "rotate.block=4", "-j", "1"))
+        first = contents(make(lathe, data, folder, "perq", *LARGEST, "-j", "1"))
         os.mkdir(os.path.join(folder, "other"))
         os.link(os.path.join(folder, "text"), os.path.join(folder, "other", "text"))
-        second = contents(make(lathe, data, os.path.join(folder, "other"), "perq", "--recipe", "perq", "--set",
-                               "rotate.block=4", "-j", "3", "--memory", "1"))
+        second = contents(make(lathe, data, os.path.join(folder, "other"), "perq", *LARGEST, "-j", "3", "--memory", "1"))
+        if b'"clip"' not in first[0] or b'"diagonal"' not in first[0]:
+            sys.exit("the plan has no clip or no diagonal")
         if first != second:
             sys.exit("the plan's bytes depend on threads, memory or folder")
         interrupted(lathe, data, folder, first)
@@ -107,8 +114,8 @@ def interrupted(lathe, data, folder, first):
     """Runs that are killed, each a little later than the one before, until one ends: the same plan."""
     state, plan = os.path.join(folder, "state"), os.path.join(folder, "again.json")
     command = [lathe, "plan", f"{data}/stories260K.bin", "--tokenizer", f"{data}/tok512.bin", "--calibration",
-               os.path.join(folder, "text"), "--recipe", "perq", "--set", "rotate.block=4", "--set", "sequences=12",
-               "--set", "length=192", "--state", state, "-o", plan]
+               os.path.join(folder, "text"), *LARGEST, "--set", "sequences=12", "--set", "length=192", "--state", state,
+               "-o", plan]
     kills, resumed = 0, False
     while True:
         p = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
