@@ -15,6 +15,7 @@
 #define ORDER_NAMES "none|static|groups"
 #define POLISH_NAMES "none|descent|autoround"
 #define CLIP_NAMES "none|output"
+#define FIT_NAMES "corrected|own"
 #define TARGET_NAMES "self|cross"
 
 typedef enum SettingKind { CHOICE, NUMBER, REAL, FLAG, FORMAT } SettingKind;
@@ -294,6 +295,7 @@ recipe_rounding(const Recipe *r)
 			  .round = (RoundRule)r->round,
 			  .order = (ColumnOrder)r->order,
 			  .polish = (Polish)r->polish,
+			  .fit = (FitOf)r->fit,
 			  .refit = r->refit,
 			  .damp = r->damp,
 			  .alpha = r->alpha,
@@ -320,6 +322,10 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 		why = "recipes do not know mixtures of experts";
 	if (why)
 		return refuse(d, why);
+	if (r->target == TARGET_CROSS && r->round == ROUND_RTN &&
+	    (r->scale != SCALE_PISO || r->curvature != CURVATURE_DENSE))
+		return refuse(d, "target=cross is met by scales of a dense curvature or by error "
+				 "correction alone");
 	if (r->clip != CLIP_NONE &&
 	    (format_is_float(r->activations) || r->activations.clip != 0.0f))
 		return refuse(d, format_is_float(r->activations)

@@ -37,7 +37,8 @@ typedef struct Recipe {
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */
-	int scale, curvature, groups, round, order, polish, target; /* round.h's enums, Target */
+	int scale, curvature, groups, round, order, polish, fit,
+		target; /* round.h's enums, Target */
 	bool refit;
 	double damp, alpha;
 	double smooth; /* at mlp.mid; 0: none */

@@ -28,6 +28,8 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 		return "rounding to nearest corrects nothing that a scale could wait for";
 	if (r->curvature == CURVATURE_PIVOT && r->round == ROUND_RTN)
 		return "pivots are those of error correction, which rounding to nearest has not";
+	if (r->groups == GROUPS_IN_TURN && r->curvature != CURVATURE_DENSE)
+		return "what the others leave to a group in turn only a dense curvature says";
 	if (r->scale == SCALE_MSE && r->mse_steps < 1)
 		return arena_printf(a, "%d steps of a search", r->mse_steps);
 	if (!(r->damp >= 0.0 && r->damp <= 1.0))
@@ -190,8 +192,7 @@ take_target(Arena *a, RoundWork *k)
 	linalg_multiply(k->p->linalg, true, k->p->rows, k->n, k->n, k->w, g, k->target);
 }
 
-/* The weights whose outputs on the rounded inputs are nearest to the wanted ones: scales are chosen
- * for them, and TWIN rounds them. */
+/* The weights whose outputs on the rounded inputs are nearest to the wanted ones. */
 static bool
 correct_weights(Arena *a, RoundWork *k)
 {
@@ -199,7 +200,8 @@ correct_weights(Arena *a, RoundWork *k)
 	double *b = ARENA_ARRAY(a, double, count);
 	for (size_t i = 0; i < count; i++)
 		b[i] = k->target[i] + k->damp * k->w[i];
-	k->goal = k->plain = b;
+	k->goal = b;
+	k->plain = k->p->how->fit == FIT_OWN ? k->plain : b;
 	return linalg_solve(k->p->linalg, k->n, k->h, k->damp, k->p->rows, b, b);
 }
 

@@ -35,6 +35,9 @@ typedef enum RoundRule {
 /* Which column comes first: as they are; by falling diag H, scales chosen before; whole groups by
  * their sum, columns by diag H inside. */
 typedef enum ColumnOrder { ORDER_NONE, ORDER_STATIC, ORDER_GROUPS, COLUMN_ORDERS } ColumnOrder;
+/* Whose scales a row gets under Qronos and its twin: the weights' own, or those of the weights that
+ * make good what the rounded inputs changed. */
+typedef enum FitOf { FIT_CORRECTED, FIT_OWN, FITS } FitOf;
 /* Of finished codes: coordinate descent; AutoRound's sign steps on the layer's own loss (3.3). */
 typedef enum Polish { POLISH_NONE, POLISH_DESCENT, POLISH_AUTOROUND, POLISHES } Polish;
 
@@ -45,6 +48,7 @@ typedef struct Rounding {
 	RoundRule round;
 	ColumnOrder order;
 	Polish polish;
+	FitOf fit;
 	bool refit;    /* all scales of a row anew for the finished codes (piso.md section 4) */
 	double damp;   /* share of the mean of diag H that is added to it */
 	double alpha;  /* QRONOS: share of H's largest eigenvalue, instead of damp; 0: damp */

@@ -128,6 +128,10 @@ fit_group(Arena *scratch, const RoundWork *k, const uint32_t *at, uint32_t count
 		p.h = count == k->n ? k->h : group_curvature(scratch, k, at, count);
 	else if (how->curvature != CURVATURE_IDENTITY)
 		p.weight = weight;
+	/* What a target asks of a column holds other columns' shares, which only a dense H knows.
+	 */
+	if (how->curvature != CURVATURE_DENSE)
+		p.v = NULL;
 	if (how->scale != SCALE_PISO)
 		p.h = p.weight = NULL, p.v = NULL;
 	return ask_rule(scratch, how, &p);

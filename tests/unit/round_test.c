@@ -259,6 +259,22 @@ test_cross(void **state)
 	assert_true(loss_cross(d, rounded(d, how, f, true, 1).w) < gptq);
 	how.round = ROUND_QRONOS;
 	assert_true(loss_cross(d, rounded(d, how, f, true, 1).w) < gptq);
+	/* Scales of the weights as they are, or of those that make good what the inputs lost. */
+	how.mse_steps = 20;
+	for (int i = 0; i < 4; i++) {
+		const RoundRule rule = i % 2 ? ROUND_QRONOS : ROUND_TWIN;
+		how.scale = i / 2 ? SCALE_PISO : SCALE_MSE;
+		how.round = ROUND_GPTQ;
+		const RoundResult own = rounded(d, how, f, true, 1);
+		how.round = rule;
+		how.fit = FIT_OWN;
+		const RoundResult same = rounded(d, how, f, true, 1);
+		assert_memory_equal(same.scales, own.scales, ROWS * sizeof(float));
+		how.fit = FIT_CORRECTED;
+		const RoundResult corrected = rounded(d, how, f, true, 1);
+		assert_memory_not_equal(corrected.scales, own.scales, ROWS * sizeof(float));
+		assert_true(i / 2 || loss_cross(d, corrected.w) < loss_cross(d, same.w));
+	}
 	/* Without a cross term both are GPTQ. */
 	how.round = ROUND_GPTQ;
 	const RoundResult one = rounded(d, how, f, false, 1);
