@@ -109,9 +109,9 @@ hole_tiles(Text *t, const Report *r)
 	tile_open(t, "bits a weight");
 	text_printf(t, "%.2f", bits_a_weight(r, stored_bytes(&r->bits)));
 	tile_close(t, "scales, factors and permutations counted");
-	tile_open(t, "weights read a token");
+	tile_open(t, "read a token");
 	html_bytes(t, "bytes_per_token", r->l->bytes_per_token);
-	tile_close(t, "of each decoded token");
+	tile_close(t, "weights of a decoded token");
 	tile_open(t, "memory");
 	html_bytes(t, "memory_bytes", report_memory(r, r->positions, REPORT_BATCH, REPORT_THREADS));
 	tile_close(t, arena_printf(r->run, "at %u positions, %d rows, %d threads", r->positions,
@@ -384,11 +384,7 @@ hole_kernels(Text *t, const Report *r)
 	for (int i = 0; i < r->l->n_units; i++) {
 		const Unit *u = &r->l->units[i];
 		const Func *f = &r->g->funcs[u->func];
-		int functions = 0;
-		for (int n = 0; n < r->g->count; n++)
-			functions += layout_unit(r->l, n) == u;
-		text_printf(t, "<h3>%s <span class=\"more\">runs for %d function%s</span></h3>\n",
-			    f->name, functions, functions == 1 ? "" : "s");
+		text_printf(t, "<h3>%s</h3>\n", report_unit_words(r, u));
 		for (int k = 0; k < f->n_kernels; k++)
 			kernel_item(t, r, u, k, &left);
 	}

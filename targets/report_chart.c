@@ -74,7 +74,18 @@ report_token_table(Text *t, const Report *r)
 
 /* ---- by layer ----------------------------------------------------------------------------- */
 
-enum { PLOT_TOP = 22, PLOT_HEIGHT = 180 };
+enum { PLOT_TOP = 22, PLOT_HEIGHT = 160 };
+
+/* A round number of bytes without digits behind the point. */
+static const char *
+tick_words(Arena *a, double bytes)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB"};
+	int i = 0;
+	for (; i < 3 && bytes >= 1000; i++)
+		bytes /= 1000;
+	return arena_printf(a, "%.0f %s", bytes, units[i]);
+}
 
 /* 1, 2 or 5 times a power of ten, so that at most four steps reach `most`. */
 static double
@@ -191,7 +202,8 @@ report_layer_chart(Text *t, const Report *r)
 		text_printf(t,
 			    "<text x=\"100%%\" dx=\"-6\" y=\"%.2f\" dy=\"4\" "
 			    "text-anchor=\"end\">%s</text>\n",
-			    PLOT_TOP + PLOT_HEIGHT - v * per_byte, bytes_words(r->run, v));
+			    PLOT_TOP + PLOT_HEIGHT - v * per_byte,
+			    v > 0 ? tick_words(r->run, v) : "0");
 	text_printf(t,
 		    "</svg>\n<svg class=\"plot\" height=\"%d\" role=\"img\" "
 		    "aria-labelledby=\"layers-title\">\n<title id=\"layers-title\">Bytes a decoded "
@@ -324,22 +336,23 @@ roof_axes(Text *t)
 			    roof_y(v) + 4, v);
 }
 
-/* Batches of one function on the roof, labels on one side of it. */
+/* Batches on the roof; a number stands only where it has room behind the last. */
 static void
-roof_series(Text *t, const ReportFunc *f, const char *style, const char *name, int dx, int dy,
-	    const char *anchor)
+roof_series(Text *t, const ReportFunc *f)
 {
+	double last = 0;
 	for (int rows = 1; rows <= 256; rows *= 4) {
 		const double i = intensity_of(f, rows), g = attainable(i);
+		const double x = roof_x(i), y = roof_y(g);
 		text_printf(t,
-			    "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\"><title>%s, %d "
-			    "token%s: %.1f operations a byte, %s bound</title></circle>",
-			    style, roof_x(i), roof_y(g), name, rows, rows == 1 ? "" : "s", i,
-			    g < REPORT_GOPS ? "memory" : "compute");
-		text_printf(
-			t,
-			"<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%d</text>\n",
-			style, roof_x(i) + dx, roof_y(g) + dy, anchor, rows);
+			    "<circle class=\"s-all\" cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\"><title>%d "
+			    "token%s: %.1f operations a byte, bound by %s</title></circle>",
+			    x, y, rows, rows == 1 ? "" : "s", i,
+			    g < REPORT_GOPS ? "memory" : "operations");
+		if (x - last > 24)
+			text_printf(t, "<text class=\"s-all\" x=\"%.1f\" y=\"%.1f\">%d%s</text>\n",
+				    x + 8, y + 16, rows, rows == 1 ? " token" : "");
+		last = x - last > 24 ? x : last;
 	}
 }
 
@@ -361,7 +374,7 @@ report_roofline(Text *t, const Report *r)
 		    roof_x(0.5), roof_y(attainable(0.5)), roof_x(ridge), roof_y(REPORT_GOPS),
 		    ROOF_RIGHT, roof_y(REPORT_GOPS), roof_x(256), roof_y(REPORT_GOPS) - 7,
 		    REPORT_GOPS);
-	roof_series(t, &r->all, "s-all", "whole model", 8, 14, "start");
+	roof_series(t, &r->all);
 	text_printf(t,
 		    "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">operations a byte</text>\n"
 		    "<text x=\"4\" y=\"12\">Gop/s</text>\n</svg>\n",

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-enum { PAGE_WIDTH = 420, LANE_LEFT = 8, LANE_STEP = 8, LANES = 3 };
-enum { BOX_LEFT = 36, BOX_RIGHT = 412, BOX_HEAD = 20, BOX_PAD = 8 };
+enum { PAGE_WIDTH = 424, LANE_LEFT = 6, LANE_STEP = 8, LANES = 3 };
+enum { BOX_LEFT = 34, BOX_RIGHT = 390, BOX_HEAD = 22, BOX_PAD = 8 };
 enum { NODE_HEIGHT = 26, NODE_FOLDED = 40, NODE_GAP = 10, ROW_GAP = 16, KERNEL_GAP = 18 };
 enum { ROW_NODES = 3, NODE_MAX = 200 };
 
@@ -28,9 +28,25 @@ typedef struct Picture {
 	double *tops; /* [n_rows] */
 	int n_rows;
 	double *kernel_top, *kernel_bottom; /* [f->n_kernels] */
-	double lane_end[LANES];		    /* how far down a lane is taken */
+	double lane_end[2][LANES]; /* on the left and right: how far down a lane is taken */
 	double height;
 } Picture;
+
+/* A transform without its numbers: "D * R1". */
+static const char *
+short_words(Arena *a, const Transform *x)
+{
+	Text *t = text_new(a);
+	for (const char *s = facts_transform(a, x); *s; s++)
+		if (*s == '[') {
+			s += strcspn(s, "]");
+			if (!*s)
+				break;
+		} else {
+			text_add(t, s, 1);
+		}
+	return t->text;
+}
 
 /* ---- places ------------------------------------------------------------------------------- */
 
@@ -71,6 +87,35 @@ place(Picture *p, int value)
 	p->nodes[value].row = p->n_rows - 1;
 }
 
+/* Where the rows that a value reads are, on the average: the middle for those that read none. */
+static double
+pull(const Picture *p, int value)
+{
+	const Value *v = &p->f->values[value];
+	double sum = 0;
+	int n = 0;
+	for (int o = 0; o < op_operands(v->op); o++)
+		if (p->nodes[v->operands[o]].drawn) {
+			sum += p->nodes[v->operands[o]].x;
+			n++;
+		}
+	return n ? sum / n : (BOX_LEFT + BOX_RIGHT) / 2.0;
+}
+
+/* The last row's values from left to right as what they read, so that fewer lines cross. */
+static void
+sort_row(Picture *p)
+{
+	const int first = p->first[p->n_rows - 1], end = p->first[p->n_rows];
+	for (int i = first + 1; i < end; i++)
+		for (int k = i; k > first && pull(p, p->row_of[k]) < pull(p, p->row_of[k - 1]) - 1;
+		     k--) {
+			const int swap = p->row_of[k];
+			p->row_of[k] = p->row_of[k - 1];
+			p->row_of[k - 1] = swap;
+		}
+}
+
 /* The nodes of the last row side by side; returns its height. */
 static double
 spread(Picture *p)
@@ -79,6 +124,7 @@ spread(Picture *p)
 	const double inner = BOX_RIGHT - BOX_LEFT - 2 * BOX_PAD;
 	double width = (inner - (n - 1) * NODE_GAP) / n, height = NODE_HEIGHT;
 	width = width > NODE_MAX ? NODE_MAX : width;
+	sort_row(p);
 	double x = BOX_LEFT + BOX_PAD + (inner - n * width - (n - 1) * NODE_GAP) / 2;
 	for (int i = p->first[row]; i < p->first[row + 1]; i++, x += width + NODE_GAP) {
 		Node *node = &p->nodes[p->row_of[i]];
@@ -173,21 +219,25 @@ is_free(const Picture *p, double x, int above, int below)
 	return true;
 }
 
-/* Beside everything, on the left: the lane that is free from here on, the nearest first. */
+/* Beside everything, on the side where it begins: in the innermost lane that is free from there on.
+ */
 static void
 edge_lane(Text *t, Picture *p, const Node *a, const Node *b)
 {
+	const bool right = a->x > (BOX_LEFT + BOX_RIGHT) / 2.0 + 1;
+	const double side = right ? 1 : -1;
+	double *ends = p->lane_end[right];
 	int lane = LANES - 1;
 	const double from = a->y + a->height / 2, to = b->y + b->height / 2;
-	while (lane > 0 && p->lane_end[lane] > from)
+	while (lane > 0 && ends[lane] > from)
 		lane--;
-	p->lane_end[lane] = to;
-	const double x = LANE_LEFT + lane * LANE_STEP;
+	ends[lane] = to;
+	const double left = LANE_LEFT + lane * LANE_STEP, x = right ? PAGE_WIDTH - left : left;
 	text_printf(t,
 		    "<path class=\"edge\" marker-end=\"url(#%s-arrow)\" d=\"M%.1f %.1fH%.1fQ%.1f "
 		    "%.1f %.1f %.1fV%.1fQ%.1f %.1f %.1f %.1fH%.1f\"/>\n",
-		    p->ident, a->x - a->width / 2, from, x + 6, x, from, x, from + 6, to - 6, x, to,
-		    x + 6, to, b->x - b->width / 2 - 3);
+		    p->ident, a->x + side * a->width / 2, from, x - side * 6, x, from, x, from + 6,
+		    to - 6, x, to, x - side * 6, to, b->x + side * (b->width / 2 + 3));
 }
 
 static void
@@ -234,34 +284,40 @@ bits_words(const Picture *p, const Value *v)
 	return arena_printf(p->r->run, " %s%u", format_is_float(f) ? "f" : "int", f.bits);
 }
 
-/* What stands in a node, in at most so many letters. */
+/*
+ * A line of words in a node, in `size` pixels. What may not fit is cut, and set as wide as there is
+ * room: fonts differ.
+ */
 static void
-letters(Text *t, const char *s, int most)
+node_words(Text *t, const Node *node, double y, double size, const char *s)
 {
+	const double room = node->width - 12;
+	const int most = (int)(room / (0.5 * size));
 	Text *cut = text_new(t->arena);
 	int n = 0;
 	for (; *s; s++) {
 		n += ((unsigned char)*s & 0xc0) != 0x80;
-		if (n > most)
+		if (n >= most)
 			break;
 		text_add(cut, s, 1);
 	}
+	text_printf(t, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.0f\" text-anchor=\"middle\"",
+		    node->x, y, size);
+	if (n * 0.65 * size > room)
+		text_printf(t, " textLength=\"%.0f\" lengthAdjust=\"spacingAndGlyphs\"", room);
+	text_printf(t, ">");
 	html(t, cut->text);
-	if (*s)
-		text_printf(t, "\xe2\x80\xa6");
+	text_printf(t, "%s</text>", *s ? "\xe2\x80\xa6" : "");
 }
 
 static const char *
 fold_words(const Picture *p, const Value *v)
 {
-	Text *t = text_new(p->r->run);
-	if (v->fold_out)
-		text_printf(t, "%s \xc2\xb7 W", facts_transform(p->r->run, v->fold_out));
-	else
-		text_printf(t, "W");
-	if (v->fold_in)
-		text_printf(t, " \xc2\xb7 %s", facts_transform(p->r->run, v->fold_in));
-	return t->text;
+	Arena *a = p->r->run;
+	const char *out = v->fold_out ? short_words(a, v->fold_out) : "";
+	const char *in = v->fold_in ? short_words(a, v->fold_in) : "";
+	return arena_printf(a, "%s%sW%s%s", out, *out ? " \xc2\xb7 " : "", *in ? " \xc2\xb7 " : "",
+			    in);
 }
 
 static const char *
@@ -281,7 +337,7 @@ node_name(const Picture *p, int i)
 {
 	const Value *v = &p->f->values[i];
 	if (v->op == OP_TRANSFORM)
-		return facts_transform(p->r->run, v->transform);
+		return short_words(p->r->run, v->transform);
 	if (v->op == OP_INPUT)
 		return "from the layer before";
 	if (v->op == OP_OUTPUT)
@@ -317,42 +373,39 @@ draw_node(Text *t, const Picture *p, int i)
 {
 	const Node *n = &p->nodes[i];
 	const Value *v = &p->f->values[i];
-	const int most = (int)(n->width / 6.4) - 1;
 	text_printf(t, "<g class=\"%s\">", node_class(v));
 	node_title(t, p, i);
-	text_printf(t,
-		    "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"4\"/><text "
-		    "x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">",
-		    n->x - n->width / 2, n->y, n->width, n->height, n->x, n->y + 17);
-	letters(t, node_name(p, i), most);
-	text_printf(t, "</text>");
-	if (has_folds(v)) {
-		text_printf(t, "<text class=\"fold\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">",
-			    n->x, n->y + 32);
-		letters(t, fold_words(p, v), most + 1);
-		text_printf(t, "</text>");
-	}
+	text_printf(t, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"4\"/>",
+		    n->x - n->width / 2, n->y, n->width, n->height);
+	node_words(t, n, n->y + 17, 12, node_name(p, i));
+	if (has_folds(v))
+		node_words(t, n, n->y + 32, 11, fold_words(p, v));
 	text_printf(t, "</g>\n");
 }
 
 static void
-draw_kernels(Text *t, const Picture *p)
+draw_boxes(Text *t, const Picture *p)
 {
-	for (int k = 0; k < p->f->n_kernels; k++) {
-		const Kernel *kernel = &p->f->kernels[k];
-		const double y = p->kernel_top[k];
+	for (int k = 0; k < p->f->n_kernels; k++)
 		text_printf(
 			t,
 			"<rect class=\"kernel\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" "
-			"rx=\"8\"/><text class=\"kernel\" x=\"%d\" y=\"%.1f\">kernel %d, "
-			"%s</text>",
-			BOX_LEFT, y, BOX_RIGHT - BOX_LEFT, p->kernel_bottom[k] - y, BOX_LEFT + 8,
-			y + 14, k, kernel_names[kernel->kind]);
+			"rx=\"8\"/>\n",
+			BOX_LEFT, p->kernel_top[k], BOX_RIGHT - BOX_LEFT,
+			p->kernel_bottom[k] - p->kernel_top[k]);
+}
+
+static void
+draw_box_names(Text *t, const Picture *p)
+{
+	for (int k = 0; k < p->f->n_kernels; k++)
 		text_printf(t,
-			    "<text class=\"kernel\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">phase "
+			    "<text class=\"kernel\" x=\"%d\" y=\"%.1f\">kernel %d, %s</text><text "
+			    "class=\"kernel\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">phase "
 			    "%d</text>\n",
-			    BOX_RIGHT - 8, y + 14, kernel->phase);
-	}
+			    BOX_LEFT + 8, p->kernel_top[k] + 15, k,
+			    kernel_names[p->f->kernels[k].kind], BOX_RIGHT - 8,
+			    p->kernel_top[k] + 15, p->f->kernels[k].phase);
 }
 
 static void
@@ -367,8 +420,9 @@ draw(Text *t, const Report *r, const Unit *u, const char *what)
 		"viewBox=\"0 0 6 6\" refX=\"3\" refY=\"3\" markerWidth=\"6\" markerHeight=\"6\" "
 		"orient=\"auto\"><path class=\"head\" d=\"M0 0L6 3L0 6z\"/></marker></defs>\n",
 		PAGE_WIDTH, p.height, u->ident, u->ident, what, u->ident);
-	draw_kernels(t, &p);
+	draw_boxes(t, &p);
 	draw_edges(t, &p);
+	draw_box_names(t, &p);
 	for (int i = 0; i < p.f->count; i++)
 		if (p.nodes[i].drawn)
 			draw_node(t, &p, i);
@@ -395,33 +449,55 @@ readers_words(const Report *r, const Func *f, const Online *o)
 	return o->n_readers ? t->text : "the next layer";
 }
 
+static const Transform *
+fold_of(const Value *v, bool out)
+{
+	return out ? v->fold_out : v->fold_in;
+}
+
+static bool
+same_fold(const Value *a, const Value *b, bool out)
+{
+	return fold_of(a, out) && fold_of(b, out) &&
+	       transform_equal(fold_of(a, out), fold_of(b, out));
+}
+
+/* One row for all values that hold the same transform on the same side. */
+static void
+fates_of_folds(Text *t, const Report *r, const Func *f, bool out)
+{
+	for (int i = 0; i < f->count; i++) {
+		Text *names = text_new(r->run);
+		bool told = !fold_of(&f->values[i], out);
+		for (int k = 0; k < i && !told; k++)
+			told = same_fold(&f->values[k], &f->values[i], out);
+		for (int k = i; k < f->count && !told; k++)
+			if (same_fold(&f->values[k], &f->values[i], out))
+				text_printf(names, "%s%s", names->size ? ", " : "",
+					    role_names[f->values[k].role]);
+		if (!told)
+			fate_row(t, "folded", "k-folded",
+				 short_words(r->run, fold_of(&f->values[i], out)),
+				 arena_printf(r->run, "%s of <b>%s</b>", out ? "rows" : "columns",
+					      names->text),
+				 "free");
+	}
+}
+
 static void
 fates_of_transforms(Text *t, const Report *r, const Func *f)
 {
 	Online o = {.value = -1};
-	for (int i = 0; i < f->count; i++) {
-		const Value *v = &f->values[i];
-		if (v->fold_in)
-			fate_row(t, "folded", "k-folded", facts_transform(r->run, v->fold_in),
-				 arena_printf(r->run, "into what <b>%s</b> reads (its columns)",
-					      role_names[v->role]),
-				 "nothing");
-		if (v->fold_out)
-			fate_row(t, "folded", "k-folded", facts_transform(r->run, v->fold_out),
-				 arena_printf(r->run, "into what <b>%s</b> gives (its rows)",
-					      role_names[v->role]),
-				 "nothing");
-	}
 	for (int i = 0; facts_online(f, -1, i, &o); i = o.value + 1) {
 		const Value *v = &f->values[o.value];
 		const TransformFacts facts = transform_facts(v->transform);
 		const bool fused = f->kernels[v->kernel].count > 1;
 		fate_row(t, o.n_readers > 1 ? "runs, hoisted" : "runs", "k-runs",
-			 facts_transform(r->run, v->transform),
+			 short_words(r->run, v->transform),
 			 arena_printf(r->run, "for <b>%s</b>, %s kernel %d",
 				      readers_words(r, f, &o), fused ? "fused in" : "alone in",
 				      v->kernel),
-			 arena_printf(r->run, "%llu adds, %llu multiplies a token",
+			 arena_printf(r->run, "%llu adds, %llu multiplies",
 				      (unsigned long long)facts.adds,
 				      (unsigned long long)facts.multiplies));
 	}
@@ -462,7 +538,7 @@ fates_of_kernels(Text *t, const Report *r, const Func *f)
 		if (kernel->count > 1)
 			fate_row(t, "fused", "k-fused", ops->text,
 				 arena_printf(r->run, "kernel %d", k),
-				 arena_printf(r->run, "%d ops, one pass over rows", kernel->count));
+				 arena_printf(r->run, "%d ops", kernel->count));
 	}
 }
 
@@ -487,31 +563,45 @@ value_rows(Text *t, const Report *r, const Func *f)
 
 /* ---- all functions ------------------------------------------------------------------------ */
 
-/* The functions that run a unit's code, in words. */
-static const char *
-unit_words(const Report *r, const Unit *u)
+static int
+unit_functions(const Report *r, const Unit *u)
 {
-	int n = 0, last = u->func;
+	int n = 0;
 	for (int f = 0; f < r->g->count; f++)
-		if (layout_unit(r->l, f) == u) {
-			n++;
-			last = f;
-		}
-	if (n == 1)
-		return r->g->funcs[last].name;
-	return arena_printf(r->run, "%s and %d more up to %s", r->g->funcs[u->func].name, n - 1,
-			    r->g->funcs[last].name);
+		n += layout_unit(r->l, f) == u;
+	return n;
+}
+
+const char *
+report_unit_words(const Report *r, const Unit *u)
+{
+	Text *t = text_new(r->run);
+	if (unit_functions(r, u) == 1)
+		return r->g->funcs[u->func].name;
+	for (int f = 0, end; f < r->g->count; f = end) {
+		for (end = f; end < r->g->count && layout_unit(r->l, end) == u;)
+			end++;
+		if (end - f > 1)
+			text_printf(t, end - f > 2 ? "%s%d to %d" : "%s%d, %d",
+				    t->size ? ", " : "layers ", r->g->funcs[f].layer,
+				    r->g->funcs[end - 1].layer);
+		else if (end > f)
+			text_printf(t, "%s%d", t->size ? ", " : "layers ", r->g->funcs[f].layer);
+		end = end > f ? end : f + 1;
+	}
+	return t->text;
 }
 
 static void
 unit_section(Text *t, const Report *r, const Unit *u, bool open)
 {
 	const Func *f = &r->g->funcs[u->func];
-	const char *words = unit_words(r, u);
+	const char *words = report_unit_words(r, u);
 	text_printf(t,
 		    "<details class=\"unit\"%s><summary>%s <span class=\"more\">%d values, %d "
-		    "kernels</span></summary>\n<div class=\"pair\"><figure>",
-		    open ? " open" : "", words, f->count, f->n_kernels);
+		    "kernel%s</span></summary>\n<div class=\"pair\"><figure>",
+		    open ? " open" : "", words, f->count, f->n_kernels,
+		    f->n_kernels == 1 ? "" : "s");
 	draw(t, r, u, words);
 	text_printf(t, "</figure><div class=\"side\">"
 		       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Where "
@@ -521,6 +611,8 @@ unit_section(Text *t, const Report *r, const Unit *u, bool open)
 		    "scope=\"col\">how</th><th scope=\"col\">what</th><th "
 		    "scope=\"col\">where</th><th scope=\"col\">cost</th></tr></thead><tbody>\n",
 		    words);
+	fates_of_folds(t, r, f, false);
+	fates_of_folds(t, r, f, true);
 	fates_of_transforms(t, r, f);
 	fates_of_rows(t, r, f);
 	fates_of_kernels(t, r, f);
@@ -536,21 +628,31 @@ unit_section(Text *t, const Report *r, const Unit *u, bool open)
 	text_printf(t, "</tbody></table></div></details></div></div></details>\n");
 }
 
+/* The unit of most layers. */
+static int
+main_unit(const Report *r)
+{
+	int best = 0;
+	for (int i = 1; i < r->l->n_units; i++) {
+		const Unit *u = &r->l->units[i], *b = &r->l->units[best];
+		if (r->g->funcs[u->func].layer >= 0 &&
+		    (r->g->funcs[b->func].layer < 0 || unit_functions(r, u) > unit_functions(r, b)))
+			best = i;
+	}
+	return best;
+}
+
 void
 report_graphs(Text *t, const Report *r)
 {
 	enum { DRAWN = 12 };
-	bool open = true;
-	int drawn = 0;
-	for (int i = 0; i < r->l->n_units; i++) {
-		const Unit *u = &r->l->units[i];
-		const bool layer = r->g->funcs[u->func].layer >= 0;
-		if (drawn++ >= DRAWN && i + 1 < r->l->n_units)
-			continue;
-		unit_section(t, r, u, layer && open);
-		open = open && !layer;
-	}
-	if (drawn > DRAWN + 1)
-		text_printf(t, "<p>%d more functions are in <code>report.txt</code>.</p>\n",
-			    drawn - DRAWN - 1);
+	const int n = r->l->n_units, open = main_unit(r);
+	int left = 0;
+	for (int i = 0; i < n; i++)
+		if (i < DRAWN || i == open || i + 1 == n)
+			unit_section(t, r, &r->l->units[i], i == open);
+		else
+			left++;
+	if (left)
+		text_printf(t, "<p>%d more functions are in <code>report.txt</code>.</p>\n", left);
 }

@@ -160,7 +160,7 @@ field_words(Arena *a, const HeatRow *row, Format f)
 {
 	if (format_is_float(f))
 		return arena_printf(a, "f%u", f.bits);
-	return arena_printf(a, "%s bits%s a %s%s", bits_words(a, f), f.group ? ", group" : ",",
+	return arena_printf(a, "%s bits, %s %s%s", bits_words(a, f), f.group ? "groups of" : "a",
 			    group_words(a, row, f),
 			    f.minimum ? ", minimum"
 			    : f.zero  ? ", zero point"
@@ -216,7 +216,7 @@ heat_field(Text *t, const Report *r, const HeatRow *row, HeatRun run)
 	text_printf(t, "<rect class=\"%s\" x=\"%.3f%%\" width=\"%.3f%%\" y=\"0\" height=\"%d\"/>",
 		    heat_class(run.format), x, wide, FIELD_HEIGHT);
 	const double narrow_pixels = 2.7 * wide; /* of a map of 270 pixels */
-	if (narrow_pixels >= 110)
+	if (narrow_pixels >= 150)
 		text_printf(t,
 			    "<text class=\"t%s\" x=\"%.3f%%\" y=\"15\" text-anchor=\"middle\">"
 			    "%s</text>",

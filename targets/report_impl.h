@@ -62,6 +62,8 @@ const char *seconds_words(Arena *a, double seconds);
 
 /* report_graph.c: one function drawn, and where its transforms went as a table. */
 void report_graphs(Text *t, const Report *r);
+/* "layers 0, 1, 28 to 29": the functions that run a unit's code. */
+const char *report_unit_words(const Report *r, const Unit *u);
 /* report_chart.c */
 void report_token_table(Text *t, const Report *r);
 void report_layer_chart(Text *t, const Report *r);
