@@ -105,21 +105,14 @@ static const struct {
 	const char *template;
 	void (*print)(Text *t, Arena *own, const Build *b);
 } runner_parts[] = {
-	{"runner.h", NULL},
-	{"runner_golden.h", print_goldens},
-	{"runner_io.c", NULL},
-	{"runner_json.c", NULL},
-	{"runner_threads.c", NULL},
-	{"runner_sample.c", NULL},
-	{"runner_options.c", NULL},
-	{"runner_device.c", print_devices},
-	{"runner_model.c", NULL},
-	{"runner_generate.c", NULL},
-	{"runner_perplexity.c", NULL},
-	{"runner_read.c", NULL},
-	{"runner_bench.c", NULL},
-	{"runner_selftest.c", NULL},
-	{"runner_commands.c", NULL},
+	{"runner.h", NULL},	     {"runner_golden.h", print_goldens},
+	{"runner_io.c", NULL},	     {"runner_json.c", NULL},
+	{"runner_threads.c", NULL},  {"runner_sample.c", NULL},
+	{"runner_options.c", NULL},  {"runner_device.c", print_devices},
+	{"runner_model.c", NULL},    {"runner_generate.c", NULL},
+	{"runner_chat.c", NULL},     {"runner_perplexity.c", NULL},
+	{"runner_read.c", NULL},     {"runner_bench.c", NULL},
+	{"runner_selftest.c", NULL}, {"runner_commands.c", NULL},
 	{"runner_main.c", NULL},
 };
 enum { N_RUNNER_PARTS = sizeof runner_parts / sizeof *runner_parts };
@@ -142,6 +135,14 @@ write_runner(const Build *b, const char *path)
 	arena_free(own);
 }
 
+/* The form of conversations is no part of what a model computes: its loss is only told. */
+static void
+tell_chat(const Build *b, const Chat *c)
+{
+	if (c && c->why)
+		artefact_step(b, arena_printf(b->run, "without chat: %s", c->why));
+}
+
 static bool
 write_sources(Build *b, Diag *d)
 {
@@ -149,6 +150,7 @@ write_sources(Build *b, Diag *d)
 	Text *tokenizer = text_new(b->run), *tokenizer_header = text_new(b->run);
 	if (!tokenizer_emit(tokenizer, &x->graph->model->tokenizer, d, x->name, x->ident))
 		return false;
+	tell_chat(b, x->graph->model->tokenizer.chat);
 	emit_template(tokenizer_header, x, "tokenizer.h");
 	artefact_text(b, named(b, ".h"), emit_header(b->run, x));
 	artefact_text(b, named(b, "_tokenizer.h"), tokenizer_header);
@@ -216,8 +218,13 @@ template_has_word(const char *name, const char *word)
 static bool
 ident_free(const char *ident)
 {
-	static const char *const others[] = {"api.c",	    "api.h",	       "internal.h",
-					     "tokenizer.c", "tokenizer_bpe.c", "tokenizer_scored.c",
+	static const char *const others[] = {"api.c",
+					     "api.h",
+					     "internal.h",
+					     "tokenizer.c",
+					     "tokenizer_bpe.c",
+					     "tokenizer_scored.c",
+					     "tokenizer_chat.c",
 					     "logprobs.c"};
 	/* Words that the emitters print, and C's own that no template happens to use. */
 	static const char words[] =

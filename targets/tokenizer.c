@@ -338,6 +338,65 @@ print_characters(Text *out, const TokenizerTables *tables)
 	print_end(&p);
 }
 
+static void
+print_text(Text *out, Bytes text)
+{
+	text_printf(out, "\"");
+	for (uint32_t i = 0; i < text.size; i++)
+		print_char(out, (unsigned char)text.data[i]);
+	text_printf(out, "\"");
+}
+
+static void
+print_reason(Text *out, const char *name, const char *reason)
+{
+	text_printf(out, "static const char *const %s = ", name);
+	if (reason)
+		print_text(out, (Bytes){reason, (uint32_t)strlen(reason)});
+	else
+		text_printf(out, "NULL");
+	text_printf(out, ";\n");
+}
+
+/* The form of conversations, for tokenizer_chat.c; without one its texts are empty. */
+static void
+print_chat(Text *out, const Tokenizer *t)
+{
+	static const Chat none = {
+		.why = "the model's file has no chat template", .end = -1, .eot = -1};
+	const Chat *c = t->chat ? t->chat : &none;
+	const struct {
+		const char *name;
+		Bytes text;
+	} texts[] = {{"chat_open", c->open},
+		     {"chat_system", c->system},
+		     {"chat_behind_system", c->behind_system},
+		     {"chat_reply", c->reply},
+		     {"chat_next", c->next}};
+	uint64_t longest = 0;
+
+	text_printf(out,
+		    "\n/* Texts between those of a conversation; null names, or reasons why there "
+		    "are none. */\n");
+	print_reason(out, "chat_name", c->name);
+	print_reason(out, "chat_why", c->why);
+	print_reason(out, "chat_system_why", c->why ? c->why : c->system_why);
+	text_printf(out, "\nstatic const struct {\n\tconst char *text;\n\tsize_t size;\n} ");
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		const Bytes text = c->why ? (Bytes){"", 0} : texts[i].text;
+		text_printf(out, "%s%s = {", i ? ", " : "", texts[i].name);
+		print_text(out, text);
+		text_printf(out, ", %u}", text.size);
+		longest += text.size;
+	}
+	text_printf(out,
+		    ";\n\nenum {\n\tCHAT_LONGEST = %llu, /* all of them */\n\tCHAT_BOS = %d,\n"
+		    "\tCHAT_END = %d,\n\tCHAT_EOT = %d,\n\tCHAT_TRIM_SYSTEM = %d,\n"
+		    "\tCHAT_TRIM_FIRST = %d,\n\tCHAT_TRIM_USER = %d\n};\n",
+		    (unsigned long long)longest, c->add_bos, c->end, c->eot, c->trim_system,
+		    c->trim_first, c->trim_user);
+}
+
 /* A template with its holes @name@ (prefix of symbols) and @NAME@ (of files) filled. */
 static void
 print_template(Text *out, const char *file, const char *name, const char *symbol)
@@ -427,8 +486,10 @@ tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const c
 		print_ties(out, &tables);
 		print_characters(out, &tables);
 	}
+	print_chat(out, t);
 	print_template(out, "tokenizer.c", name, symbol);
 	print_template(out, t->kind == TOKENIZER_BPE ? "tokenizer_bpe.c" : "tokenizer_scored.c",
 		       name, symbol);
+	print_template(out, "tokenizer_chat.c", name, symbol);
 	return true;
 }

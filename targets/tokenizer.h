@@ -67,10 +67,10 @@ bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *ou
 
 /*
  * Appends the whole text of NAME_tokenizer.c, which implements templates/tokenizer.h: includes,
- * constants, tables, templates/tokenizer.c, and tokenizer_bpe.c or tokenizer_scored.c; for
- * TOKENIZER_NONE constants and tokenizer_none.c. `name` names the artefact's files, `symbol` is the
- * prefix of its C symbols. The text depends on nothing else. Appends nothing and returns false
- * where the tables are refused.
+ * constants, tables, templates/tokenizer.c, tokenizer_bpe.c or tokenizer_scored.c,
+ * tokenizer_chat.c; for TOKENIZER_NONE constants and tokenizer_none.c. `name` names the artefact's
+ * files, `symbol` is the prefix of its C symbols. The text depends on nothing else. Appends nothing
+ * and returns false where the tables are refused.
  */
 bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
 /* NAME_tokenizer.h. */

@@ -3,7 +3,7 @@
  * libm. This file is the concatenation of the runner templates, in the order
  *   runner.h runner_golden.h (tables of golden vectors) runner_io.c runner_json.c runner_threads.c
  *   runner_sample.c runner_options.c runner_device.c (a file a device, table devices[])
- *   runner_model.c runner_generate.c runner_perplexity.c runner_read.c runner_bench.c
+ *   runner_model.c runner_generate.c runner_chat.c runner_perplexity.c runner_read.c runner_bench.c
  *   runner_selftest.c runner_commands.c runner_main.c
  *
  * Exit codes: 0 success; 1 the arguments or the files' contents are wrong; 2 the machine is (a file

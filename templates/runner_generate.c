@@ -5,11 +5,12 @@ typedef struct Generation {
 	Ids ids; /* the prompt, then what was generated */
 	size_t n_prompt;
 	@name@_decoder decoder;
-	char *piece;   /* [@name@_decode_max()] */
-	Text held;     /* decoded, not yet shown: may be the start of a stop text */
-	Text shown;    /* all that was shown, for --json */
-	int stopped;   /* a stop text was found */
-	int best_only; /* the device looks for the likeliest token itself */
+	char *piece;		 /* [@name@_decode_max()] */
+	Text held;		 /* decoded, not yet shown: may be the start of a stop text */
+	Text shown;		 /* all that was shown, for --json */
+	int stopped;		 /* a stop text was found */
+	int (*ends)(int32_t id); /* of a token, beside EOS; null: none does */
+	int best_only;		 /* the device looks for the likeliest token itself */
 	int32_t best;
 	const char *reason;
 	double prefill_s, decode_s, first_s;
@@ -188,14 +189,20 @@ generation_eval(Generation *g, Model *m, const int32_t *ids, int n, float *logit
 		     model_n_past(m));
 }
 
-/* Evaluates the prompt, a batch at a time so that Ctrl-C ends it soon. */
+static int
+generation_ends(const Generation *g, int32_t id)
+{
+	return (id == @name@_eos() && !g->s->ignore_eos) || (g->ends && g->ends(id));
+}
+
+/* Evaluates of the prompt what the context lacks, a batch at a time so that Ctrl-C ends it soon. */
 static void
 generation_prefill(Generation *g, Model *m, float *logits)
 {
 	double start = now();
 	size_t at, n;
 
-	for (at = 0; at < g->n_prompt && !process.interrupted; at += n) {
+	for (at = (size_t)model_n_past(m); at < g->n_prompt && !process.interrupted; at += n) {
 		n = g->n_prompt - at < (size_t)m->n_batch ? g->n_prompt - at : (size_t)m->n_batch;
 		if (at + n == g->n_prompt)
 			generation_eval(g, m, g->ids.ids + at, (int)n, logits);
@@ -220,7 +227,7 @@ generation_run(Generation *g, Model *m, Sampler *sampler, float *logits)
 		}
 		id = g->best_only ? g->best
 				  : sampler_next(sampler, logits, g->ids.ids, (int)g->ids.n);
-		if (id == @name@_eos() && !g->s->ignore_eos) {
+		if (generation_ends(g, id)) {
 			g->reason = "eos";
 			break;
 		}
@@ -302,6 +309,20 @@ generation_report(Generation *g, const Model *m)
 	free(t.text);
 }
 
+static void
+sampler_open(Sampler *sampler, const Settings *s)
+{
+	memset(sampler, 0, sizeof *sampler);
+	sampler->temperature = s->temperature;
+	sampler->top_k = s->top_k;
+	sampler->top_p = s->top_p;
+	sampler->min_p = s->min_p;
+	sampler->penalty = s->penalty;
+	sampler->window = s->window;
+	sampler->state = s->seed;
+	sampler_new(sampler);
+}
+
 static int
 run_generate(Settings *s)
 {
@@ -315,7 +336,6 @@ run_generate(Settings *s)
 	int n_ctx, batch;
 
 	memset(&g, 0, sizeof g);
-	memset(&sampler, 0, sizeof sampler);
 	g.s = s;
 	prompt_ids(s, &g.ids);
 	g.n_prompt = g.ids.n;
@@ -326,16 +346,9 @@ run_generate(Settings *s)
 	model_open(&m, &w, n_ctx, batch, &place);
 	logits = memory(N_VOCAB, sizeof *logits);
 	g.piece = memory((size_t)@name@_decode_max() + 1, 1);
-	sampler.temperature = s->temperature;
-	sampler.top_k = s->top_k;
-	sampler.top_p = s->top_p;
-	sampler.min_p = s->min_p;
-	sampler.penalty = s->penalty;
-	sampler.window = s->window;
-	sampler.state = s->seed;
-	sampler_new(&sampler);
+	sampler_open(&sampler, s);
 	g.best_only = m.device->eval_best && sampler_greedy(&sampler);
-	process.polled = 1;
+	process.polled = POLLED_ONCE;
 	generation_prompt(&g);
 	generation_prefill(&g, &m, logits);
 	g.first_s = now() - start;

@@ -2,17 +2,21 @@
 
 /* What a signal handler has to know; nothing else is global. */
 static struct {
-	volatile sig_atomic_t interrupted;
-	volatile sig_atomic_t polled;  /* the command looks at `interrupted` and ends by itself */
+	volatile sig_atomic_t interrupted; /* the signal */
+	volatile sig_atomic_t polled;  /* the command looks at `interrupted`; see on_interrupt */
 	char temporary[PATH_MAX + 16]; /* a file to remove should the program end early */
 } process;
+
+/* POLLED_ONCE: the command ends by itself, and a second signal ends the program; POLLED_ALWAYS: it
+ * goes on behind SIGINT, however many there are. */
+enum { POLLED_ONCE = 1, POLLED_ALWAYS };
 
 static void
 on_interrupt(int number)
 {
-	(void)number;
-	if (process.polled && !process.interrupted) {
-		process.interrupted = 1;
+	if (process.polled &&
+	    (!process.interrupted || (process.polled == POLLED_ALWAYS && number == SIGINT))) {
+		process.interrupted = number;
 		return;
 	}
 	if (process.temporary[0])

@@ -9,6 +9,16 @@ static const Command commands[] = {
 	 "(status 130).\n"
 	 "Without a compiled-in tokenizer give --ids; ids are printed.\n",
 	 run_generate},
+	{"chat", IN_CHAT, NULL,
+	 "Talk: each line of standard input is a turn, which the model answers",
+	 "\nThe conversation has the form of the model's chat template and stays in the context: "
+	 "of a turn\n"
+	 "only its own tokens are evaluated. Ctrl-C ends an answer, Ctrl-D the conversation. What "
+	 "looks\n"
+	 "like a control token in a line is text. A full context ends the program (status 1). "
+	 "With --json\n"
+	 "each answer is an object on a line of its own.\n",
+	 run_chat},
 	{"perplexity", IN_PERPLEXITY, "FILE", "Perplexity of a text by llama.cpp's definition",
 	 "\nOne final newline is dropped; chunks of --ctx tokens do not overlap; the second half "
 	 "of each\n"

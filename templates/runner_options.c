@@ -3,10 +3,11 @@
 typedef struct Settings {
 	const char *positional; /* PROMPT or FILE; null: not given */
 	const char *prompt, *prompt_file, *ids, *ids_file;
+	const char *system;
 	const char *device, *isa, *weights, *check_weights, *huge_pages, *out, *logits;
 	const char *stop[MAX_STOPS];
 	int n_stop;
-	int n, top_k, window, threads, ctx, batch, chunks, chunk, positions;
+	int n, answer, top_k, window, threads, ctx, batch, chunks, chunk, positions;
 	int prefill, decode, reps, depth;
 	double temperature, top_p, min_p, penalty;
 	uint64_t seed;
@@ -22,8 +23,10 @@ enum {
 	IN_ENCODE = 32,
 	IN_DECODE = 64,
 	IN_INFO = 128,
-	IN_EVALUATING = IN_GENERATE | IN_PERPLEXITY | IN_BENCH | IN_SELFTEST | IN_LOGITS,
-	IN_ALL = 255
+	IN_CHAT = 256,
+	IN_SAMPLING = IN_GENERATE | IN_CHAT,
+	IN_EVALUATING = IN_SAMPLING | IN_PERPLEXITY | IN_BENCH | IN_SELFTEST | IN_LOGITS,
+	IN_ALL = 511
 };
 
 typedef enum OptionKind {
@@ -61,21 +64,25 @@ static const Option options[] = {
 	 "recognise special tokens such as <|im_start|> in the text"},
 	{"n", 'n', OPTION_INT, AT(n), 0, INT_MAX, IN_GENERATE, "N",
 	 "tokens to generate; 0: until the context is full (256)"},
-	{"temperature", 0, OPTION_REAL, AT(temperature), 0, 1000, IN_GENERATE, "T",
+	{"system", 0, OPTION_TEXT, AT(system), 0, 0, IN_CHAT, "TEXT",
+	 "what the conversation begins with, in place of the model's own (none)"},
+	{"n", 'n', OPTION_INT, AT(answer), 0, INT_MAX, IN_CHAT, "N",
+	 "tokens of an answer; 0: until it ends (0)"},
+	{"temperature", 0, OPTION_REAL, AT(temperature), 0, 1000, IN_SAMPLING, "T",
 	 "0 takes the likeliest token (0)"},
-	{"top-k", 0, OPTION_INT, AT(top_k), 0, INT_MAX, IN_GENERATE, "K",
+	{"top-k", 0, OPTION_INT, AT(top_k), 0, INT_MAX, IN_SAMPLING, "K",
 	 "draw from the K likeliest tokens; 0: all (0)"},
-	{"top-p", 0, OPTION_REAL, AT(top_p), 0, 1, IN_GENERATE, "P",
+	{"top-p", 0, OPTION_REAL, AT(top_p), 0, 1, IN_SAMPLING, "P",
 	 "draw from the likeliest tokens that reach probability P (1)"},
-	{"min-p", 0, OPTION_REAL, AT(min_p), 0, 1, IN_GENERATE, "P",
+	{"min-p", 0, OPTION_REAL, AT(min_p), 0, 1, IN_SAMPLING, "P",
 	 "drop tokens below P times the likeliest one's probability (0)"},
-	{"repetition-penalty", 0, OPTION_REAL, AT(penalty), 0.01, 100, IN_GENERATE, "X",
+	{"repetition-penalty", 0, OPTION_REAL, AT(penalty), 0.01, 100, IN_SAMPLING, "X",
 	 "divide logits of tokens already there (multiply negative ones) (1)"},
-	{"repetition-window", 0, OPTION_INT, AT(window), 0, INT_MAX, IN_GENERATE, "N",
+	{"repetition-window", 0, OPTION_INT, AT(window), 0, INT_MAX, IN_SAMPLING, "N",
 	 "latest tokens that the penalty looks at; 0: all (64)"},
-	{"seed", 's', OPTION_SEED, AT(seed), 0, 0, IN_GENERATE, "N",
+	{"seed", 's', OPTION_SEED, AT(seed), 0, 0, IN_SAMPLING, "N",
 	 "the same seed gives the same text on every machine (0)"},
-	{"stop", 0, OPTION_STOP, AT(stop), 0, 0, IN_GENERATE, "TEXT",
+	{"stop", 0, OPTION_STOP, AT(stop), 0, 0, IN_SAMPLING, "TEXT",
 	 "end before this text; may be given up to 16 times"},
 	{"ignore-eos", 0, OPTION_FLAG, AT(ignore_eos), 0, 0, IN_GENERATE, NULL,
 	 "go on after the end-of-text token"},
@@ -100,8 +107,8 @@ static const Option options[] = {
 	 "tokens a call of eval; 0: all (0)"},
 	{"out", 'o', OPTION_TEXT, AT(out), 0, 0, IN_LOGITS | IN_ENCODE, "FILE",
 	 "logits: f32 [positions][vocabulary]; encode: ids as int32"},
-	{"ctx", 'c', OPTION_INT, AT(ctx), 1, INT_MAX, IN_GENERATE | IN_PERPLEXITY | IN_INFO, "N",
-	 "positions (what is needed); perplexity: tokens a chunk (512)"},
+	{"ctx", 'c', OPTION_INT, AT(ctx), 1, INT_MAX, IN_SAMPLING | IN_PERPLEXITY | IN_INFO, "N",
+	 "positions (what is needed; chat: 4096); perplexity: tokens a chunk (512)"},
 	{"batch", 'b', OPTION_INT, AT(batch), 1, INT_MAX, IN_EVALUATING & ~IN_SELFTEST, "N",
 	 "tokens evaluated at once (512, perplexity 128)"},
 	{"threads", 't', OPTION_INT, AT(threads), 1, MAX_THREADS, IN_EVALUATING, "T",

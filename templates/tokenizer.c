@@ -6,6 +6,7 @@
  *   encode_plain(e, ...) text without special tokens
  *   plain_bytes(n)       scratch of its own that n bytes of text take
  *   starts_word(id)      a token whose leading space goes when it begins a text
+ * Behind it comes tokenizer_chat.c.
  */
 #define NO_RANK UINT32_MAX
 
@@ -30,6 +31,11 @@ typedef struct Encoder {
 	int levels;
 	unsigned char *plain; /* plain_bytes of the text */
 	int begun;	      /* something of the text is behind */
+	int inside;	      /* the text goes on behind another one */
+	/* The text's parts, which end at ends[]: in the first, third, ... special tokens are
+	 * parsed, in the others only those that always are. */
+	const unsigned char *text;
+	const size_t *ends;
 } Encoder;
 
 static size_t symbol_bound(size_t n);
@@ -216,24 +222,36 @@ begins_with(const unsigned char *text, const char *word, size_t n)
 	return i == n;
 }
 
+/* Whether special tokens are parsed in all of [at, at + n) of the text. */
+static int
+parses_special(const Encoder *e, const unsigned char *at, size_t n)
+{
+	const size_t from = (size_t)(at - e->text);
+	size_t part = 0;
+
+	while (e->ends[part] <= from)
+		part++;
+	return part % 2 == 0 && from + n <= e->ends[part];
+}
+
 /* The special token of a level that begins text[n], the longest; -1: none does. */
 static int
-special_at(int level, int parse_special, const unsigned char *text, size_t n)
+special_at(const Encoder *e, int level, const unsigned char *text, size_t n)
 {
 	for (int k = special_level[level]; k < special_level[level + 1]; k++)
-		if ((parse_special || specials[k].always) && specials[k].size <= n &&
-		    begins_with(text, specials[k].text, specials[k].size))
+		if (specials[k].size <= n &&
+		    begins_with(text, specials[k].text, specials[k].size) &&
+		    (specials[k].always || parses_special(e, text, specials[k].size)))
 			return k;
 	return -1;
 }
 
 /* Offset of the first special token of a level in text[n], n if there is none. */
 static size_t
-special_find(int level, int parse_special, const unsigned char *text, size_t n)
+special_find(const Encoder *e, int level, const unsigned char *text, size_t n)
 {
 	for (size_t at = 0; at < n; at++)
-		if (special_first[text[at]] &&
-		    special_at(level, parse_special, text + at, n - at) >= 0)
+		if (special_first[text[at]] && special_at(e, level, text + at, n - at) >= 0)
 			return at;
 	return n;
 }
@@ -244,7 +262,7 @@ special_find(int level, int parse_special, const unsigned char *text, size_t n)
  * that is shorter than the one above ends at one.
  */
 static void
-encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_special, size_t *end)
+encode_fragments(Encoder *e, const unsigned char *text, size_t n, size_t *end)
 {
 	size_t at = 0;
 	int k = 0;
@@ -252,7 +270,7 @@ encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_spec
 	end[0] = n;
 	for (;;) {
 		for (; k < N_LEVELS; k++)
-			end[k + 1] = at + special_find(k, parse_special, text + at, end[k] - at);
+			end[k + 1] = at + special_find(e, k, text + at, end[k] - at);
 		if (at < end[k])
 			encode_plain(e, text + at, end[k] - at);
 		e->begun = 1;
@@ -262,7 +280,7 @@ encode_fragments(Encoder *e, const unsigned char *text, size_t n, int parse_spec
 		if (k == 0)
 			return;
 		k--;
-		int found = special_at(k, parse_special, text + at, end[k] - at);
+		int found = special_at(e, k, text + at, end[k] - at);
 		push_id(e, specials[found].id);
 		at += specials[found].size;
 	}
@@ -308,26 +326,36 @@ size_t
 	return bytes + (N_LEVELS + 2) * sizeof(size_t) + plain_bytes(n);
 }
 
+/* Encodes a text of parts, which end at e->ends; e has its ids, and what it goes on behind. The
+ * scratch is of encode_scratch(n). */
+static void
+encode_parts(Encoder *e, const char *text, size_t n, void *scratch)
+{
+	const size_t unaligned = (uintptr_t)scratch % sizeof(size_t);
+	const size_t symbols = round_fan(symbol_bound(n));
+	size_t *end = (size_t *)((char *)scratch + (unaligned ? sizeof(size_t) - unaligned : 0));
+
+	e->text = (const unsigned char *)text;
+	e->rank = (uint32_t *)(end + N_LEVELS + 1);
+	e->span = e->rank + rank_count(symbols);
+	e->symbol = (Symbol *)(e->span + symbols);
+	e->plain = (unsigned char *)(e->symbol + symbols);
+	encode_fragments(e, e->text, n, end);
+}
+
 long
 @name@_encode(const char *text, size_t n, int32_t *ids, size_t capacity, int parse_special,
 	      void *scratch, size_t scratch_bytes)
 {
+	const size_t ends[2] = {parse_special ? n : 0, n};
 	Encoder e = {0};
-	size_t symbols, unaligned;
-	size_t *end;
 
 	if (n > max_text || scratch_bytes < @name@_encode_scratch(n))
 		return -1;
-	unaligned = (uintptr_t)scratch % sizeof(size_t);
-	end = (size_t *)((char *)scratch + (unaligned ? sizeof(size_t) - unaligned : 0));
-	symbols = round_fan(symbol_bound(n));
 	e.ids = ids;
 	e.capacity = capacity;
-	e.rank = (uint32_t *)(end + N_LEVELS + 1);
-	e.span = e.rank + rank_count(symbols);
-	e.symbol = (Symbol *)(e.span + symbols);
-	e.plain = (unsigned char *)(e.symbol + symbols);
-	encode_fragments(&e, (const unsigned char *)text, n, parse_special, end);
+	e.ends = ends;
+	encode_parts(&e, text, n, scratch);
 	return (long)e.count;
 }
 

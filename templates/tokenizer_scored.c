@@ -66,6 +66,8 @@ wants_space(const Encoder *e, const unsigned char *text, size_t n)
 {
 	uint32_t key;
 
+	if (e->inside && !e->begun)
+		return 0;
 	if (add_space == PREFIX_NONE || add_space == PREFIX_ALWAYS)
 		return add_space == PREFIX_ALWAYS;
 	character_at(text, n, &key);

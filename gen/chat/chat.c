@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MESSAGES = 8, TEMPLATE_BYTES = 1 << 20 };
+/* TEXT_LONGEST: what a string literal of C99 must hold. */
+enum { MESSAGES = 8, TEMPLATE_BYTES = 1 << 20, TEXT_LONGEST = 4095 };
+
+static const char too_long[] = "it writes more than 4095 bytes between two texts";
 
 typedef struct Reader {
 	Arena *arena;
@@ -287,6 +290,7 @@ const Chat *
 chat_refused(Arena *a, const char *why)
 {
 	Chat *c = ARENA_NEW(a, Chat);
+	why = arena_printf(a, "the model's chat template is not understood: %s", why);
 	*c = (Chat){.why = printable(a, why), .end = -1, .eot = -1};
 	return c;
 }
@@ -305,9 +309,17 @@ chat_read(Arena *a, Bytes template, const Tokenizer *t, int eot)
 	if (!r.template)
 		return chat_refused(a, why);
 	why = read_turns(&r, c, &lead);
+	if (!why && (c->open.size > TEXT_LONGEST || c->reply.size > TEXT_LONGEST ||
+		     c->next.size > TEXT_LONGEST))
+		why = too_long;
 	if (why)
 		return chat_refused(a, why);
-	c->system_why = printable(a, read_system(&r, c, lead));
+	why = read_system(&r, c, lead);
+	if (!why && (c->system.size > TEXT_LONGEST || c->behind_system.size > TEXT_LONGEST))
+		why = too_long;
+	c->system_why = printable(a, why);
+	if (why)
+		c->system = c->behind_system = (Bytes){"", 0};
 	c->name = form_name(c);
 	c->end = special_front(t, c->next);
 	c->add_bos = t->add_bos && !begins_with(c->open, r.bos);

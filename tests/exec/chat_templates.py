@@ -15,6 +15,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
+import tokenizer_gguf  # noqa: E402
+from emitted_tokenizer import build, encode  # noqa: E402
 from tinymodel import bpe_vocabulary, gguf_model  # noqa: E402
 
 ALTERNATE = ("{%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles must take turns') }}"
@@ -221,7 +223,7 @@ PIECES = [
     "{%- set ns = namespace(a=1) -%}{% for i in range(3) %}{% set ns.a = ns.a + i %}{% endfor %}{{ ns.a }}",
     "{{ '{{' }}{{ '%}' }}{{ {'a': {'b': 1}}['a']['b'] }}", "{% if x %}a{% elif true %}b{% else %}c{% endif %}\n\n\nd\n\n",
 ]
-HARD = ["Hello", " \n padded\t ", "two\n\nlines", "é漢🙂  x", "{{ 1 }}{% if %}", "<|im_end|>", "it's \"q\" & <b>", "0"]
+HARD = ["Hello", " \n padded\t ", "two\n\nlines", "é漢🙂  x", "{{ 1 }}{% if %}", "<|im_end|>", "it's \"q\" & <b>", "0", "a </s>b"]
 ANSWERS = ["Yes.", "a\nb", "é", "{% x %}"]
 
 
@@ -252,7 +254,7 @@ def conversations():
     for system in (None, "Be good.", " \n S "):
         for k, text in enumerate(HARD):
             yield conversation([text], system)
-            yield conversation([text, ANSWERS[k % 4], HARD[(k + 3) % 8], ANSWERS[(k + 1) % 4], text], system)
+            yield conversation([text, ANSWERS[k % 4], HARD[(k + 3) % len(HARD)], ANSWERS[(k + 1) % 4], text], system)
         yield conversation(["one", "two"], system)
 
 
@@ -313,6 +315,41 @@ def formed(texts, messages, lead):
     return out
 
 
+def turns(messages):
+    """Cases of tokenizer_driver.c: a turn each, and the text behind the last answer."""
+    system = messages[0]["content"].encode() if messages[0]["role"] == "system" else None
+    texts = [m["content"].encode() for m in messages if m["role"] == "user"]
+    front = [(8 | 16 | (32 if system is not None else 0), (system + b"\0" if system is not None else b"") + texts[0])]
+    return front + [(8, t) for t in texts[1:]]
+
+
+def check_turns(lathe, work, name, model, template, control):
+    """Turns of an emitted tokenizer have the ids of jinja2's whole text, in which it recognises special tokens."""
+    path = os.path.join(work, "turns.gguf")
+    model.set("tokenizer.chat_template", "str", template)
+    with open(path, "wb") as f:
+        f.write(model.bytes())
+    driver, wrong, n = build(lathe, path, work), 0, 0
+    chats = [c for c in conversations() if c[-1]["role"] == "user"]
+    for messages in chats:
+        special = [control in m["content"] for m in messages if m["role"] == "user"]
+        whole = render(template, messages)
+        got = encode(driver, [(1, whole.encode()), *turns(messages)])
+        (want, _), ids = got[0], [r[0] for r in got[1:]]
+        if any(special):
+            # what looks like a control token is text: the ids are others
+            wrong += sum(s and want[-len(i):] == i for s, i in zip(special[-1:], ids[-1:]))
+            continue
+        # a later turn begins with white space where answers end with it
+        last = ids[-1] if len(ids) == 1 or template.startswith("{% for") else ids[-1][1:]
+        n += 1
+        if want[:len(ids[0])] != ids[0] or want[-len(last):] != last:
+            wrong += 1
+            print(f"{name}: {whole!r}: {ids}, wanted {want}")
+    print(f"{name}: turns of {n - wrong} of {n} conversations")
+    return wrong + (n < 10)
+
+
 def check_form(lathe, work, name, template, wanted, system):
     """Number of conversations that the form gives other texts than jinja2."""
     found, texts = form(lathe, work, template)
@@ -369,6 +406,12 @@ def main():
     wrong = check_renderings(fuzz, work, extra)
     for name, (template, wanted, system) in TEMPLATES.items():
         wrong += check_form(lathe, work, name, template, wanted, system)
+    model = gguf_model(hidden=32, inter=32, layers=1, heads=1, kv_heads=1, context=8)
+    wrong += check_turns(lathe, work, "byte-level", model, TEMPLATES["chatml"][0], "<|im_end|>")
+    if os.path.exists(os.path.join(os.environ.get("LATHE_SHARED", ""), "data", "tok512.bin")):
+        wrong += check_turns(lathe, work, "SentencePiece", tokenizer_gguf.parsed(), TEMPLATES["llama2"][0], "</s>")
+    else:
+        print("left out: SentencePiece (no tok512.bin in LATHE_SHARED)")
     for path, template in zip(sys.argv[5:], extra):
         found, texts = form(lathe, work, template)
         wrong += check_form(lathe, work, os.path.basename(path), template, found, "system" in texts)

@@ -12,7 +12,7 @@ def build(lathe, model, work):
     """The program that encodes with the tokenizer of a model."""
     out, driver = os.path.join(work, "t"), os.path.join(work, "driver")
     run(lathe, "compile", model, "-o", out, "--target", "c", "--emit", "c", "--quiet")
-    names = ("encode", "encode_scratch", "decode", "decode_max", "decoder", "has_tokenizer")
+    names = ("encode", "encode_scratch", "decode", "decode_max", "decoder", "has_tokenizer", "chat_turn", "chat_scratch")
     run(os.environ.get("CC", "cc"), "-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror",
         "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", out, *[f"-Dt_{n}=lm_t_{n}" for n in names],
         os.path.join(out, "t_tokenizer.c"), os.path.join(HERE, "tokenizer_driver.c"), "-o", driver)

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { STATIC_MARK = 298, SCRIPT_MARK = 299, WEIGHTS_BYTES = 4096, FAULT_POSITION = 70 };
 
@@ -458,4 +459,79 @@ int
 mock_decode_max(void)
 {
 	return 64;
+}
+
+/* Conversations: 270 in front, 271 and 272 around a system text, 273 in front of an answer, 274
+ * behind it; an answer ends at 2 ids in 8. */
+enum { CHAT_OPEN = 270, CHAT_SYSTEM, CHAT_BEHIND, CHAT_REPLY, CHAT_NEXT };
+
+const char *
+mock_chat(void)
+{
+	return TOKENIZER && !ADD_BOS ? "mock" : NULL;
+}
+
+const char *
+mock_chat_why(void)
+{
+	return mock_chat() ? NULL : "the mock has none";
+}
+
+const char *
+mock_chat_system_why(void)
+{
+	return mock_chat_why();
+}
+
+int
+mock_chat_ends(int32_t id)
+{
+	/* MOCK_ENDLESS: an answer fills the context, slowly, unless it is interrupted. */
+	if (getenv("MOCK_ENDLESS")) {
+		clock_t end = clock() + CLOCKS_PER_SEC / 500;
+		while (clock() < end)
+			;
+		return 0;
+	}
+	return id == CHAT_NEXT || id % 8 == 5 || id % 8 == 6;
+}
+
+size_t
+mock_chat_scratch(size_t n)
+{
+	return mock_encode_scratch(n);
+}
+
+long
+mock_chat_turn(int first, const char *system, size_t n_system, const char *user, size_t n_user,
+	       int32_t *ids, size_t capacity, void *scratch, size_t scratch_bytes)
+{
+	long count = 0, n;
+	int part;
+
+	if (!mock_chat() || (system && !first))
+		return -1;
+	for (part = system ? 0 : 2; part < 4; part++) {
+		const char *text = part == 1 ? system : user;
+		size_t size = part == 1 ? n_system : n_user;
+		int32_t mark = part == 0 ? CHAT_SYSTEM
+			       : system	 ? CHAT_BEHIND
+			       : first	 ? CHAT_OPEN
+					 : CHAT_NEXT;
+		if (part % 2 == 0) {
+			if ((size_t)count < capacity)
+				ids[count] = mark;
+			count++;
+			continue;
+		}
+		n = mock_encode(text, size, (size_t)count < capacity ? ids + count : NULL,
+				(size_t)count < capacity ? capacity - (size_t)count : 0, 0, scratch,
+				scratch_bytes);
+		if (n < 0)
+			return -1;
+		count += n;
+	}
+	if ((size_t)count < capacity)
+		ids[count] = CHAT_REPLY;
+	return count + 1;
 }

@@ -337,6 +337,78 @@ def test_interrupt():
     check((p.returncode, out) == (130, b""), f"Ctrl-C in bench: {p.returncode}")
 
 
+def expected_chat(lines, system, most):
+    """(turn's ids, answer, end) of each line: greedy, in the mock's form."""
+    past, out = [], []
+    for line in lines:
+        turn = byte_ids_merged(line)
+        if not past:
+            turn = ([271, *byte_ids_merged(system), 272] if system else [270]) + turn
+        else:
+            turn = [274] + turn
+        turn, answer, end = turn + [273], [], "length"
+        while not most or len(answer) < most:
+            x = logits(past + turn + answer)
+            best = x.index(max(x))
+            if best in (2, 274) or best % 8 in (5, 6):
+                end = "eos"
+                break
+            answer.append(best)
+        past += turn + answer
+        out.append((turn, answer, end, len(past)))
+    return out
+
+
+def byte_ids_merged(text):
+    return json.loads(run("plain", "encode", "-", "--json", stdin=text.encode()))["ids"]
+
+
+def test_chat():
+    lines = ["hello", "and <|s|> again", "é漢", "the end"]
+    for system, most, args in ((None, 0, []), ("be", 0, ["--threads", 3]), (None, 3, ["--batch", 2]), ("x", 2, ["--isa", "c"])):
+        stdin = "\n\n".join(lines).encode()
+        more = ["--system", system] if system else []
+        out = run("plain", "chat", "--json", "-n", most, *args, *more, stdin=stdin).decode().splitlines()
+        want = expected_chat(lines, system, most)
+        check(len(out) == len(want), f"{len(out)} answers")
+        for line, (turn, answer, end, length) in zip(out, want):
+            got = json.loads(line)
+            check((got["prompt_ids"], got["ids"], got["end"]) == (turn, answer, end), f"chat: {got}, wanted {turn} {answer}")
+            # the last token of an answer that was cut is evaluated with the next turn
+            check(got["context"] == length - (end == "length"), f"context: {got}")
+        plain = run("plain", "chat", "-n", most, *args, *more, stdin=stdin).decode()
+        check(plain == "".join(json.loads(x)["text"] + "\n" for x in out), f"chat: {plain!r}")
+    check(run("plain", "chat", stdin=b"") == b"", "no turn")
+    seeds = [run("plain", "chat", "--temperature", 1, "--seed", k, stdin=b"hello\nagain\n") for k in (1, 1, 2, 3)]
+    check(seeds[0] == seeds[1] and len(set(seeds)) > 1, "seeds")
+
+
+def test_chat_interrupt():
+    env = {**os.environ, "MOCK_ENDLESS": "1", "LC_ALL": "C"}
+    p = subprocess.Popen(["plain/mock", "chat", "--threads", "2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, env=env)
+    for k in range(2):
+        p.stdin.write(b"hello\n")
+        p.stdin.flush()
+        while not os.read(p.stdout.fileno(), 65536):
+            pass
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        # a second one, at the prompt
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        check(p.poll() is None, f"Ctrl-C {k} ended the chat")
+    out, error = p.communicate(timeout=60)
+    check((p.returncode, error) == (0, b"") and out.endswith(b"\n"), f"chat after Ctrl-C: {p.returncode} {error}")
+    p = subprocess.Popen(["plain/mock", "chat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+    time.sleep(0.3)
+    p.send_signal(signal.SIGTERM)
+    check(p.wait(60) == 130, "SIGTERM ends a chat")
+    p.stdin.close()
+    full = call("plain", "chat", "--ctx", 40, stdin=b"hello\nmore\n", env={"MOCK_ENDLESS": "1"})
+    check(full.returncode == 1 and b"the context is full" in full.stderr and full.stdout.endswith(b"\n"), f"full: {full}")
+
+
 def prepare_files():
     with open("hello.txt", "w") as f:
         f.write("hello\n")
@@ -380,7 +452,8 @@ MESSAGES = [
     ("plain", "bench --depth 2147483647 --decode 2147483647"), ("plain", "bench x"), ("plain", "logits --out x"),
     ("plain", "logits --ids 1"), ("plain", "logits --ids 1 --ids-file odd.i32 --out x"), ("plain", "logits --ids 1 --out none/x"),
     ("plain", "logits --ids 1 --out folder"), ("plain", "logits --ids 1 --out /dev/full"), ("plain", "logits --ids '' --out x"),
-    ("plain", "encode"), ("plain", "decode"), ("plain", "selftest --isa none"), ("plain", "info --ctx 601"),
+    ("plain", "chat hello"), ("plain", "chat --echo"), ("plain", "chat --ctx 601"), ("bos", "chat"), ("ids", "chat"),
+    ("bos", "chat --system x"), ("plain", "encode"), ("plain", "decode"), ("plain", "selftest --isa none"), ("plain", "info --ctx 601"),
 ]
 
 
@@ -399,7 +472,7 @@ def test_messages(golden, update):
         done = subprocess.run(["plain/mock", "generate", "hello"], stdout=target, stderr=subprocess.PIPE,
                               env={**os.environ, "LC_ALL": "C"})
         got.append(f"$ mock generate hello > {stdout or 'a closed pipe'}\n{done.stderr.decode()}[{done.returncode}]\n")
-    for command in ("generate", "perplexity", "bench", "selftest", "logits", "encode", "decode", "info"):
+    for command in ("generate", "chat", "perplexity", "bench", "selftest", "logits", "encode", "decode", "info"):
         got.append(f"$ mock {command} --help\n{run('plain', command, '--help').decode()}[0]\n")
     got.append(f"$ mock --help\n{run('plain', '--help').decode()}[0]\n")
     got = "\n".join(got)
@@ -439,7 +512,7 @@ def main():
     golden, update = sys.argv[2], "--update" in sys.argv
     prepare_files()
     for test in (test_stops, test_utf8, test_greedy, test_penalty, test_distribution, test_perplexity, test_logits,
-                 test_bench, test_selftest, test_interrupt):
+                 test_bench, test_selftest, test_interrupt, test_chat, test_chat_interrupt):
         start = time.monotonic()
         test()
         print(f"{test.__name__}: {time.monotonic() - start:.1f} s, {checks} checks so far", flush=True)

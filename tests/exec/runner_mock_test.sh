@@ -17,7 +17,7 @@ fill tokenizer.h >"$work/mock_tokenizer.h"
 {
 	fill runner.h runner_golden.h
 	python3 "$root/tests/exec/runner_mock.py" --print-golden
-	for part in io json threads sample options device model generate perplexity read bench selftest commands main; do
+	for part in io json threads sample options device model generate chat perplexity read bench selftest commands main; do
 		fill runner_$part.c
 		[ $part != device ] || echo 'static const Device *const devices[] = {NULL};'
 	done

@@ -3,7 +3,8 @@
  * standard output. A case is uint32 flags, uint32 size, bytes. A result is int32 n, n ids; where
  * DECODE is set then n + 1 texts, each uint32 size and bytes: the first k ids decoded one by one
  * and flushed, k = 0 .. n; else one text, of all ids. TIME prints the seconds of encoding to
- * stderr.
+ * stderr. With CHAT the bytes are a turn's, FIRST the first one's; with SYSTEM a system text comes
+ * before a 0 byte.
  */
 #include "t_tokenizer.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PARSE_SPECIAL = 1, DECODE = 2, TIME = 4 };
+enum { PARSE_SPECIAL = 1, DECODE = 2, TIME = 4, CHAT = 8, FIRST = 16, SYSTEM = 32 };
 
 static void
 check(int good, const char *what)
@@ -55,6 +56,29 @@ encode(const char *text, size_t size, unsigned flags, int32_t **ids)
 	return n;
 }
 
+static long
+turn(const char *text, size_t size, unsigned flags, int32_t **ids)
+{
+	const char *system = flags & SYSTEM ? text : NULL;
+	size_t n_system = system ? strlen(system) : 0, n = size - n_system - (system != NULL);
+	const char *user = text + size - n;
+	size_t bytes = t_chat_scratch(n_system + n);
+	char *scratch = take(bytes + 1);
+	long count;
+
+	count = t_chat_turn(!!(flags & FIRST), system, n_system, user, n, NULL, 0, scratch + 1,
+			    bytes);
+	check(count >= 0, "there is no chat");
+	check(t_chat_turn(0, NULL, 0, user, n, NULL, 0, scratch, t_chat_scratch(n) - 1) == -1,
+	      "short scratch taken");
+	*ids = take((size_t)count * sizeof **ids);
+	check(t_chat_turn(!!(flags & FIRST), system, n_system, user, n, *ids, (size_t)count,
+			  scratch + 1, bytes) == count,
+	      "the count depends on the capacity");
+	free(scratch);
+	return count;
+}
+
 static void
 decode(const int32_t *ids, long n)
 {
@@ -89,11 +113,13 @@ main(void)
 	      "a bad id is taken");
 	check(t_encode_scratch((size_t)-1) == (size_t)-1, "an absurd size is taken");
 	while (fread(head, sizeof head, 1, stdin) == 1) {
-		char *text = take(head[1]);
+		char *text = take((size_t)head[1] + 1);
 		int32_t *ids, count;
 		long n;
 		check(fread(text, 1, head[1], stdin) == head[1], "a case is cut short");
-		n = encode(text, head[1], head[0], &ids);
+		text[head[1]] = 0;
+		n = head[0] & CHAT ? turn(text, head[1], head[0], &ids)
+				   : encode(text, head[1], head[0], &ids);
 		count = (int32_t)n;
 		fwrite(&count, sizeof count, 1, stdout);
 		fwrite(ids, sizeof *ids, (size_t)n, stdout);

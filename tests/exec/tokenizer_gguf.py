@@ -35,7 +35,8 @@ def vocabulary():
     return tokens, types, scores
 
 
-def model():
+def parsed():
+    """The model's parts."""
     tokens, types, scores = vocabulary()
     g = gguf_model(hidden=32, inter=32, layers=1, heads=1, kv_heads=1, context=8, vocabulary=len(tokens),
                    tokenizer="none")
@@ -45,7 +46,11 @@ def model():
     g.set("tokenizer.ggml.scores", ["array", "f32"], scores)
     g.set("tokenizer.ggml.bos_token_id", "u32", 1)
     g.set("tokenizer.ggml.eos_token_id", "u32", 2)
-    return g.bytes()
+    return g
+
+
+def model():
+    return parsed().bytes()
 
 
 def pairs():
