@@ -16,7 +16,12 @@ typedef enum HfFact {
 	HF_MLP_BIAS = 8,
 	HF_HEAD_NORM = 16,
 	HF_OWN_HEAD = 32,
-	HF_TIED_HEAD = 64
+	HF_TIED_HEAD = 64,
+	HF_MLP = 128,	  /* one that all tokens go through, no experts */
+	HF_MIXTRAL = 256, /* experts, by the names and keys of Mixtral or of Qwen */
+	HF_QWEN_EXPERTS = 512,
+	HF_SHARED = 1024, /* and one that all tokens go through */
+	HF_EXPERTS = HF_MIXTRAL | HF_QWEN_EXPERTS
 } HfFact;
 
 enum { SHARDS_MAX = 4096, FILES_MAX = SHARDS_MAX + 8 };

@@ -5,12 +5,29 @@
 
 #include <string.h>
 
-static const KeyRow config_rows[] = {
-#define HF_USED(key) {key, KEY_USED, NULL},
-#define HF_HARMLESS(key) {key, KEY_HARMLESS, NULL},
-#define HF_ONLY(key, value) {key, KEY_ONLY, value},
+static const struct ConfigRow {
+	KeyRow key;
+	unsigned facts; /* of a model that has the key; 0: any */
+} config_rows[] = {
+#define HF_USED(key) {{key, KEY_USED, NULL}, 0},
+#define HF_HARMLESS(key) {{key, KEY_HARMLESS, NULL}, 0},
+#define HF_ONLY(key, value) {{key, KEY_ONLY, value}, 0},
+#define HF_EXPERTS_KEY(key, value, facts) {{key, (value) ? KEY_ONLY : KEY_USED, value}, facts},
 #include "hf_keys.def"
 };
+
+enum { CONFIG_ROWS = sizeof config_rows / sizeof *config_rows };
+
+static bool
+check_keys(const HfReader *r, unsigned facts)
+{
+	KeyRow *rows = ARENA_ARRAY(r->arena, KeyRow, CONFIG_ROWS);
+	size_t n = 0;
+	for (int i = 0; i < CONFIG_ROWS; i++)
+		if (!config_rows[i].facts || config_rows[i].facts & facts)
+			rows[n++] = config_rows[i].key;
+	return keys_check(r->arena, r->d, r->config, "config.json", rows, n, E_METADATA_UNKNOWN);
+}
 
 static const struct HfArch {
 	const char *model_type, *class, *name;
@@ -78,6 +95,38 @@ read_constant(HfReader *r, const char *key, int64_t least, int64_t most, bool is
 		return;
 	if (key_integer(r->d, r->config, key, least, most, &n, E_METADATA))
 		*field = (uint32_t)n;
+}
+
+/* How many experts, how many of them a token has, their widths and weights. Layers without experts
+ * in a model of them are refused. */
+static bool
+read_experts(HfReader *r)
+{
+	Model *m = r->m;
+	const int before = diag_errors(r->d);
+	const Json *dense = key_get(r->config, "mlp_only_layers");
+	const bool qwen = r->facts & HF_QWEN_EXPERTS;
+	if (!(r->facts & HF_EXPERTS))
+		return true;
+	read_constant(r, qwen ? "num_experts" : "num_local_experts", 1, EXPERTS_MAX, true,
+		      &m->n_expert);
+	read_constant(r, "num_experts_per_tok", 1, EXPERTS_MAX, true, &m->n_used);
+	m->expert_inter = m->inter;
+	if (qwen)
+		read_constant(r, "moe_intermediate_size", 1, WIDTH_MAX, true, &m->expert_inter);
+	m->inter = m->expert_inter;
+	if (r->facts & HF_SHARED)
+		read_constant(r, "shared_expert_intermediate_size", 1, WIDTH_MAX, true, &m->inter);
+	m->norm_experts = !qwen;
+	key_bool(r->d, r->config, "norm_topk_prob", &m->norm_experts, E_METADATA);
+	if (dense && (dense->kind != JSON_ARRAY || dense->count))
+		diag_error(r->d, dense->loc, E_METADATA_UNKNOWN,
+			   "layers without experts in a model of them are not understood");
+	if (diag_errors(r->d) == before && m->n_used > m->n_expert)
+		diag_error(r->d, m->loc, E_METADATA,
+			   "a token goes through %u experts, the model has %u", m->n_used,
+			   m->n_expert);
+	return diag_errors(r->d) == before;
 }
 
 static bool
@@ -285,8 +334,7 @@ hf_config(HfReader *r)
 {
 	const struct HfArch *arch = find_arch(r);
 	bool tied = false, attention_bias = false, mlp_bias = false;
-	if (!arch || !keys_check(r->arena, r->d, r->config, "config.json", config_rows,
-				 sizeof config_rows / sizeof *config_rows, E_METADATA_UNKNOWN))
+	if (!arch || !check_keys(r, arch->always))
 		return false;
 	r->m->arch = arch->name;
 	if (!key_bool(r->d, r->config, "tie_word_embeddings", &tied, E_METADATA) ||
@@ -294,6 +342,8 @@ hf_config(HfReader *r)
 	    !key_bool(r->d, r->config, "mlp_bias", &mlp_bias, E_METADATA))
 		return false;
 	r->facts = HF_ALWAYS | arch->always | (attention_bias ? arch->attention_bias : 0) |
-		   (mlp_bias ? arch->mlp_bias : 0) | (tied ? HF_TIED_HEAD : HF_OWN_HEAD);
-	return read_constants(r) && check_windows(r) && read_rope(r) && hf_quant_config(r);
+		   (mlp_bias ? arch->mlp_bias : 0) | (tied ? HF_TIED_HEAD : HF_OWN_HEAD) |
+		   (arch->always & HF_EXPERTS ? 0 : HF_MLP);
+	return read_constants(r) && read_experts(r) && check_windows(r) && read_rope(r) &&
+	       hf_quant_config(r);
 }

@@ -109,6 +109,7 @@ hf_tensors(HfReader *r)
 		     .d = r->d,
 		     .m = r->m,
 		     .layers_key = "num_hidden_layers",
+		     .experts_key = r->facts & HF_MIXTRAL ? "num_local_experts" : "num_experts",
 		     .shape = wanted_shape};
 	x.rows = rows_of(r, &x.n_rows);
 	uint32_t n = 0;

@@ -215,6 +215,17 @@ match_vocabulary(Matcher *x)
 	return true;
 }
 
+/* The experts of a layer have one format. */
+static bool
+experts_alike(const Matcher *x, const FoundTensor *f)
+{
+	uint32_t numbers[NUMBERS];
+	if (!name_matches(f->row->name, f->tensor.name, numbers))
+		return false;
+	const Tensor *first = x->slots[f->row->role][numbers[0] * x->m->n_expert];
+	return format_equal(first->type->format, f->tensor.type->format);
+}
+
 bool
 match_shapes(Matcher *x)
 {
@@ -231,6 +242,10 @@ match_shapes(Matcher *x)
 			diag_error(x->d, t->loc, E_TENSOR_SHAPE,
 				   "tensor '%s' has the shape %s, the metadata wants %s", t->name,
 				   f->shape, x->shape(x->arena, stack, rows, columns));
+		else if (role_experts[f->row->role] && !experts_alike(x, f))
+			diag_error(x->d, t->loc, E_TENSOR_TYPE,
+				   "tensor '%s' has type %s, the layer's first expert another",
+				   t->name, t->type->name);
 		else if (rows == 1 && !format_is_float(t->type->format))
 			diag_error(x->d, t->loc, E_TENSOR_TYPE,
 				   "tensor '%s' has type %s; Lathe reads vectors of floats",

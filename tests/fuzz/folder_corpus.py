@@ -35,8 +35,13 @@ def sentencepiece():
     return h
 
 
+def experts():
+    return Folder(gguf_model(**SIZES, arch="qwen2moe", tied=False, experts=(3, 2, 16, 32))).shard(2)
+
+
 def main():
-    folders = {"byte_level": byte_level(), "sentencepiece": sentencepiece(), "gptq": packed("gptq with zero points")[0],
+    folders = {"byte_level": byte_level(), "sentencepiece": sentencepiece(), "experts": experts(),
+               "gptq": packed("gptq with zero points")[0],
                "awq": packed("awq")[0], "compressed": packed("compressed-tensors with zero points")[0]}
     for name, h in folders.items():
         write(os.path.join(sys.argv[1], name), h.files())

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 100,000 mutants of model files through the readers, under sanitizers. Usage: model_fuzz.sh BUILD
+# Some 100,000 mutants of model files through the readers, under sanitizers. Usage: model_fuzz.sh BUILD
 set -u
 fuzz=$1/fuzz/model_fuzz
 jobs=$(nproc 2>/dev/null || echo 1)
@@ -18,6 +18,7 @@ python3 -B "$tiny" "$folder/tiny.gguf" --type Q4_1 --head-type F16 --untied "${s
 	python3 -B "$tiny" "$folder/k.gguf" --type Q4_K --head-type TQ2_0 --hidden 256 --inter 256 --layers 1 --heads 2 \
 		--kv-heads 1 --context 16 &&
 	python3 -B "$tiny" "$folder/gemma.gguf" --arch gemma3 "${sizes[@]}" &&
+	python3 -B "$tiny" "$folder/experts.gguf" --arch qwen2moe --experts 4 2 32 64 --untied "${sizes[@]}" &&
 	python3 -B "$tiny" "$folder/tiny.bin" --tokenizer-out "$folder/tok.bin" "${sizes[@]}" || exit 2
 
 smollm2=${LATHE_MODELS:-}/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -37,5 +38,6 @@ fi
 run "$folder/tiny.gguf" 20000 3
 run "$folder/k.gguf" 10000 5
 run "$folder/gemma.gguf" 10000 6
+run "$folder/experts.gguf" 10000 7
 run "$folder/tiny.bin" 10000 4 "$folder/tok.bin"
 exit $failed

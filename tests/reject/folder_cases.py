@@ -60,6 +60,58 @@ def config(name, diagnostic, **keys):
 DROP = object()
 
 
+def mixture(name, diagnostic, change=None, arch="llama", shards=0, **keys):
+    """Of a mixture of 4 experts: change(h), or keys of config.json."""
+    def changed(h):
+        h.config.update(keys)
+        if change:
+            change(h)
+    case(f"experts-{name}", diagnostic, changed, shards, arch=arch, tied=False,
+         experts=(4, 2, 48, 96) if arch == "qwen2moe" else (4, 2, 64))
+
+
+def experts():
+    w1 = "model.layers.1.block_sparse_moe.experts.2.w1.weight"
+    router = "model.layers.0.block_sparse_moe.gate.weight"
+
+    def half(h):
+        t = h.tensor(w1)
+        t[1], t[3] = "F16", t[3][::2]
+
+    def reshaped(name, shape):
+        def change(h):
+            t = h.tensor(name)
+            t[2], t[3] = shape, bytes(4 * shape[0] * (shape[1] if len(shape) > 1 else 1))
+        return change
+
+    mixture("mixtral", None, output_router_logits=False, router_aux_loss_coef=0.02, router_jitter_noise=0.0)
+    mixture("mixtral-shards", None, shards=5)
+    mixture("qwen2moe", None, arch="qwen2moe", qkv_bias=True)
+    mixture("qwen3moe", None, arch="qwen3moe")
+    mixture("one-more", "E0110", num_local_experts=5)
+    mixture("one-less", "E0112", num_local_experts=3)
+    mixture("none", "E0105", num_local_experts=0)
+    mixture("too-many", "E0105", num_local_experts=513)
+    mixture("used-more", "E0105", num_experts_per_tok=5)
+    mixture("used-missing", "E0105", lambda h: h.config.pop("num_experts_per_tok"))
+    mixture("one-missing", "E0110", lambda h: h.drop(w1))
+    mixture("one-missing-of-shards", "E0110", lambda h: h.drop(w1), shards=4)
+    mixture("no-router", "E0110", lambda h: h.drop(router))
+    mixture("types", "E0108", half)
+    mixture("shape", "E0109", reshaped(w1, [64, 31]))
+    mixture("router-shape", "E0109", reshaped(router, [5, 32]))
+    mixture("router-vector", "E0109", reshaped(router, [32]))
+    mixture("keys-of-qwen", "E0106", num_experts=4)
+    mixture("jitter-of-qwen", "E0106", arch="qwen3moe", router_jitter_noise=0.1)
+    mixture("sparse-step", "E0106", arch="qwen3moe", decoder_sparse_step=2)
+    mixture("dense-layers", "E0106", arch="qwen3moe", mlp_only_layers=[0])
+    mixture("dense-layers-number", "E0106", arch="qwen3moe", mlp_only_layers=0)
+    mixture("norm-text", "E0105", arch="qwen3moe", norm_topk_prob="yes")
+    mixture("no-shared-width", "E0105", lambda h: h.config.pop("shared_expert_intermediate_size"), arch="qwen2moe")
+    mixture("no-shared-gate", "E0110", lambda h: h.drop("model.layers.0.mlp.shared_expert_gate.weight"), arch="qwen2moe")
+    config("num-experts", "E0106", num_experts=4)
+
+
 def configs():
     config("accepted", None)
     config("harmless", None, torch_dtype="bfloat16", _name_or_path="x", use_cache=True, unsloth_fixed=True)
@@ -341,7 +393,7 @@ def run(lathe, one):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (configs, shards, tensors, tokenizers, quantized):
+    for group in (configs, experts, shards, tensors, tokenizers, quantized):
         group()
     chosen = [c for c in cases if a.only in c[0]]
     lathe = os.path.abspath(a.lathe)

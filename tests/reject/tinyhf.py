@@ -12,19 +12,31 @@ NAMES = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.#.gate_proj", "ffn_up_exps": "mlp.experts.#.up_proj",
+    "ffn_down_exps": "mlp.experts.#.down_proj", "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj", "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
 }
-CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+MIXTRAL_NAMES = {
+    "ffn_gate_inp": "block_sparse_moe.gate", "ffn_gate_exps": "block_sparse_moe.experts.#.w1",
+    "ffn_down_exps": "block_sparse_moe.experts.#.w2", "ffn_up_exps": "block_sparse_moe.experts.#.w3",
+}
+CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+           "mixtral": "MixtralForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
 DTYPES = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
 CONSTANTS = {"block_count": "num_hidden_layers", "context_length": "max_position_embeddings",
              "embedding_length": "hidden_size", "feed_forward_length": "intermediate_size",
              "attention.head_count": "num_attention_heads", "attention.head_count_kv": "num_key_value_heads",
-             "attention.key_length": "head_dim", "vocab_size": "vocab_size"}
+             "attention.key_length": "head_dim", "vocab_size": "vocab_size", "expert_used_count": "num_experts_per_tok",
+             "expert_count": "num_experts", "expert_feed_forward_length": "moe_intermediate_size",
+             "expert_shared_feed_forward_length": "shared_expert_intermediate_size"}
 
 
-def hf_name(name):
+def hf_name(name, model_type="llama"):
     parts = name.split(".")
-    base, end = NAMES[parts[-2]], parts[-1]
+    names = {**NAMES, **MIXTRAL_NAMES} if model_type == "mixtral" else NAMES
+    base, end = names[parts[-2]], parts[-1]
     return f"model.layers.{parts[1]}.{base}.{end}" if parts[0] == "blk" else f"{base}.{end}"
 
 
@@ -43,16 +55,21 @@ class Folder:
         def number(key):
             return g.key(f"{arch}.{key}")[2]
 
-        self.config = {"architectures": [CLASSES[arch]], "model_type": arch, "hidden_act": "silu",
+        have = {k[0] for k in g.keys}
+        self.model_type = "mixtral" if "llama.expert_count" in have else arch.replace("moe", "_moe")
+        self.config = {"architectures": [CLASSES[self.model_type]], "model_type": self.model_type, "hidden_act": "silu",
                        "rms_norm_eps": number("attention.layer_norm_rms_epsilon"),
                        "rope_theta": number("rope.freq_base"), "torch_dtype": "float32"}
-        have = {k[0] for k in g.keys}
         for key, name in CONSTANTS.items():
             if f"{arch}.{key}" in have:
                 self.config[name] = number(key)
+        if self.model_type == "mixtral":
+            self.config["num_local_experts"] = self.config.pop("num_experts")
+        if arch in ("qwen2moe", "qwen3moe"):
+            self.config.update(norm_topk_prob=arch == "qwen3moe", decoder_sparse_step=1, mlp_only_layers=[])
         names = {t.name for t in g.tensors}
         self.config["tie_word_embeddings"] = "output.weight" not in names
-        self.config["attention_bias"] = arch != "qwen2" and "blk.0.attn_q.bias" in names
+        self.config["attention_bias"] = arch not in ("qwen2", "qwen2moe") and "blk.0.attn_q.bias" in names
         self.config["mlp_bias"] = "blk.0.ffn_up.bias" in names
         self.tensors = []
         self.index = None  # a dictionary where there are shards
@@ -66,7 +83,14 @@ class Folder:
             for part, heads in (("attn_q", "attention.head_count"), ("attn_k", "attention.head_count_kv")):
                 if arch == "llama" and t.name.split(".")[-2] == part:
                     data = unpaired(data, size * (t.dims[0] if len(t.dims) > 1 else 1), number(heads))
-            self.tensors.append([hf_name(t.name), dtype, list(reversed(t.dims)), data])
+            name, shape = hf_name(t.name, self.model_type), list(reversed(t.dims))
+            if name.endswith("shared_expert_gate.weight"):
+                shape = [1, *shape]
+            for i in range(shape[0] if "#" in name else 0):
+                part = len(data) // shape[0]
+                self.tensors.append([name.replace("#", str(i)), dtype, shape[1:], data[i * part:(i + 1) * part]])
+            if "#" not in name:
+                self.tensors.append([name, dtype, shape, data])
 
     def tensor(self, name):
         return next(t for t in self.tensors if t[0] == name)

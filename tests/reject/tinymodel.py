@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tiny random models, as GGUF and as llama2.c files, from the standard library alone.
 
-    tinymodel.py OUT.gguf [--arch llama|qwen2|qwen3|gemma3] [--biases] [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
+    tinymodel.py OUT.gguf [--arch llama|qwen2|qwen3|gemma3|qwen2moe|qwen3moe] [--biases] [--type Q4_1] [--head-type F16] [--tokenizer smollm|gpt-2|none] [dims]
     tinymodel.py OUT --shards 3 [as before]
     tinymodel.py OUT.bin [--untied] [--tokenizer-out TOKENIZER] [dims]
 
@@ -486,6 +486,7 @@ def main():
     p.add_argument("--arch", default="llama", choices=ARCHS)
     p.add_argument("--biases", action="store_true", help="of every linear")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--experts", type=int, nargs="+", help="how many, used, their width, the shared one's")
     p.add_argument("--shards", type=int, help="write OUT-00001-of-0000N.gguf and so on; OUT without .gguf")
     for name, value in dims().items():
         p.add_argument("--" + name.replace("_", "-"), type=int, default=value)
@@ -495,7 +496,7 @@ def main():
         m = Llama2c(untied=a.untied, seed=a.seed, **sizes)
     else:
         m = gguf_model(a.type, a.head_type, a.tokenizer, not a.untied, a.seed, arch=a.arch,
-                       biases=LINEARS if a.biases else None, **sizes)
+                       biases=LINEARS if a.biases else None, experts=a.experts, **sizes)
     files = {a.out: m}
     if a.shards:
         files = {shard_name(a.out, i, a.shards): s for i, s in enumerate(split(m, a.shards))}
