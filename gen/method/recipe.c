@@ -53,6 +53,7 @@ static const Recipe defaults = {
 	.table = {.kind = NUMBER_FLOAT, .bits = 16},
 	.query = 16,
 	.damp = 0.01,
+	.hold = 0.1,
 	.mse_steps = 20,
 	.sweeps = 20,
 	.sequences = 64,
@@ -299,6 +300,7 @@ recipe_rounding(const Recipe *r)
 			  .refit = r->refit,
 			  .damp = r->damp,
 			  .alpha = r->alpha,
+			  .hold = r->hold,
 			  .mse_steps = r->mse_steps,
 			  .sweeps = r->sweeps};
 }

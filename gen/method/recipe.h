@@ -40,7 +40,7 @@ typedef struct Recipe {
 	int scale, curvature, groups, round, order, polish, fit,
 		target; /* round.h's enums, Target */
 	bool refit;
-	double damp, alpha;
+	double damp, alpha, hold;
 	double smooth; /* at mlp.mid; 0: none */
 	int mse_steps, sweeps;
 	int sequences, length, seed;

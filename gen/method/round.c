@@ -34,6 +34,8 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 		return arena_printf(a, "%d steps of a search", r->mse_steps);
 	if (!(r->damp >= 0.0 && r->damp <= 1.0))
 		return "the damping is a share of diag H, between 0 and 1";
+	if (!(r->hold >= 0.0 && r->hold <= 100.0))
+		return "what holds targets is a share of diag H, between 0 and 100";
 	return NULL;
 }
 
@@ -160,6 +162,7 @@ factor(Arena *a, RoundWork *k, const char **why)
 	for (int i = 0; i<DAMP_TRIES; i++, damp = damp> 0.0 ? damp * 10.0 : 1e-6)
 		if (linalg_factor(k->p->linalg, k->n, k->h, damp * mean, k->u)) {
 			k->damp = damp * mean;
+			k->hold = how->alpha > 0.0 ? k->damp : fmax(how->hold * mean, k->damp);
 			k->r->damped = damp;
 			return true;
 		}
@@ -199,10 +202,10 @@ correct_weights(Arena *a, RoundWork *k)
 	const size_t count = (size_t)k->p->rows * k->n;
 	double *b = ARENA_ARRAY(a, double, count);
 	for (size_t i = 0; i < count; i++)
-		b[i] = k->target[i] + k->damp * k->w[i];
+		b[i] = k->target[i] + k->hold * k->w[i];
 	k->goal = b;
 	k->plain = k->p->how->fit == FIT_OWN ? k->plain : b;
-	return linalg_solve(k->p->linalg, k->n, k->h, k->damp, k->p->rows, b, b);
+	return linalg_solve(k->p->linalg, k->n, k->h, k->hold, k->p->rows, b, b);
 }
 
 /*
@@ -230,10 +233,10 @@ correct_first(Arena *a, RoundWork *k, const uint32_t *at)
 		const double q = fit_value(fit, fit_code(k->p->format, fit, first / k->h[0]));
 		v[(size_t)r * n] = q; /* its error is in what is solved below */
 		for (uint32_t j = 1; j < n; j++)
-			b[(size_t)r * rest + j - 1] = t[j] + k->damp * w[j] - q * k->h[j];
+			b[(size_t)r * rest + j - 1] = t[j] + k->hold * w[j] - q * k->h[j];
 		arena_free(scratch);
 	}
-	if (rest && !linalg_solve(k->p->linalg, rest, h, k->damp, rows, b, b))
+	if (rest && !linalg_solve(k->p->linalg, rest, h, k->hold, rows, b, b))
 		return false;
 	for (uint32_t r = 0; r < rows; r++)
 		memcpy(v + (size_t)r * n + 1, b + (size_t)r * rest, rest * sizeof *v);

@@ -52,6 +52,8 @@ typedef struct Rounding {
 	bool refit;    /* all scales of a row anew for the finished codes (piso.md section 4) */
 	double damp;   /* share of the mean of diag H that is added to it */
 	double alpha;  /* QRONOS: share of H's largest eigenvalue, instead of damp; 0: damp */
+	double hold;   /* QRONOS, TWIN: share of the mean of diag H that draws targets to the own
+			* weights, at least damp; not with alpha */
 	int mse_steps; /* SCALE_MSE */
 	int sweeps;    /* POLISH_* */
 } Rounding;

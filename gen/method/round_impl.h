@@ -14,7 +14,8 @@ typedef struct RoundWork {
 	uint32_t *column;	   /* [n] which one of the problem's this is */
 	double *h;		   /* [n][n], dead columns 1 on the diagonal */
 	double *u;		   /* linalg_factor of h, damped; null: RTN with no pivots */
-	double damp;		   /* what is added to h's diagonal */
+	double damp;		   /* what is added to h's diagonal, for u */
+	double hold;		   /* and for targets */
 	double *target;		   /* [rows][n]: w G^T, null: w H */
 	double *w;     /* [rows][n] to be rounded: corrected weights of QRONOS and TWIN */
 	double *plain; /* [rows][n] that scales are chosen for */

@@ -158,13 +158,13 @@ damping(const Data *d, double share)
 }
 
 static void
-compare_rows(const Data *d, RoundRule rule)
+compare_rows(const Data *d, RoundRule rule, double held)
 {
-	const Rounding how = {.scale = SCALE_ABSMAX, .round = rule, .damp = 0.01};
+	const Rounding how = {.scale = SCALE_ABSMAX, .round = rule, .damp = 0.01, .hold = held};
 	const Format f = format_of(3, 0, false, ZERO_NONE);
 	const RoundResult r = rounded(d, how, f, rule != ROUND_GPTQ, 1);
 	double h[N * N], mean = 0.0;
-	const double damp = damping(d, 0.01);
+	const double damp = damping(d, 0.01), hold = damping(d, held);
 	memcpy(h, d->h, sizeof h);
 	for (int i = 0; i < N; i++)
 		mean += d->h[i * N + i] / N;
@@ -175,16 +175,27 @@ compare_rows(const Data *d, RoundRule rule)
 		for (int i = 0; i < N; i++)
 			w[i] = i == 7 ? 0.0 : (double)d->w[k * N + i];
 		for (int i = 0; i < N; i++) {
-			target[i] = damp * w[i];
+			target[i] = (rule == ROUND_GPTQ ? damp : hold) * w[i];
 			for (int j = 0; j < N; j++)
 				target[i] += (rule == ROUND_GPTQ ? h : d->g)[i * N + j] * w[j];
 		}
 		memcpy(v, w, sizeof v);
 		if (rule == ROUND_QRONOS) {
-			v[0] = target[0] - damp * w[0];
+			v[0] = target[0] - hold * w[0];
 			for (int j = 1; j < N; j++)
 				v[0] -= w[j] * h[j];
 			v[0] /= h[0];
+		}
+		if (rule == ROUND_TWIN) {
+			double a[N * N];
+			for (int i = 0; i < N * N; i++)
+				a[i] = h[i] + (i % (N + 1) ? 0.0 : hold);
+			solve(N, a, target, v);
+			for (int i = 0; i < N; i++) {
+				target[i] = damp * v[i];
+				for (int j = 0; j < N; j++)
+					target[i] += h[i * N + j] * v[j];
+			}
 		}
 		by_definition(h, damp, target, r.scales[k], 4, 7, v, codes);
 		assert_memory_equal(codes, r.codes + k * N, N);
@@ -197,8 +208,10 @@ test_definitions(void **state)
 {
 	Data *d = data_new(1);
 	(void)state;
-	compare_rows(d, ROUND_GPTQ);
-	compare_rows(d, ROUND_QRONOS);
+	compare_rows(d, ROUND_GPTQ, 0.01);
+	compare_rows(d, ROUND_QRONOS, 0.01);
+	compare_rows(d, ROUND_TWIN, 0.01);
+	compare_rows(d, ROUND_TWIN, 0.3);
 	arena_free(d->a);
 }
 
