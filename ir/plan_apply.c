@@ -129,7 +129,7 @@ add_transform(Apply *x, const Transform *t, int of, bool pinned, Loc loc)
 
 /*
  * Value i goes through `arrives`, `pair` (pinned), and both inverses; its readers read what comes
- * out, but output reads the row in basis pair.t.
+ * out, but output reads the residual in basis pair.t.
  */
 static void
 insert_pair(Apply *x, int i, Pair arrives, Pair pair, Site s)
@@ -138,14 +138,17 @@ insert_pair(Apply *x, int i, Pair arrives, Pair pair, Site s)
 	const int count = x->f->count;
 	const int in = add_transform(x, arrives.t, i, false, loc);
 	const int pinned = add_transform(x, pair.t, in, true, loc);
-	x->f->values[pinned].runs = x->plan->stored && site_table[s].online;
+	/* Of the embedding the inverse is what runs. */
+	x->f->values[pinned].runs = x->plan->stored && site_table[s].online && s != SITE_EMBED_OUT;
 	int out = add_transform(x, pair.inverse, pinned, false, loc);
 	out = add_transform(x, arrives.inverse, out, false, loc);
 	for (int r = 0; r < count; r++)
 		for (int k = 0; k < op_operands(x->f->values[r].op); k++)
 			if (x->f->values[r].operands[k] == i)
 				x->f->values[r].operands[k] =
-					x->f->values[r].op == OP_OUTPUT ? pinned : out;
+					x->f->values[r].op == OP_OUTPUT && s == SITE_RESIDUAL
+						? pinned
+						: out;
 }
 
 static const Pair none = {NULL, NULL};
@@ -190,6 +193,15 @@ apply_residual(Apply *x, Site s)
 						x->f->values[r].operands[k] = out;
 		}
 	}
+}
+
+static void
+apply_embed_out(Apply *x, Site s)
+{
+	const Pair pair = site_pair(x, s);
+	const int i = find(x, OP_EMBED, -1);
+	if (pair.t && i >= 0)
+		insert_pair(x, i, none, pair, s);
 }
 
 /* A normed row: in front of the gain, or behind one that stays. */
@@ -332,6 +344,7 @@ apply_down_in(Apply *x, Site s)
 
 static void (*const apply_site[SITE_COUNT])(Apply *x, Site s) = {
 	[SITE_RESIDUAL] = apply_residual,
+	[SITE_EMBED_OUT] = apply_embed_out,
 	[SITE_ATTN_IN] = apply_norm,
 	[SITE_QK_RAW] = apply_qk_raw,
 	[SITE_QK_ROPE] = apply_qk_rope,

@@ -9,6 +9,8 @@ must_be_two(const Graph *g, const Plan *p)
 {
 	if (p->transforms[SITE_HEAD_IN][0].transform)
 		return "head.in has a transform of its own, which the head alone takes";
+	if (p->transforms[SITE_EMBED_OUT][0].transform)
+		return "embed.out has a transform of its own, which the embedding alone takes";
 	if (p->codes[ROLE_EMBED][0].codes || p->codes[ROLE_HEAD][0].codes)
 		return "the plan brings codes, which are in the basis of their folds";
 	if (!format_equal(graph_weight_format(g, ROLE_EMBED, -1),
@@ -60,7 +62,8 @@ graph_choose_tied(Graph *g, const Plan *p, Diag *d)
 	Tied *tied = &g->tied;
 	tied->chosen = TIED_CHEAPER;
 	if (!g->model->tied || p->stored ||
-	    (!residual && !p->transforms[SITE_HEAD_IN][0].transform))
+	    (!residual && !p->transforms[SITE_HEAD_IN][0].transform &&
+	     !p->transforms[SITE_EMBED_OUT][0].transform))
 		return true;
 	const char *two = must_be_two(g, p);
 	if (two && tied->wanted == TIED_ONLINE)

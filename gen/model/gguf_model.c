@@ -3,6 +3,7 @@
 #include "gguf.h"
 #include "match.h"
 #include "reader.h"
+#include "rotation.h"
 #include "stored.h"
 
 #include <math.h>
@@ -482,6 +483,24 @@ read_rope_divisors(const GgufReader *r)
 	return true;
 }
 
+/* Keys that say of rotated weights, understood elsewhere. */
+static void
+find_rotation(const GgufReader *r)
+{
+	static const char prefix[] = "prism.hadamard.";
+	for (uint32_t i = 0; i < r->g.n_entries && !r->m->rotation; i++) {
+		const GgufEntry *e = &r->g.entries[i];
+		if (e->key.size < sizeof prefix - 1 ||
+		    memcmp(e->key.data, prefix, sizeof prefix - 1) != 0)
+			continue;
+		ModelRotation *x = ARENA_NEW(r->g.arena, ModelRotation);
+		*x = (ModelRotation){.dialect = ROTATION_PRISM,
+				     .loc = cursor_loc(&r->g.cursor, e->at),
+				     .gguf = &r->g};
+		r->m->rotation = x;
+	}
+}
+
 bool
 gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 {
@@ -497,6 +516,7 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 		return false;
 	if (!read_arch(r) || !read_constants(r))
 		return false;
+	find_rotation(r);
 	Matcher x = {.arena = a,
 		     .d = d,
 		     .m = m,

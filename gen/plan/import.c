@@ -355,14 +355,33 @@ check_gains(Import *x, const Word *residual)
 	return true;
 }
 
+/* The residual's basis. What runs behind the look-up must undo what the table was stored in. */
+static bool
+embed_site(Import *x, Word *residual)
+{
+	const Word *rows = &x->words[MODULE_EMBED][SPOT_ROWS][0];
+	const Word *output = &x->words[MODULE_EMBED][SPOT_OUTPUT][0];
+	*residual = *rows;
+	if (!output->n)
+		return true;
+	if (!word_product(output, rows, residual) || residual->n)
+		return check_makes(x, MODULE_EMBED, 0, rows);
+	return set_site(x, SITE_EMBED_OUT, 0, rows, x->m->hidden, false);
+}
+
 bool
 import_finish(Import *x)
 {
 	static const Module attention[] = {MODULE_Q, MODULE_K, MODULE_V};
 	static const Module head[] = {MODULE_HEAD};
-	const Word *residual = &x->words[MODULE_EMBED][SPOT_ROWS][0];
 	const Word *logits = &x->words[MODULE_HEAD][SPOT_ROWS][0];
-	if (!check_makes(x, MODULE_EMBED, 0, residual) || !check_gains(x, residual) ||
+	Word in_residual, *residual = &in_residual;
+	for (uint32_t l = 0; l < x->m->n_layer; l++)
+		if (!model_tensor(x->m, ROLE_DOWN, l))
+			return import_refuse(x, x->m->loc,
+					     "layer %u has experts, whose rotations are not understood",
+					     l);
+	if (!embed_site(x, residual) || !check_gains(x, residual) ||
 	    !set_site(x, SITE_RESIDUAL, 0, residual, x->m->hidden, true))
 		return false;
 	for (uint32_t l = 0; l < x->m->n_layer; l++)
@@ -385,6 +404,7 @@ import_said(Arena *run, Diag *d, const Model *m, bool quiet)
 {
 	static bool (*const dialects[ROTATIONS])(Import * x) = {
 		[ROTATION_COMPRESSED] = import_compressed,
+		[ROTATION_PRISM] = import_prism,
 	};
 	Import *x = import_new(run, d, m, m->rotation->loc);
 	x->said_unknown = quiet;
@@ -394,12 +414,19 @@ import_said(Arena *run, Diag *d, const Model *m, bool quiet)
 Plan *
 plan_import(Arena *run, Diag *d, const Model *m, const ImportFiles *files)
 {
-	(void)files;
-	if (m->rotation)
+	if (m->rotation && !files->dialect)
 		return import_said(run, d, m, false);
-	diag_error(d, m->loc, E_DIALECT, "nothing says that the weights of %s are rotated",
-		   m->file);
-	return NULL;
+	if (m->rotation || !files->dialect) {
+		diag_error(d, m->rotation ? m->rotation->loc : m->loc, E_DIALECT,
+			   m->rotation ? "%s says itself how its weights are rotated"
+				       : "nothing says that the weights of %s are rotated",
+			   m->file);
+		if (!m->rotation)
+			diag_hint(d, "--dialect names the tool, files its matrices");
+		return NULL;
+	}
+	Import *x = import_new(run, d, m, m->loc);
+	return import_matrices(x, files) && import_finish(x) ? x->plan : NULL;
 }
 
 static bool

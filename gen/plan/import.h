@@ -9,10 +9,11 @@
 #include "gen/model/rotation.h"
 #include "gen/plan/plan.h"
 
-/* Files given besides the model; all may be null. */
+/* Rotations of a model whose own files say nothing. */
 typedef struct ImportFiles {
-	const Safetensors *matrices; /* rotations by name, of a model whose files say nothing */
-	const char *dialect;	     /* of the tool that made them: spinquant (default), quarot */
+	const char *dialect; /* of the tool that folded them in: spinquant, quarot; null: none */
+	const Safetensors *const *files; /* its matrices by name, base matrices by their order */
+	uint32_t n;
 } ImportFiles;
 
 /* The plan of m, which was read as `rotated`; null after diagnostics. */

@@ -4,7 +4,9 @@ the models that they were made from, the proof against those holds, and an artef
 
     dialects.py LATHE
 """
+import array
 import os
+import random
 import re
 import sys
 import tempfile
@@ -14,7 +16,8 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "reject")]
 import rotate  # noqa: E402
 from artefact import distance, read_floats, run  # noqa: E402
 from rotate import Net, base, inverse, root, scaled, signs, sylvester, times, transpose  # noqa: E402
-from tinyhf import write  # noqa: E402
+from tinyhf import safetensors, write  # noqa: E402
+from tinymodel import gguf_model  # noqa: E402
 
 IDS = "1,200,3,77,150,9,31,250"
 LIMIT = 1e-5
@@ -156,29 +159,38 @@ def logits(lathe, model, *options):
 def check(lathe, name, net, original, known, *files):
     write("original", original.folder.files())
     write("rotated", net.folder.files())
-    want = logits(lathe, "original")
-    run(lathe, "import", "rotated", *files, "-o", "plan.json", "--quiet")
-    d = distance(logits(lathe, "rotated", "--plan", "plan.json"), want)
+    return check_files(lathe, name, "rotated", "original", known, *files)
+
+
+def check_files(lathe, name, rotated, original, known, *files):
+    want = logits(lathe, original)
+    if not files:  # the model says that it is rotated, and is not taken for one that is not
+        assert "[E0117]" in run(lathe, "compile", rotated, "-o", "none", status=1).stderr
+        with open("plain.json", "w", encoding="utf-8") as f:
+            f.write('{ "lathe_plan": 1 }')
+        assert "[E0117]" in run(lathe, "compile", rotated, "--plan", "plain.json", "-o", "none", status=1).stderr
+    run(lathe, "import", rotated, *files, "-o", "plan.json", "--quiet")
+    d = distance(logits(lathe, rotated, "--plan", "plan.json"), want)
     assert d < LIMIT, f"{name}: logits differ by {d:.1e}"
-    said = run(lathe, "verify", "rotated", "plan.json").stdout
-    assert "not proved: the weights of rotated are stored folded" in said, said
+    said = run(lathe, "verify", rotated, "plan.json").stdout
+    assert f"not proved: the weights of {rotated} are stored folded" in said, said
     if known:
-        said = run(lathe, "verify", "rotated", "plan.json", "--reference", "original").stdout
+        said = run(lathe, "verify", rotated, "plan.json", "--reference", original).stdout
         assert said.startswith("proved: "), said
-    print(f"{name}: logits differ by {d:.1e}")
+    print(f"{name}: logits differ by {d:.1e}", flush=True)
     return want
 
 
-def check_artefact(lathe, want):
+def check_artefact(lathe, rotated, want):
     """A compiled artefact is what the interpreter says, and it is near the original."""
-    run(lathe, "compile", "rotated", "--plan", "plan.json", "--target", "c", "--cflags=-O1", "--golden", "4", "-o",
+    run(lathe, "compile", rotated, "--plan", "plan.json", "--target", "c", "--cflags=-O1", "--golden", "4", "-o",
         "out/rotated", "--quiet")
     run("out/rotated/rotated", "selftest")
-    run(lathe, "reference", "rotated", "--plan", "plan.json", "--tokens", IDS, "--activations", "8", "--kv", "f16",
+    run(lathe, "reference", rotated, "--plan", "plan.json", "--tokens", IDS, "--activations", "8", "--kv", "f16",
         "--logits", "logits")
     d = distance(read_floats("logits"), want)
     assert d < 0.1, d
-    print(f"an artefact of it passes its selftest; in 8 bits logits differ by {d:.1e}")
+    print(f"an artefact of it passes its selftest; in 8 bits logits differ by {d:.1e}", flush=True)
 
 
 def compressed(lathe):
@@ -189,7 +201,119 @@ def compressed(lathe):
         CompressedTensors(net, groups)
         want = check(lathe, "compressed-tensors, " + name, net, Net(**options), known)
         if name == "R1 to R4":
-            check_artefact(lathe, want)
+            check_artefact(lathe, "rotated", want)
+
+
+# ---- prism.hadamard -------------------------------------------------------------------------------
+
+
+def prism(mode="explicit", tied=False, arch="llama", block=16):
+    """(a GGUF model whose weights are folded by the contract of version 1, the same before). The row x that a named
+    matrix W reads becomes H (s x) as it runs, block by block, and W is stored so that nothing changes: W S H. Rows of
+    an inverse one are stored as H (s e)."""
+    sizes = {**rotate.SIZES, "tied": tied, "arch": arch}
+    g, original = gguf_model(**sizes), gguf_model(**sizes)
+    rng, widths = random.Random(3), [32, 48]
+    s = {n: signs(rng, n) if mode == "explicit" else [1] * n for n in widths}
+    folded, inverse_names = [], ["token_embd.weight"]
+    for t in g.tensors:
+        if len(t.dims) != 2:
+            continue
+        n = t.dims[0]
+        h = scaled(rotate.blocks(sylvester(block), n), root(block))
+        values = array.array("f", t.data)
+        rows = [[x * y for x, y in zip(values[i:i + n], s[n])] for i in range(0, len(values), n)]
+        t.data = bytearray(array.array("f", [x for row in times(rows, h) for x in row]).tobytes())
+        if t.name not in inverse_names or tied:
+            folded.append(t.name)
+    g.set("prism.hadamard.version", "i64", 1)
+    g.set("prism.hadamard.transform", "str", "normalized-sylvester-walsh-hadamard")
+    g.set("prism.hadamard.axis", "str", "input-last-dimension")
+    g.set("prism.hadamard.block_size", "i64", block)
+    g.set("prism.hadamard.sign_mode", "str", mode)
+    if mode == "explicit":
+        g.set("prism.hadamard.sign_widths", ["array", "i64"], widths)
+        g.set("prism.hadamard.sign_values", ["array", "i8"], [x for n in widths for x in s[n]])
+    g.set("prism.hadamard.weight_names", ["array", "str"], folded)
+    g.set("prism.hadamard.inverse_weight_names", ["array", "str"], inverse_names)
+    return g, original
+
+
+def prisms(lathe):
+    for name, options in (("signs", {}), ("without signs, tied", dict(mode="identity", tied=True)),
+                          ("biases", dict(arch="qwen2", tied=True))):
+        g, original = prism(**options)
+        for path, model in (("rotated.gguf", g), ("original.gguf", original)):
+            with open(path, "wb") as f:
+                f.write(model.bytes())
+        want = check_files(lathe, "prism.hadamard, " + name, "rotated.gguf", "original.gguf", True)
+    check_artefact(lathe, "rotated.gguf", want)
+
+
+# ---- SpinQuant and QuaRot -------------------------------------------------------------------------
+
+
+def rotated_by(tool, net, r1, r2):
+    """Rows x become x R1 in the residual; heads of v become v R2; W of what reads them follows. Both tools run Hadamard's
+    transform in front of down. QuaRot's R2 is Hadamard's, and o gets that of its whole row, so that heads are mixed as
+    the model runs. Returns the tensors of R.safetensors."""
+    net.fuse_norms()
+    down, tensors = hadamard(len(net.get("model.layers.0.mlp.gate_proj.weight"))), []
+    for module in ["model.embed_tokens", "lm_head"]:
+        net.columns(module, r1)
+    for layer in range(net.layers):
+        stem = f"model.layers.{layer}."
+        for x in "qkv":
+            net.columns(f"{stem}self_attn.{x}_proj", r1)
+        for x in ("gate", "up"):
+            net.columns(f"{stem}mlp.{x}_proj", r1)
+        net.rows(stem + "self_attn.o_proj", transpose(r1))
+        net.rows(stem + "mlp.down_proj", transpose(r1))
+        net.columns(stem + "mlp.down_proj", transpose(down))
+        net.rows(stem + "self_attn.v_proj", transpose(r2[layer]))
+        if tool == "quarot":
+            o = hadamard(len(net.get(stem + "self_attn.o_proj.weight")[0]))
+            net.columns(stem + "self_attn.o_proj", transpose(o))
+        else:
+            net.columns(stem + "self_attn.o_proj", r2[layer])
+            tensors.append([f"{stem}self_attn.R2", "F32", [16, 16], floats(r2[layer])])
+    return tensors + [["R1", "F64", [len(r1)] * 2, floats(r1, "d")]]
+
+
+def hadamard(n):
+    """As both tools have it: of order 12 2^k, 12 as printed by Sloane, pinned by its digest in Lathe."""
+    if n & (n - 1) == 0:
+        return scaled(sylvester(n), root(n))
+    squares = {x * x % 11 for x in range(1, 11)}
+    twelve = [[1] + [-1] * 11] + [[1] + [1 if i == j or (i - j) % 11 in squares else -1 for j in range(11)]
+                                  for i in range(11)]
+    return scaled(rotate.kronecker(twelve, sylvester(n // 12)), root(n))
+
+
+def floats(rows, kind="f"):
+    return array.array(kind, [x for row in rows for x in row]).tobytes()
+
+
+def orthogonal(rng, n):
+    """A product of reflections."""
+    m = [[float(i == j) for j in range(n)] for i in range(n)]
+    for _ in range(3):
+        v = [rng.gauss(0, 1) for _ in range(n)]
+        f = 2 / sum(x * x for x in v)
+        m = [[x - f * y * sum(a * b for a, b in zip(row, v)) for x, y in zip(row, v)] for row in m]
+    return m
+
+
+def matrices(lathe):
+    for tool in ("spinquant", "quarot"):
+        net = Net()
+        s = signs(net.rng, 32)
+        r1 = orthogonal(net.rng, 32) if tool == "spinquant" else scaled(
+            [[a * b for a, b in zip(s, row)] for row in sylvester(32)], root(32))
+        r2 = [orthogonal(net.rng, 16) if tool == "spinquant" else hadamard(16) for _ in range(2)]
+        with open("R.safetensors", "wb") as f:
+            f.write(safetensors(rotated_by(tool, net, r1, r2)))
+        check(lathe, tool, net, Net(), True, "R.safetensors", "--dialect", tool)
 
 
 def main():
@@ -197,6 +321,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         compressed(lathe)
+        prisms(lathe)
+        matrices(lathe)
         os.chdir("/")
 
 

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "exec")]
 import rotate  # noqa: E402
-from dialects import entry, inputs, r1, r2, r3, r4  # noqa: E402
+from dialects import entry, floats, inputs, prism, r1, r2, r3, r4  # noqa: E402
 from driver import judge, options  # noqa: E402
 from rotate import Net, sylvester  # noqa: E402
-from tinyhf import write  # noqa: E402
+from tinyhf import safetensors, write  # noqa: E402
 
 EXPECTED = os.path.join(HERE, "import_cases.expected")
 cases = []  # (name, id of the first message, files, arguments)
@@ -132,6 +132,97 @@ def compressed():
     config("unknown-tensor", "E0112", one(), stored("model.layers.0.mlp.down_proj.R9_input.weight"))
 
 
+# ---- prism.hadamard --------------------------------------------------------------------------------
+
+
+def key(name, value, kind="i64"):
+    return lambda g: g.set("prism.hadamard." + name, kind, value)
+
+
+def prisms():
+    def file(name, diagnostic, change=None, **options):
+        g = prism(**options)[0]
+        if change:
+            change(g)
+        case("prism-" + name, diagnostic, {"model": g.bytes()})
+
+    def drop(name):
+        return lambda g: setattr(g, "keys", [k for k in g.keys if k[0] != "prism.hadamard." + name])
+    file("good", None)
+    file("tied", None, tied=True)
+    file("unknown-key", "E0106", key("scale", 2))
+    for name in ("version", "transform", "axis", "block_size", "sign_mode", "sign_widths", "sign_values",
+                 "weight_names"):
+        file("no-" + name, "E0421", drop(name))
+    file("version-2", "E0421", key("version", 2))
+    file("transform", "E0421", key("transform", "normalized-dct", "str"))
+    file("axis", "E0421", key("axis", "output", "str"))
+    file("axis-number", "E0421", key("axis", 1))
+    file("block-12", "E0421", key("block_size", 12))
+    file("block-64", "E0421", key("block_size", 64))
+    file("block-text", "E0421", key("block_size", "16", "str"))
+    file("signs-hashed", "E0421", key("sign_mode", "hashed", "str"))
+    file("signs-of-identity", "E0421", key("sign_mode", "identity", "str"))
+    file("widths-text", "E0421", key("sign_widths", ["32", "48"], ["array", "str"]))
+    file("widths-zero", "E0421", key("sign_widths", [80, 0], ["array", "i64"]))
+    file("widths-others", "E0421", key("sign_widths", [40, 40], ["array", "i64"]))
+    file("signs-too-few", "E0421", key("sign_values", [1] * 79, ["array", "i8"]))
+    file("signs-of-2", "E0421", key("sign_values", [2] * 80, ["array", "i8"]))
+    file("signs-floats", "E0421", key("sign_values", [1.0] * 80, ["array", "f32"]))
+
+    def spare(g):
+        key("sign_widths", [32, 48, 16], ["array", "i64"])(g)
+        key("sign_values", [1] * 96, ["array", "i8"])(g)
+    file("signs-of-no-row", "E0421", spare)
+    file("names-numbers", "E0421", key("weight_names", [1], ["array", "i64"]))
+    file("names-unknown", "E0421", key("weight_names", ["blk.0.ssm_out.weight"], ["array", "str"]))
+    file("names-a-norm", "E0421", key("weight_names", ["blk.0.attn_norm.weight"], ["array", "str"]))
+    file("names-twice", "E0421", key("weight_names", ["output.weight"] * 2, ["array", "str"]))
+    file("names-one-reader", "E0421", key("weight_names", ["blk.0.attn_k.weight"], ["array", "str"]))
+    file("inverse-of-a-head", "E0421", key("inverse_weight_names", ["output.weight"], ["array", "str"]))
+    file("tied-one-side", "E0421", key("inverse_weight_names", [], ["array", "str"]), tied=True)
+    file("grouped", "E0421", key("gdn_v_grouped", 1))
+
+
+# ---- matrices --------------------------------------------------------------------------------------
+
+
+def matrices():
+    model = {"model/" + k: v for k, v in Net(inter=64).folder.files().items()}
+    odd = {"model/" + k: v for k, v in Net(inter=40).folder.files().items()}
+    r1 = ["R1", "F32", [32, 32], floats(sylvester(32))]
+    half = ["R1", "F32", [32, 32], floats([[x * rotate.root(32) for x in row] for row in sylvester(32)])]
+
+    def files(name, diagnostic, tensors, *arguments, model=model, data=None):
+        given = {**model, "./R.safetensors": data or safetensors(tensors)}
+        case("matrices-" + name, diagnostic, given, "model", "R.safetensors", *arguments)
+    spin = ("--dialect", "spinquant")
+    case("matrices-none", None, model, "model", *spin)
+    case("nothing-said", "E0421", model, "model")
+    case("dialect-unknown", "E0001", model, "model", "--dialect", "duquant")
+    case("dialect-of-a-model-that-says-it", "E0421", transform_config(one()), "model", *spin)
+    files("no-dialect", "E0001", [half])
+    files("pickle", "E0421", None, *spin, data=b"PK\3\4 and so on")
+    files("old-pickle", "E0421", None, *spin, data=b"\x80\x02}q\x00.")
+    files("no-safetensors", "E0420", None, *spin, data=b"nothing of the kind")
+    files("unknown-name", "E0421", [["R5", *half[1:]]], *spin)
+    files("of-no-layer", "E0421", [["model.layers.2.self_attn.R2", *half[1:]]], *spin)
+    files("shape", "E0421", [["R2", *half[1:]]], *spin)
+    files("not-orthogonal", "E0421", [r1], *spin)
+    files("whole-numbers", "E0421", [["R1", "I32", [32, 32], bytes(4096)]], *spin)
+    files("not-fused", "E0421", [half], *spin)
+    files("r2-of-quarot", "E0421", [["R2", "F32", [16, 16], floats([[x / 4 for x in row] for row in sylvester(16)])]],
+          "--dialect", "quarot")
+    files("base-of-floats", "E0421", [["12", "F32", [12, 12], bytes(576)]], *spin)
+    files("base-wanted", "E0421", [half], *spin, model=odd)
+    forty = rotate.kronecker(rotate.paley(19), sylvester(2))
+    files("base-of-another", "E0421", [["40", "I8", [40, 40], floats(forty, "b")]], *spin, model=odd)
+    files("base-no-hadamard", "E0421", [["40", "I8", [40, 40], b"\1" * 1600]], *spin, model=odd)
+    for inter in (48, 56, 72, 88):  # of 12, 28, 36 and 44
+        known = {"model/" + k: v for k, v in Net(inter=inter).folder.files().items()}
+        case(f"matrices-base-of-{inter}", None, known, "model", *spin)
+
+
 # ---- the driver ------------------------------------------------------------------------------------
 
 
@@ -161,7 +252,8 @@ def run(lathe, one_case):
 
 def main():
     a = options(__doc__).parse_args()
-    compressed()
+    for group in (compressed, prisms, matrices):
+        group()
     chosen = [c for c in cases if a.only in c[0]]
     lathe = os.path.abspath(a.lathe)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
