@@ -376,11 +376,9 @@ import_finish(Import *x)
 	static const Module head[] = {MODULE_HEAD};
 	const Word *logits = &x->words[MODULE_HEAD][SPOT_ROWS][0];
 	Word in_residual, *residual = &in_residual;
-	for (uint32_t l = 0; l < x->m->n_layer; l++)
-		if (!model_tensor(x->m, ROLE_DOWN, l))
-			return import_refuse(x, x->m->loc,
-					     "layer %u has experts, whose rotations are not understood",
-					     l);
+	if (x->m->n_expert)
+		return import_refuse(x, x->words[MODULE_EMBED][SPOT_ROWS]->loc,
+				     "rotations of models with experts are not understood");
 	if (!embed_site(x, residual) || !check_gains(x, residual) ||
 	    !set_site(x, SITE_RESIDUAL, 0, residual, x->m->hidden, true))
 		return false;
