@@ -301,6 +301,13 @@ def tokenizers():
         {"SpecialToken": {"id": "<bos>", "type_id": 0}}, template["single"][1]]}))
     token("post-unknown", "E0151", part("post_processor", {"type": "RobertaProcessing"}))
     settings("bos-absent", "E0150", bos_token="<nope>")
+    # A template that is not understood loses only the program's chat.
+    settings("chat-while", None, chat_template="{% while true %}{% endwhile %}")
+    settings("chat-several", None, chat_template=[{"name": "default", "template": "{{ messages[0].content }}"}])
+    settings("chat-number", None, chat_template=1)
+    case("chat-template-text", None, lambda h: h.texts.update({"chat_template.jinja": b"{{ x"}))
+    case("chat-template-json", "E0400", lambda h: h.texts.update({"chat_template.json": b"{"}))
+    case("chat-template-array", "E0105", lambda h: h.texts.update({"chat_template.json": b"[]"}))
     settings("add-eos", "E0150", add_eos_token=True)
     settings("split-special", "E0150", split_special_tokens=True)
     settings("prefix", "E0150", add_prefix_space=True)

@@ -503,9 +503,13 @@ def tokenizer():
     gguf("token-types-floats", "E0150", key(GGML + "token_type", ["array", "f32"], [1.0] * 272))
     for n in (0, 7, -1):
         gguf(f"token-type-{n}", "E0150", element("token_type", 7, n))
-    for name in ("bos", "eos", "unknown", "padding"):
+    for name in ("bos", "eos", "eot", "unknown", "padding"):
         gguf(f"{name}-beyond", "E0150", key(f"{GGML}{name}_token_id", "u32", 272))
     gguf("bos-string", "E0150", key(GGML + "bos_token_id", "str", "<s>"))
+    # A template that is not understood loses only the program's chat.
+    for name, text in (("while", "{% while true %}{% endwhile %}"), ("open", "{% for m in messages %}"), ("empty", "")):
+        gguf(f"chat-template-{name}", None, key("tokenizer.chat_template", "str", text))
+    gguf("chat-template-number", "E0150", key("tokenizer.chat_template", "u32", 1))
     gguf("add-bos-number", "E0150", key(GGML + "add_bos_token", "u32", 1))
     gguf("add-bos-empty-string", "E0150", key(GGML + "add_bos_token", "str", ""))
     gguf("add-bos-without-bos", "E0150", lambda g: (
