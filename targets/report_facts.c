@@ -11,7 +11,7 @@ code_bytes(const Constant *c)
 {
 	uint64_t bytes = 0;
 	for (int i = 0; i < c->n_roles; i++)
-		bytes += pack_code_bytes(c->form, c->rows[i]);
+		bytes += c->experts * pack_code_bytes(c->form, c->rows[i]);
 	return bytes;
 }
 
@@ -128,13 +128,13 @@ table_bytes(const Transform *x)
 	}
 }
 
-/* Whether an earlier function keeps its constant at the same place. */
+/* Whether an earlier constant lies at the place of constant i of function n. */
 static bool
-stored_before(const Report *r, int n, uint64_t offset)
+stored_before(const Report *r, int n, int i)
 {
-	for (int f = 0; f < n; f++)
-		for (int i = 0; i < layout_unit(r->l, f)->n_constants; i++)
-			if (r->l->offsets[f][i] == offset)
+	for (int f = 0; f <= n; f++)
+		for (int k = 0; k < (f < n ? layout_unit(r->l, f)->n_constants : i); k++)
+			if (r->l->offsets[f][k] == r->l->offsets[n][i])
 				return true;
 	return false;
 }
@@ -145,7 +145,7 @@ add_stored(Report *r, int n)
 	const Unit *u = layout_unit(r->l, n);
 	for (int i = 0; i < u->n_constants; i++) {
 		const Constant *c = &u->constants[i];
-		if (stored_before(r, n, r->l->offsets[n][i]))
+		if (stored_before(r, n, i))
 			continue;
 		if (c->vector) {
 			r->bits.vectors += c->bytes;
@@ -154,7 +154,7 @@ add_stored(Report *r, int n)
 		r->bits.codes += code_bytes(c);
 		r->bits.scales += c->bytes - code_bytes(c);
 		for (int k = 0; k < c->n_roles; k++)
-			r->bits.elements += (uint64_t)c->rows[k] * c->form.columns;
+			r->bits.elements += (uint64_t)c->experts * c->rows[k] * c->form.columns;
 	}
 }
 
