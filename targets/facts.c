@@ -8,6 +8,8 @@ facts_site_is_of(const Graph *g, const Func *f, Site s)
 {
 	if (s == SITE_HEAD_IN)
 		return func_is_last(g, f);
+	if (s == SITE_EMBED_OUT)
+		return f == &g->funcs[0];
 	return s == SITE_RESIDUAL ||
 	       (site_table[s].layered && f->layer >= 0 && site_exists(g->model, s));
 }

@@ -55,18 +55,11 @@ of_compressed(const HfReader *r, const char *name)
 	return false;
 }
 
-static bool
-of_auto_round(const char *name)
-{
-	return strstr(name, ".spinquant_r1_") || strstr(name, ".spinquant_r4_");
-}
-
 bool
 hf_rotation_part(HfReader *r, const SafeTensor *s)
 {
 	ModelRotation *x = r->rotation;
-	if (!x || !(x->dialect == ROTATION_COMPRESSED ? of_compressed(r, s->name)
-						      : of_auto_round(s->name)))
+	if (!x || !of_compressed(r, s->name))
 		return false;
 	if (!x->tensors) {
 		uint32_t n = 0;

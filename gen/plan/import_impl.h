@@ -78,7 +78,6 @@ bool import_finish(Import *x);
 
 /* The dialects: each applies what x->rotation or the files say. false after diagnostics. */
 bool import_compressed(Import *x);
-bool import_auto_round(Import *x);
 bool import_prism(Import *x);
 bool import_matrices(Import *x, const ImportFiles *files);
 

@@ -197,6 +197,13 @@ def matrices():
         given = {**model, "./R.safetensors": data or safetensors(tensors)}
         case("matrices-" + name, diagnostic, given, "model", "R.safetensors", *arguments)
     spin = ("--dialect", "spinquant")
+    spinquant = {"algorithm": "spinquant", "r1": True, "online_r1_rotation": True, "r2": True, "r3": False, "r4": True}
+    for name, change in (("floats", {"spinquant_config": spinquant}),
+                         ("codes", {"quantization_config": {"quant_method": "auto-round", "bits": 4,
+                                                            "spinquant_config": spinquant}})):
+        net = Net()
+        net.folder.config.update(change)
+        case("auto-round-" + name, "E0106", {"model/" + k: v for k, v in net.folder.files().items()}, "model")
     case("matrices-none", None, model, "model", *spin)
     case("nothing-said", "E0421", model, "model")
     case("dialect-unknown", "E0001", model, "model", "--dialect", "duquant")
