@@ -143,7 +143,10 @@ case_fill_weights(Case *c, uint64_t *r)
 {
 	const Linear s = c->s;
 	size_t rows = (size_t)c->blocks * ROWS, n = rows * (size_t)s.k;
-	int mode = below(r, 5), top = s.offset == 1 ? 2 : (1 << s.bits) - 1;
+	int mode = below(r, 5), top = 0;
+
+	if (!s.is_float)
+		top = s.offset == 1 ? 2 : (1 << s.bits) - 1;
 
 	if (s.is_float) {
 		c->weights = grab(n, sizeof(float));
