@@ -186,9 +186,8 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		if (!rule_apply(g, g->arena, pattern, f)) {
 			diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' matches no matrix",
 				   pattern->text);
-			diag_hint(d, "names are embed, head and "
-				     "layers.N.{q,k,v,o,gate,up,down,expert_gate,"
-				     "expert_up,expert_down}");
+			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down%s}",
+				  g->model->n_expert ? ",expert_gate,expert_up,expert_down" : "");
 		}
 	}
 	return diag_errors(d) == 0;
