@@ -8,7 +8,7 @@
 #
 #   PLAN TARGETS QUANTIZE TOKENIZER
 #             of `lathe compile`; relative paths count from the current source folder. TARGETS without a value is
-#             what `lathe compile` takes on x86-64, and `c` on other machines
+#             what `lathe compile` takes on x86-64, aarch64-dotprod and c on AArch64, c on other machines
 #   OPTIONS   further options of `lathe compile`, as they stand on its command line
 #   STATIC SHARED OBJECT
 #             the kind of library; without it BUILD_SHARED_LIBS says
@@ -78,6 +78,8 @@ function(lathe_add_model)
 	execute_process(COMMAND ${program} targets --json OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY)
 	if(NOT arg_TARGETS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
 		string(JSON arg_TARGETS GET "${table}" default)
+	elseif(NOT arg_TARGETS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+		set(arg_TARGETS aarch64-dotprod c)
 	elseif(NOT arg_TARGETS)
 		set(arg_TARGETS c)
 	endif()
