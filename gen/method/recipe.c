@@ -343,7 +343,14 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					 ? "rotate.block is given, but rotate.down is none"
 					 : arena_printf(run, "blocks of %d do not divide %u",
 							r->block, m->inter));
-	if (r->permute >= PERMUTE_ZIGZAG && r->permute != PERMUTE_RANDOM && !r->block)
+	if (r->block_slack > 0.0 && (r->block || r->down == ROTATION_NONE))
+		return refuse(d, r->block ? "rotate.slack chooses what rotate.block says"
+					  : "rotate.slack is given, but rotate.down is none");
+	if (r->block_slack > 0.0 && format_is_float(r->activations))
+		return refuse(d,
+			      "rotate.slack measures rows of integers, and activations are floats");
+	if (r->permute >= PERMUTE_ZIGZAG && r->block_slack == 0.0 && r->permute != PERMUTE_RANDOM &&
+	    !r->block)
 		return refuse(d, "permute deals elements to blocks: rotate.block says how long");
 	return true;
 }

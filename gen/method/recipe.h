@@ -41,7 +41,8 @@ typedef struct Recipe {
 		target; /* round.h's enums, Target */
 	bool refit;
 	double damp, alpha, hold;
-	double smooth; /* at mlp.mid; 0: none */
+	double smooth;	    /* at mlp.mid; 0: none */
+	double block_slack; /* blocks of R3 layer by layer; 0: block */
 	int mse_steps, sweeps;
 	int sequences, length, seed;
 } Recipe;
@@ -83,9 +84,11 @@ Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 /* ---- stages --------------------------------------------------------------------------------- */
 
 /* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|; sums of
- * the squares of down's columns. */
+ * the squares of down's columns; what smoothing multiplies by. By layer the block of R3. */
 typedef struct RowStatistics {
 	float *mean, *square, *peak, *weight;
+	double *diagonal;
+	uint32_t *block;
 } RowStatistics;
 /* Writes formats, rotations, and what happens at mlp.mid, a diagonal and a permutation, to the
  * plan. false after diagnostics: a width without a base matrix, a block that does not divide. */
@@ -93,6 +96,15 @@ void stage_formats(const Recipe *r, const Model *m, Plan *p);
 bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
 bool stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
 		  Plan *p);
+/* The layer's diagonal; its statistics become those of the smoothed rows. */
+void stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n);
+/* What a layer has at mlp.mid for blocks of R3 of a length, null: nothing, or with *why a fault;
+ * and R3 in such blocks, null with *why. */
+const Transform *stage_middle_of(Arena *run, const Recipe *r, const Model *m,
+				 const RowStatistics *s, uint32_t layer, uint32_t block,
+				 const char **why);
+const Transform *stage_down(Arena *run, const Recipe *r, const Model *m, uint32_t block,
+			    const char **why);
 
 /*
  * A text's ids by the model's tokenizer as sequences spread over the text evenly, each with the BOS

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "clip.h"
 #include "gen/plan/apply.h"
 #include "gen/settings.h"
@@ -31,16 +32,6 @@ typedef struct Run {
 } Run;
 
 /* ---- statistics for permutations ------------------------------------------------------------ */
-
-/* The row that down reads, or -1. */
-static int
-down_row(const Func *f)
-{
-	for (int i = 0; i < f->count; i++)
-		if (func_value(f, i)->op == OP_LINEAR && func_value(f, i)->role == ROLE_DOWN)
-			return func_value(f, i)->operands[0];
-	return -1;
-}
 
 static void
 take_statistics(RowStatistics *s, uint32_t layer, const float *x, size_t tokens, uint32_t width)
@@ -72,18 +63,50 @@ graph_of(Run *r, Plan *p)
 	return g;
 }
 
-/* Squares of the columns of linear v, summed. */
-static void
-take_columns(const Run *r, const Graph *g, const Func *f, const Value *v, float *sums)
+/* Of a layer in front of its down, linear v: what is known of the rows and of the columns that they
+ * meet, and what follows for mlp.mid and R3. */
+static bool
+layer_statistics(const Run *r, const Graph *g, const Func *f, const Value *v, const float *x,
+		 size_t tokens, RowStatistics *s)
 {
-	uint32_t rows, columns;
+	const Recipe *recipe = r->o->recipe;
+	const char *why = NULL;
+	const uint32_t layer = (uint32_t)f->layer;
+	uint32_t rows, n;
 	Arena *scratch = arena_new();
-	graph_tensor_shape(g, v, &rows, &columns);
-	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *columns);
+	graph_tensor_shape(g, v, &rows, &n);
+	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *n);
+	float *sums = s->weight + (size_t)layer * n;
 	stream_weights(g, f, v, STREAM_FLOAT, r->o->jobs, w);
-	for (size_t i = 0; i < (size_t)rows * columns; i++)
-		sums[i % columns] += w[i] * w[i];
+	for (size_t i = 0; i < (size_t)rows * n; i++)
+		sums[i % n] += w[i] * w[i];
+	take_statistics(s, layer, x, tokens, n);
+	if (recipe->smooth > 0.0)
+		stage_smooth(recipe, s, layer, n);
+	s->block[layer] = recipe->block ? (uint32_t)recipe->block : n;
+	if (recipe->block_slack > 0.0) {
+		double *gram = ARENA_ARRAY(scratch, double, (size_t)n *n);
+		linalg_moments(r->linalg, rows, n, w, NULL, gram);
+		const BlockProblem p = {.recipe = recipe,
+					.model = r->o->model,
+					.statistics = s,
+					.layer = layer,
+					.x = x,
+					.tokens = tokens,
+					.gram = gram,
+					.linalg = r->linalg,
+					.jobs = r->o->jobs};
+		s->block[layer] = block_search(scratch, &p, &why);
+		if (why)
+			diag_error(r->d, v->loc, E_RECIPE, "layer %u: %s", layer, why);
+		else
+			r->o->progress(r->o->progress_arg,
+				       arena_printf(r->arena, "layer %u: R3 in blocks of %u", layer,
+						    s->block[layer]),
+				       0.0);
+	}
 	arena_free(scratch);
+	return !why;
 }
 
 /* The unplanned model on the first sequences. */
@@ -97,29 +120,32 @@ statistics(Run *r, RowStatistics *s)
 	const uint32_t wanted = (STATISTICS_TOKENS + some.length - 1) / some.length;
 	if (!g)
 		return false;
-	*s = (RowStatistics){
-		ARENA_ARRAY(r->arena, float, count), ARENA_ARRAY(r->arena, float, count),
-		ARENA_ARRAY(r->arena, float, count), ARENA_ARRAY(r->arena, float, count)};
+	*s = (RowStatistics){.mean = ARENA_ARRAY(r->arena, float, count),
+			     .square = ARENA_ARRAY(r->arena, float, count),
+			     .peak = ARENA_ARRAY(r->arena, float, count),
+			     .weight = ARENA_ARRAY(r->arena, float, count),
+			     .diagonal = ARENA_ARRAY(r->arena, double, count),
+			     .block = ARENA_ARRAY(r->arena, uint32_t, m->n_layer)};
 	some.sequences = some.sequences < wanted ? some.sequences : wanted;
 	Stream *x = stream_new(r->arena, r->pool, r->linalg, g, &some, STREAM_FLOAT, r->o->jobs);
-	for (int i = 0; i + 1 < g->count; i++) {
+	bool ok = true;
+	for (int i = 0; i + 1 < g->count && ok; i++) {
 		const Func *f = &g->funcs[i];
-		const int row = down_row(f);
 		stream_enter(x, f);
-		for (int v = 0; v < f->count; v++) {
-			const Value *linear = func_value(f, v);
-			if (linear->op == OP_LINEAR && linear->role == ROLE_DOWN)
-				take_columns(r, g, f, linear,
-					     s->weight + (size_t)f->layer * m->inter);
+		for (int v = 0; v < f->count && ok; v++) {
+			const Value *down = func_value(f, v);
+			if (down->op == OP_LINEAR && down->role == ROLE_DOWN)
+				ok = layer_statistics(r, g, f, down,
+						      stream_rows(x, down->operands[0]),
+						      (size_t)some.sequences * some.length, s);
 			stream_step(x, v, NULL);
-			if (v == row)
-				take_statistics(s, (uint32_t)f->layer, stream_rows(x, v),
-						(size_t)some.sequences * some.length, m->inter);
 		}
-		stream_leave(x);
+		if (ok)
+			stream_leave(x);
 	}
-	stream_free(x);
-	return true;
+	if (ok)
+		stream_free(x);
+	return ok;
 }
 
 /* ---- linears -------------------------------------------------------------------------------- */
@@ -375,7 +401,8 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	stage_formats(o->recipe, o->model, r.plan);
 	if (!stage_rotate(run, d, o->recipe, o->model, r.plan))
 		return NULL;
-	if ((o->recipe->permute != PERMUTE_NONE || o->recipe->smooth > 0.0) &&
+	if ((o->recipe->permute != PERMUTE_NONE || o->recipe->smooth > 0.0 ||
+	     o->recipe->block_slack > 0.0) &&
 	    (!statistics(&r, &s) || !stage_middle(run, d, o->recipe, o->model, &s, r.plan)))
 		return NULL;
 	r.graph = graph_of(&r, r.plan);

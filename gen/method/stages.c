@@ -84,6 +84,13 @@ put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, 
 	return true;
 }
 
+const Transform *
+stage_down(Arena *run, const Recipe *r, const Model *m, uint32_t block, const char **why)
+{
+	const Transform *t = rotation(run, r->down, block, (uint64_t)r->seed + 3, why);
+	return t && block < m->inter ? transform_block(run, t, m->inter, why) : t;
+}
+
 bool
 stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 {
@@ -92,7 +99,8 @@ stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 	return put_rotation(run, d, m, p, SITE_RESIDUAL, r->residual, m->hidden, seed) &&
 	       put_rotation(run, d, m, p, SITE_V, r->head, m->head_dim, seed + 1) &&
 	       put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
-	       put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3);
+	       (r->block_slack > 0.0 ||
+		put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3));
 }
 
 /* ---- permutations --------------------------------------------------------------------------- */
@@ -154,10 +162,9 @@ mass_of(const Recipe *r, const RowStatistics *s, size_t at)
 
 static void
 permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n,
-	       uint32_t *perm)
+	       uint32_t block, uint32_t *perm)
 {
 	Mass *order = ARENA_ARRAY(scratch, Mass, n);
-	const uint32_t block = r->block ? (uint32_t)r->block : n;
 	uint64_t seed = (uint64_t)r->seed + 1000 + layer;
 	for (uint32_t i = 0; i < n; i++)
 		order[i] =
@@ -179,13 +186,14 @@ permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t
 /*
  * With x_i / s_i and s_i w_i in place of x_i and w_i, what rounding loses under a rotation goes
  * with the row's norm times the weights': by Cauchy and Schwarz their product is least at s_i^2 =
- * rms x_i / rms w_i, power 1/2. diagonal [n] gets 1 / s_i around 1, and the statistics become those
+ * rms x_i / rms w_i, power 1/2. The diagonal gets 1 / s_i around 1, and the statistics become those
  * of the smoothed rows.
  */
-static void
-smooth_layer(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n, double *diagonal)
+void
+stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n)
 {
 	const size_t at = (size_t)layer * n;
+	double *diagonal = s->diagonal + at;
 	double sum = 0.0;
 	uint32_t known = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -203,35 +211,48 @@ smooth_layer(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n
 	}
 }
 
+const Transform *
+stage_middle_of(Arena *run, const Recipe *r, const Model *m, const RowStatistics *s, uint32_t layer,
+		uint32_t block, const char **why)
+{
+	const uint32_t n = m->inter;
+	const Transform *two[2];
+	uint32_t count = 0;
+	if (r->permute != PERMUTE_NONE) {
+		Arena *scratch = arena_new();
+		uint32_t *perm = ARENA_ARRAY(scratch, uint32_t, n);
+		permutation_of(scratch, r, s, layer, n, block, perm);
+		two[count++] = transform_perm(run, n, perm, why);
+		arena_free(scratch);
+	}
+	if (r->smooth > 0.0)
+		two[count++] =
+			transform_vector(run, T_DIAGONAL, n, s->diagonal + (size_t)layer * n, why);
+	for (uint32_t i = 0; i < count; i++)
+		if (!two[i])
+			return NULL;
+	return count < 2 ? count ? two[0] : NULL : transform_compose(run, T_PRODUCT, two, 2, why);
+}
+
 bool
 stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p)
 {
-	const char *why = NULL;
 	for (uint32_t l = 0; l < m->n_layer; l++) {
-		Arena *scratch = arena_new();
-		uint32_t *perm = ARENA_ARRAY(scratch, uint32_t, m->inter);
-		double *diagonal = ARENA_ARRAY(scratch, double, m->inter);
-		const Transform *two[2];
-		int n = 0;
-		bool ok = true;
-		if (r->smooth > 0.0)
-			smooth_layer(r, s, l, m->inter, diagonal);
-		if (r->permute != PERMUTE_NONE) {
-			permutation_of(scratch, r, s, l, m->inter, perm);
-			ok = (two[n++] = transform_perm(run, m->inter, perm, &why));
-		}
-		if (ok && r->smooth > 0.0)
-			ok = (two[n++] =
-				      transform_vector(run, T_DIAGONAL, m->inter, diagonal, &why));
-		const Transform *t = !ok     ? NULL
-				     : n < 2 ? two[0]
-					     : transform_compose(run, T_PRODUCT, two, 2, &why);
-		arena_free(scratch);
-		if (!t) {
+		const char *why = NULL;
+		const Transform *t = stage_middle_of(run, r, m, s, l, s->block[l], &why);
+		const Transform *down = r->block_slack > 0.0 && !why
+						? stage_down(run, r, m, s->block[l], &why)
+						: NULL;
+		if (why) {
 			diag_error(d, m->loc, E_RECIPE, "%s", why);
 			return false;
 		}
-		p->transforms[SITE_MLP_MID][l] = (PlanTransform){.transform = t, .loc = m->loc};
+		if (t)
+			p->transforms[SITE_MLP_MID][l] =
+				(PlanTransform){.transform = t, .loc = m->loc};
+		if (down)
+			p->transforms[SITE_DOWN_IN][l] =
+				(PlanTransform){.transform = down, .loc = m->loc};
 	}
 	return true;
 }

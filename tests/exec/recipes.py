@@ -90,8 +90,9 @@ def main():
         try_one("clipped", *a4, "--set", "clip=output")
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
+        try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("piso", "gptq"),
-                                                       ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"),
+                                                       ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
                                                        ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
