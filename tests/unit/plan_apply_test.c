@@ -195,7 +195,7 @@ test_stored(void **state)
 	put_all(&b, p, SITE_RESIDUAL, hadamard, false);
 	put_all(&b, p, SITE_MLP_IN, hadamard, false);
 	put_all(&b, p, SITE_V, dense, true);
-	put_all(&b, p, SITE_DOWN_IN, signed_hadamard, false);
+	put_all(&b, p, SITE_DOWN_IN, hadamard, false);
 	Graph *reference = graph_build(b.a, b.model);
 	Model *plain = b.model;
 	b.model = store_folded(&b, planned(&b, p, NULL, 0));
@@ -206,12 +206,12 @@ test_stored(void **state)
 	assert_true(proof_run(diag_new(b.a, stderr), reference, g, &o, &r));
 	print_message("stored: %.1e\n", r.worst);
 	/* Another rotation than the stored one is found out. */
-	p->transforms[SITE_DOWN_IN][1].transform = hadamard(&b, INTER);
+	p->transforms[SITE_DOWN_IN][1].transform = signed_hadamard(&b, INTER);
 	FILE *f;
 	Diag *d = listen(&b, &f);
 	assert_false(proof_run(d, reference, planned(&b, p, NULL, 0), &o, &r));
 	fclose(f);
-	assert_non_null(strstr(b.said, "linear of tensor 't1.gate'"));
+	assert_non_null(strstr(b.said, "linear of tensor 't1.down'"));
 	assert_non_null(strstr(b.said, "layers.1.mlp.down.in"));
 	free(b.said);
 	/* Gains that are not 1 are not folded. */
