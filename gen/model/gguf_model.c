@@ -9,106 +9,33 @@
 #include <math.h>
 #include <string.h>
 
-/* The .def files end both macros, as all do. */
-#define REQUIRED(name, role, order) {name, role, order, true},
-#define OPTIONAL(name, role, order) {name, role, order, false},
-static const TensorRow llama_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_llama.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_mlp.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_mlp_biases.def"
+/* Tensors that architectures have together, as bits. */
+enum {
+	DECODER = 1,
+	PAIRED = 2,
+	BIASED = 4,
+	NORMED = 8,
+	POST_NORMED = 16,
+	MLP = 32,
+	MLP_BIASES = 64,
+	EXPERTS = 128,
+	SHARED = 256
 };
 
-static const TensorRow mixtral_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_llama.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_experts.def"
+static const struct {
+	unsigned part;
+	TensorRow row;
+} tensor_rows[] = {
+#define GGUF_TENSOR(part, name, role, order, required) {part, {name, role, order, required}},
+#include "gguf_tensors.def"
 };
 
-static const TensorRow qwen2_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_qwen2.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_mlp.def"
-};
-
-static const TensorRow qwen2moe_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_qwen2.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_experts.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_shared.def"
-};
-
-static const TensorRow qwen3_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_qwen3.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_mlp.def"
-};
-
-static const TensorRow qwen3moe_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_qwen3.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_experts.def"
-};
-
-static const TensorRow gemma3_tensors[] = {
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_decoder.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_gemma3.def"
-#define GGUF_TENSOR REQUIRED
-#define GGUF_OPTIONAL OPTIONAL
-#include "gguf_mlp.def"
-};
-#undef REQUIRED
-#undef OPTIONAL
+enum { TENSOR_ROWS = sizeof tensor_rows / sizeof *tensor_rows };
 
 typedef struct Arch {
 	const char *name;
-	const TensorRow *tensors;
-	size_t n_tensors;
-	bool mixture; /* of experts: the row holds where the file has some, or must have them */
+	unsigned parts; /* of its tensors */
+	bool mixture;	/* of experts: the row holds where the file has some, or must have them */
 	bool norm_experts, shared;
 	/* Where a file has a window, every so-many-th layer is without. */
 	uint32_t window_period;
@@ -116,17 +43,15 @@ typedef struct Arch {
 	bool gelu;
 } Arch;
 
-#define ARCH(name, table) name, table##_tensors, sizeof table##_tensors / sizeof table##_tensors[0]
 static const Arch archs[] = {
-	{ARCH("llama", llama), false, false, false, 0, false, false},
-	{ARCH("llama", mixtral), true, true, false, 0, false, false},
-	{ARCH("qwen2", qwen2), false, false, false, 0, false, false},
-	{ARCH("qwen2moe", qwen2moe), true, false, true, 0, false, false},
-	{ARCH("qwen3", qwen3), false, false, false, 0, false, false},
-	{ARCH("qwen3moe", qwen3moe), true, true, false, 0, false, false},
-	{ARCH("gemma3", gemma3), false, false, false, 6, true, true},
+	{"llama", DECODER | PAIRED | MLP | MLP_BIASES, false, false, false, 0, false, false},
+	{"llama", DECODER | PAIRED | EXPERTS, true, true, false, 0, false, false},
+	{"qwen2", DECODER | BIASED | MLP, false, false, false, 0, false, false},
+	{"qwen2moe", DECODER | BIASED | EXPERTS | SHARED, true, false, true, 0, false, false},
+	{"qwen3", DECODER | NORMED | MLP, false, false, false, 0, false, false},
+	{"qwen3moe", DECODER | NORMED | EXPERTS, true, true, false, 0, false, false},
+	{"gemma3", DECODER | NORMED | POST_NORMED | MLP, false, false, false, 6, true, true},
 };
-#undef ARCH
 
 enum { ARCH_COUNT = sizeof archs / sizeof archs[0] };
 
@@ -517,14 +442,17 @@ gguf_model(Arena *a, Diag *d, Model *m, const ModelOptions *o)
 	if (!read_arch(r) || !read_constants(r))
 		return false;
 	find_rotation(r);
+	TensorRow *rows = ARENA_ARRAY(a, TensorRow, TENSOR_ROWS);
 	Matcher x = {.arena = a,
 		     .d = d,
 		     .m = m,
-		     .rows = r->arch->tensors,
-		     .n_rows = r->arch->n_tensors,
+		     .rows = rows,
 		     .layers_key = arena_printf(a, "%s.block_count", m->arch),
 		     .experts_key = arena_printf(a, "%s.expert_count", m->arch),
 		     .shape = wanted_shape};
+	for (int i = 0; i < TENSOR_ROWS; i++)
+		if (tensor_rows[i].part & r->arch->parts)
+			rows[x.n_rows++] = tensor_rows[i].row;
 	find_tensors(r, &x);
 	if (!match_names(&x) || !match_vocabulary(&x) || !check_vocabulary(r) ||
 	    !match_shapes(&x) || !read_rope_divisors(r))
