@@ -27,7 +27,8 @@ IDS = [3 + 7 * i * i % 250 for i in range(17)]
 CUTS = [11, 1, 5]  # tokens of each call of the stateful model
 PREFILL = 13  # tokens that go through the prefill, the rest through the decode
 LIMIT = 5e-6  # of the largest element of the block's rows
-REFUSED = {"gemma3"}  # of architectures: devices have no gelu, no windows
+# Of architectures: devices have no gelu, no windows, no mixtures of experts.
+REFUSED = {"gemma3", "mixtral", "qwen2moe", "qwen3moe"}
 SCORE_OF_NONE = -65504
 CORE = openvino.Core()
 
