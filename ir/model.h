@@ -133,6 +133,7 @@ typedef struct Tokenizer {
 	bool add_bos;
 	bool whole_words; /* BPE: a piece that is a token is it, whatever merges make of it */
 	bool split_words; /* SENTENCEPIECE: no merge crosses the front of a space */
+	bool nfc;	  /* BPE: text is normalized, but for special tokens of level 0 */
 	const PreTokenizer *pre; /* BPE */
 	int bos, eos, unk, pad;	 /* -1: none */
 	uint32_t n_tokens, n_merges;

@@ -1,6 +1,7 @@
 /* The text of an artefact's tokenizer: tables as C, then the templates that read them. */
 #include "targets/tokenizer.h"
 #include "targets/target.h"
+#include "targets/tokenizer_nfc.h"
 
 #include <string.h>
 
@@ -448,10 +449,10 @@ print_constants(Text *out, const TokenizerTables *tables)
 		    "#define NO_SYMBOL ((Symbol)-1)\n#define NO_MERGE ((MergeIndex)-1)\n\n"
 		    "enum {\n\tN_TOKENS = %u,\n\tLONGEST_TOKEN = %u,\n\tTEXT_ROW = %d,\n"
 		    "\tTOKEN_STRIDE = %d,\n\tHASH_BITS = %d,\n\tN_LEVELS = %u,\n"
-		    "\tBOS_RESTARTS = %d\n};\n",
+		    "\tRAW_LEVELS = %u,\n\tBOS_RESTARTS = %d\n};\n",
 		    integer_type(t->n_tokens), integer_type(tables->n_merges), t->n_tokens,
 		    tables->longest, TEXT_ROW, STRIDE, tables->hash_bits, tables->n_levels,
-		    t->kind == TOKENIZER_SCORED);
+		    tables->raw_levels, t->kind == TOKENIZER_SCORED);
 }
 
 void
@@ -486,10 +487,13 @@ tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const c
 		print_ties(out, &tables);
 		print_characters(out, &tables);
 	}
+	if (t->nfc)
+		tokenizer_print_nfc(out);
 	print_chat(out, t);
 	print_template(out, "tokenizer.c", name, symbol);
 	print_template(out, t->kind == TOKENIZER_BPE ? "tokenizer_bpe.c" : "tokenizer_scored.c",
 		       name, symbol);
+	print_template(out, t->nfc ? "tokenizer_nfc.c" : "tokenizer_raw.c", name, symbol);
 	print_template(out, "tokenizer_chat.c", name, symbol);
 	return true;
 }

@@ -44,6 +44,7 @@ typedef struct TokenizerTables {
 	uint32_t n_specials;
 	const SpecialToken *specials; /* by level, longest first, then by id */
 	uint32_t n_levels;
+	uint32_t raw_levels;	   /* those that are found in text before it is normalized */
 	uint32_t byte_symbol[256]; /* id or TOKENIZER_NONE_ID */
 	/* BPE: */
 	const SplitRule *steps[SPLIT_STEPS];
@@ -60,7 +61,8 @@ typedef struct TokenizerTables {
  * (E_TOKENIZER at t->loc, false): no or more than 2^31 tokens, tokens that are empty, longer than
  * TOKENIZER_LONGEST or equal, unknown types, ids out of range, symbols that stand for no byte,
  * merges that are malformed, equal or name something that is no token, scores that are NaN, and
- * vocabularies of characters without byte tokens or a needed space. The pre-tokenizer's expressions
+ * vocabularies of characters without byte tokens or a needed space, tokens to be found in NFC that
+ * are not. The pre-tokenizer's expressions
  * must be of the subset.
  */
 bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out);
@@ -68,9 +70,9 @@ bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *ou
 /*
  * Appends the whole text of NAME_tokenizer.c, which implements templates/tokenizer.h: includes,
  * constants, tables, templates/tokenizer.c, tokenizer_bpe.c or tokenizer_scored.c,
- * tokenizer_chat.c; for TOKENIZER_NONE constants and tokenizer_none.c. `name` names the artefact's
- * files, `symbol` is the prefix of its C symbols. The text depends on nothing else. Appends nothing
- * and returns false where the tables are refused.
+ * tokenizer_nfc.c or tokenizer_raw.c, tokenizer_chat.c; for TOKENIZER_NONE constants and
+ * tokenizer_none.c. `name` names the artefact's files, `symbol` is the prefix of its C symbols. The
+ * text depends on nothing else. Appends nothing and returns false where the tables are refused.
  */
 bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
 /* NAME_tokenizer.h. */

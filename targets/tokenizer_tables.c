@@ -1,5 +1,6 @@
 /* A vocabulary as the file has it, checked, into the tables that the emitted tokenizer reads. */
 #include "targets/tokenizer.h"
+#include "targets/tokenizer_nfc.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -557,9 +558,27 @@ collect_specials(const Vocabulary *v, TokenizerTables *out)
 			t->special_levels[list[i].id] == t->special_levels[list[i - 1].id];
 		out->n_levels += !same;
 		list[i].level = out->n_levels - 1;
+		if (!t->nfc || !t->special_levels || t->special_levels[list[i].id] == 0)
+			out->raw_levels = out->n_levels;
 	}
 	out->specials = list;
 	out->n_specials = n;
+}
+
+/* Of normalized text, others would never be found. */
+static bool
+check_normal(const Vocabulary *v, const TokenizerTables *x)
+{
+	for (uint32_t i = 0; i < x->n_specials; i++) {
+		const SpecialToken *s = &x->specials[i];
+		if (s->level < x->raw_levels || tokenizer_is_nfc(v->arena, s->text))
+			continue;
+		diag_error(v->d, v->t->loc, E_TOKENIZER,
+			   "token %u, %s, is looked for in NFC but may not be in it", s->id,
+			   quoted(v, s->text));
+		return false;
+	}
+	return true;
 }
 
 /* ---- pieces of byte-level vocabularies ------------------------------------------------------ */
@@ -707,6 +726,8 @@ tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out)
 	if (!refused(&v))
 		kinds[t->kind].symbols(&v, out);
 	collect_specials(&v, out);
+	if (t->nfc && !check_normal(&v, out))
+		return false;
 	for (uint32_t id = 0; id < t->n_tokens; id++)
 		if (out->decoded[id].size > out->longest)
 			out->longest = out->decoded[id].size;

@@ -1,11 +1,15 @@
 /*
  * The machinery: merges by rank, special tokens, the streaming decoder. What turns plain text into
- * symbols follows in the file's last part, which is one of tokenizer_bpe.c and tokenizer_scored.c:
+ * symbols follows in one of tokenizer_bpe.c and tokenizer_scored.c:
  *   symbol_bound(n)      most symbols that n bytes of text become
  *   merge_rank(m)        merges are done in increasing rank, leftmost first among equals
  *   encode_plain(e, ...) text without special tokens
  *   plain_bytes(n)       scratch of its own that n bytes of text take
  *   starts_word(id)      a token whose leading space goes when it begins a text
+ * What becomes of text between the special tokens of the first RAW_LEVELS levels follows in one of
+ * tokenizer_nfc.c and tokenizer_raw.c:
+ *   encode_raw(e, ...)   normalizes it and cuts it at those of the other levels, if so
+ *   normal_bytes(n)      most bytes that n bytes of text become, 0: it is not normalized
  * Behind it comes tokenizer_chat.c.
  */
 #define NO_RANK UINT32_MAX
@@ -29,9 +33,11 @@ typedef struct Encoder {
 	uint32_t *span, *rank;
 	uint32_t *level[MAX_LEVELS];
 	int levels;
-	unsigned char *plain; /* plain_bytes of the text */
-	int begun;	      /* something of the text is behind */
-	int inside;	      /* the text goes on behind another one */
+	unsigned char *plain;  /* plain_bytes of the text */
+	unsigned char *normal; /* normal_bytes of the text */
+	size_t *end;	       /* [N_LEVELS + 2] of encode_fragments */
+	int begun;	       /* something of the text is behind */
+	int inside;	       /* the text goes on behind another one */
 	/* The text's parts, which end at ends[]: in the first, third, ... special tokens are
 	 * parsed, in the others only those that always are. */
 	const unsigned char *text;
@@ -43,6 +49,8 @@ static size_t plain_bytes(size_t n);
 static uint32_t merge_rank(MergeIndex m);
 static void encode_plain(Encoder *e, const unsigned char *text, size_t n);
 static int starts_word(int32_t id);
+static void encode_raw(Encoder *e, const unsigned char *text, size_t n);
+static size_t normal_bytes(size_t n);
 
 static void
 push_id(Encoder *e, int32_t id)
@@ -257,22 +265,25 @@ special_find(const Encoder *e, int level, const unsigned char *text, size_t n)
 }
 
 /*
- * Cuts the text at special tokens: all of the first level, in what remains those of the next, and
- * so on. end[k] is the end of the fragment in which those of level k are looked for; a fragment
- * that is shorter than the one above ends at one.
+ * Cuts the text at special tokens of levels [first, last): all of the first level, in what remains
+ * those of the next, and so on; `encode` gets what remains at last. end[k] is the end of the
+ * fragment in which those of level first + k are looked for; a fragment that is shorter than the
+ * one above ends at one.
  */
 static void
-encode_fragments(Encoder *e, const unsigned char *text, size_t n, size_t *end)
+encode_fragments(Encoder *e, int first, int last, const unsigned char *text, size_t n, size_t *end,
+		 void (*encode)(Encoder *, const unsigned char *, size_t))
 {
+	const int depth = last - first;
 	size_t at = 0;
 	int k = 0;
 
 	end[0] = n;
 	for (;;) {
-		for (; k < N_LEVELS; k++)
-			end[k + 1] = at + special_find(e, k, text + at, end[k] - at);
+		for (; k < depth; k++)
+			end[k + 1] = at + special_find(e, first + k, text + at, end[k] - at);
 		if (at < end[k])
-			encode_plain(e, text + at, end[k] - at);
+			encode(e, text + at, end[k] - at);
 		e->begun = 1;
 		at = end[k];
 		while (k > 0 && end[k] == end[k - 1])
@@ -280,7 +291,7 @@ encode_fragments(Encoder *e, const unsigned char *text, size_t n, size_t *end)
 		if (k == 0)
 			return;
 		k--;
-		int found = special_at(e, k, text + at, end[k] - at);
+		int found = special_at(e, first + k, text + at, end[k] - at);
 		push_id(e, specials[found].id);
 		at += specials[found].size;
 	}
@@ -313,6 +324,7 @@ int
 size_t
 @name@_encode_scratch(size_t n)
 {
+	const size_t normal = normal_bytes(n);
 	size_t symbols, bytes;
 
 	if (n > max_text)
@@ -323,7 +335,7 @@ size_t
 		return SIZE_MAX;
 	bytes = symbols * (sizeof(Symbol) + sizeof(uint32_t)) +
 		rank_count(symbols) * sizeof(uint32_t);
-	return bytes + (N_LEVELS + 2) * sizeof(size_t) + plain_bytes(n);
+	return bytes + (N_LEVELS + 3) * sizeof(size_t) + plain_bytes(normal ? normal : n) + normal;
 }
 
 /* Encodes a text of parts, which end at e->ends; e has its ids, and what it goes on behind. The
@@ -332,15 +344,16 @@ static void
 encode_parts(Encoder *e, const char *text, size_t n, void *scratch)
 {
 	const size_t unaligned = (uintptr_t)scratch % sizeof(size_t);
-	const size_t symbols = round_fan(symbol_bound(n));
-	size_t *end = (size_t *)((char *)scratch + (unaligned ? sizeof(size_t) - unaligned : 0));
+	const size_t symbols = round_fan(symbol_bound(n)), normal = normal_bytes(n);
 
+	e->end = (size_t *)((char *)scratch + (unaligned ? sizeof(size_t) - unaligned : 0));
 	e->text = (const unsigned char *)text;
-	e->rank = (uint32_t *)(end + N_LEVELS + 1);
+	e->rank = (uint32_t *)(e->end + N_LEVELS + 2);
 	e->span = e->rank + rank_count(symbols);
 	e->symbol = (Symbol *)(e->span + symbols);
 	e->plain = (unsigned char *)(e->symbol + symbols);
-	encode_fragments(e, e->text, n, end);
+	e->normal = e->plain + plain_bytes(normal ? normal : n);
+	encode_fragments(e, 0, RAW_LEVELS, e->text, n, e->end, encode_raw);
 }
 
 long

@@ -84,6 +84,7 @@ hf_normalizer(const HfReader *r, const Json *root, Tokenizer *t)
 			if (!hf_token_keys(r, parts[i], type))
 				return false;
 			replaced |= !strcmp(type, "Replace");
+			t->nfc |= bpe;
 			if (!strcmp(type, "Prepend"))
 				t->add_space_prefix = PREFIX_ALWAYS;
 			continue;

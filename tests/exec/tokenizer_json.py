@@ -140,6 +140,22 @@ def texts(specials):
     return list(dict.fromkeys(hard + mixed)) + [running[:150000]] + running[150000:200000].split("\n")
 
 
+def unnormalized(specials):
+    """Texts that NFC changes: every decomposition and class of mark there is, mixtures, long runs of marks."""
+    assigned = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    moving = [chr(c) for c in assigned if unicodedata.combining(chr(c)) or not unicodedata.is_normalized("NFC", chr(c))]
+    whole = [chr(c) for c in assigned if unicodedata.normalize("NFD", chr(c)) != chr(c) and not 0xAC00 <= c < 0xD7A4]
+    jamo = [chr(c) for c in [*range(0x10FF, 0x1114), *range(0x1160, 0x1177), *range(0x11A6, 0x11C4), 0xAC00, 0xAC01, 0xD7A3]]
+    rng = random.Random(8)
+    parts = moving + whole + [unicodedata.normalize("NFD", w) for w in whole] + jamo * 20 + ["a", "o", " "] * 100
+    parts += [*specials, "<file_sep>", "<repo_name>", "\u0301", "\u0323", "\u0327", "\u0338"] * 30
+    mixed = ["".join(rng.choice(parts) for _ in range(rng.randrange(2, 12))) for _ in range(2500)]
+    long = ["a" + "".join(rng.choice(moving) for _ in range(n)) + "b\u0301" for n in (500, 5000)] + ["\u0390" * 3000]
+    every = [" ".join(f"o{m}\u0301 \u0323{m}\u0301 {m}" for m in moving[i:i + 50]) for i in range(0, len(moving), 50)]
+    apart = [" ".join(unicodedata.normalize("NFD", w) + w for w in whole[i:i + 50]) for i in range(0, len(whole), 50)]
+    return every + apart + mixed + long + ["".join(rng.choice(jamo) for _ in range(3000))]
+
+
 def emitted(lathe, work, text):
     """The program that encodes with the tokenizer of `text`."""
     vocabulary = 1 + max([*text["model"]["vocab"].values(), *(a["id"] for a in text["added_tokens"])])
@@ -155,7 +171,7 @@ def check(lathe, work, name):
     text, specials = train_byte_level(name) if name in BYTE_LEVEL else train_sentencepiece(name)
     reference = Tokenizer.from_str(json.dumps(text))
     nfc = text["normalizer"] and text["normalizer"]["type"] == "NFC"
-    wanted = [t for t in texts(specials) if not nfc or unicodedata.is_normalized("NFC", t)]
+    wanted = texts(specials) + (unnormalized(specials) if nfc else [])
     os.makedirs(work)
     got = encode(emitted(lathe, work, text), [(1, t.encode()) for t in wanted])
     wrong = 0

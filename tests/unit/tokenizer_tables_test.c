@@ -242,11 +242,47 @@ no_space_token(Vocabulary *v)
 	v->tokens[259] = bytes("q");
 }
 
+/* A token of the second level, which is looked for in normalized text. */
+static void
+add_normalized(Vocabulary *v, const char *text)
+{
+	static const uint8_t levels[MAX_TOKENS] = {[10] = 1};
+
+	assert_int_equal(v->t.n_tokens, 10);
+	v->t.nfc = true;
+	v->t.special_levels = levels;
+	add(v, text, TOKEN_USER);
+}
+
+static void
+mark_in_nfc(Vocabulary *v)
+{
+	add_normalized(v, "xe\xCC\x81");
+}
+
+static void
+singleton_in_nfc(Vocabulary *v)
+{
+	add_normalized(v, "\xE2\x84\xAB");
+}
+
+static void
+cut_in_nfc(Vocabulary *v)
+{
+	add_normalized(v, "x\xE2\x84");
+}
+
 static const struct {
 	TokenizerKind kind;
 	void (*spoil)(Vocabulary *v);
 	const char *message;
 } cases[] = {
+	{TOKENIZER_BPE, mark_in_nfc,
+	 "token 10, \"xe\\xcc\\x81\", is looked for in NFC but may not be in it"},
+	{TOKENIZER_BPE, singleton_in_nfc,
+	 "token 10, \"\\xe2\\x84\\xab\", is looked for in NFC but may not be in it"},
+	{TOKENIZER_BPE, cut_in_nfc,
+	 "token 10, \"x\\xe2\\x84\", is looked for in NFC but may not be in it"},
 	{TOKENIZER_BPE, no_tokens, "a vocabulary of 0 tokens"},
 	{TOKENIZER_BPE, empty_token, "token 4 is empty"},
 	{TOKENIZER_BPE, hole, "token 5 is empty"},
@@ -370,6 +406,27 @@ tables_of_scored(void **state)
 	arena_free(a);
 }
 
+/* Special tokens of NFC: those of the first level in any form, of the second in NFC. */
+static void
+tables_of_nfc(void **state)
+{
+	Arena *a = arena_new();
+	Diag *d = diag_new(a, stderr);
+	Vocabulary *v = small(a, TOKENIZER_BPE);
+	TokenizerTables tables;
+
+	(void)state;
+	add_normalized(v, "\xEF\xBD\x9C\xC3\xA9\xE2\x96\x81");
+	add(v, "e\xCC\x81", TOKEN_CONTROL);
+	assert_true(tokenizer_tables(a, &v->t, d, &tables));
+	assert_int_equal(tables.n_levels, 2);
+	assert_int_equal(tables.raw_levels, 1);
+	v->t.nfc = false;
+	assert_true(tokenizer_tables(a, &v->t, d, &tables));
+	assert_int_equal(tables.raw_levels, 2);
+	arena_free(a);
+}
+
 /* Any bytes and ids: refused with a message, or built without one. */
 static void
 mutants(void **state)
@@ -415,9 +472,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refusals),
-		cmocka_unit_test(tables_of_bpe),
-		cmocka_unit_test(tables_of_scored),
+		cmocka_unit_test(refusals),	    cmocka_unit_test(tables_of_bpe),
+		cmocka_unit_test(tables_of_scored), cmocka_unit_test(tables_of_nfc),
 		cmocka_unit_test(mutants),
 	};
 
