@@ -120,6 +120,14 @@ linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, flo
 }
 
 void
+linalg_cross(const Linalg *l, size_t m, size_t n, size_t k, float factor, const float *a,
+	     size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
+{
+	l->sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, blas_int(m), blas_int(n), blas_int(k), factor, a,
+		 blas_int(lda), b, blas_int(ldb), 0.0f, c, blas_int(ldc));
+}
+
+void
 linalg_update(const Linalg *l, size_t m, size_t n, size_t k, double factor, const double *a,
 	      size_t lda, const double *b, size_t ldb, double *c, size_t ldc)
 {

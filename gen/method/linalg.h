@@ -26,6 +26,9 @@ void linalg_add(double *y, const double *x, double a, size_t n);
  */
 void linalg_panel(const Linalg *l, bool transposed, size_t m, size_t n, size_t k, float factor,
 		  const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
+/* One thread's share: c [m][n] = factor a^T b, a [k][m], b [k][n], rows `ld` apart. */
+void linalg_cross(const Linalg *l, size_t m, size_t n, size_t k, float factor, const float *a,
+		  size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 /*
  * h [n][n] += x^T y, x and y [t][n]: pieces of LINALG_PIECE rows are multiplied in f32 and added in
  * order in double. y null: x, and h stays symmetric to the bit.

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "distil.h"
+
 #define ROTATION_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
 #define SCALE_NAMES "absmax|mse|piso"
@@ -333,6 +335,13 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 		return refuse(d, format_is_float(r->activations)
 					 ? "clip is of rows of integers, and activations are floats"
 					 : "clip looks for a ratio that activations have already");
+	if (r->distil && r->sequences < DISTIL_LEAST)
+		return refuse(d, arena_printf(run,
+					      "distil wants %d sequences or more: two are a step, "
+					      "two judge",
+					      DISTIL_LEAST));
+	if (r->distil_rate > 0.0 && !r->distil)
+		return refuse(d, "distil.rate is given, but distil is 0");
 	if ((uint32_t)r->length > m->n_ctx)
 		return refuse(d, arena_printf(run,
 					      "sequences of %d tokens are beyond the model's "

@@ -42,8 +42,10 @@ typedef struct Recipe {
 	bool refit;
 	double damp, alpha, hold;
 	double smooth;	    /* at mlp.mid; 0: none */
+	double distil_rate; /* 0: by the bits */
 	double block_slack; /* blocks of R3 layer by layer; 0: block */
 	int mse_steps, sweeps;
+	int distil; /* steps, 0: none */
 	int sequences, length, seed;
 } Recipe;
 
@@ -82,6 +84,9 @@ typedef struct RecipeRun {
 Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 
 /* ---- stages --------------------------------------------------------------------------------- */
+
+/* The next number by chance: splitmix64. */
+uint64_t stage_random(uint64_t *state);
 
 /* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|; sums of
  * the squares of down's columns; what smoothing multiplies by. By layer the block of R3. */

@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "clip.h"
+#include "distil.h"
 #include "gen/plan/apply.h"
 #include "gen/settings.h"
 #include "ir/pass.h"
@@ -357,23 +358,23 @@ prepare(Run *r)
 
 /* All but the last one, which has no codes; from where an earlier run ended. */
 static bool
-do_functions(Run *r)
+do_functions(Run *r, RunState *state)
 {
 	const Tokens *t = r->o->tokens;
-	RunState state = {.run = r->arena,
-			  .folder = r->o->state,
-			  .model = r->o->model,
-			  .graph = r->graph,
-			  .plan = r->plan,
-			  .streams = r->streams,
-			  .first = r->first,
-			  .pool = r->pool,
-			  .row_floats = (size_t)t->sequences * t->length * r->o->model->hidden};
+	*state = (RunState){.run = r->arena,
+			    .folder = r->o->state,
+			    .model = r->o->model,
+			    .graph = r->graph,
+			    .plan = r->plan,
+			    .streams = r->streams,
+			    .first = r->first,
+			    .pool = r->pool,
+			    .row_floats = (size_t)t->sequences * t->length * r->o->model->hidden};
 	Text *identity = text_new(r->arena);
 	int done;
 	recipe_print(identity, r->o->recipe);
 	text_printf(identity, "%s\n", r->o->identity ? r->o->identity : "");
-	if (!state_open(r->d, &state, identity->text, &done))
+	if (!state_open(r->d, state, identity->text, &done))
 		return false;
 	if (done)
 		r->o->progress(r->o->progress_arg,
@@ -381,10 +382,44 @@ do_functions(Run *r)
 	for (int i = done; i + 1 < r->graph->count; i++) {
 		if (!do_function(r, &r->graph->funcs[i]))
 			return false;
-		state_keep(&state, i);
+		state_keep(state, i);
 	}
-	state_close(&state);
 	return true;
+}
+
+/* Rates of Adam that a float simulation found for scales: coarse ones move more. */
+static double
+distil_rate(const Recipe *r)
+{
+	const bool coarse_rows = !format_is_float(r->activations) && r->activations.bits <= 4;
+	if (r->distil_rate > 0.0)
+		return r->distil_rate;
+	if (r->weights.bits <= 3)
+		return r->weights.bits <= 2 ? 6e-3 : 3e-3;
+	return coarse_rows ? 2e-3 : 1.5e-3;
+}
+
+/* Scales anew, end to end; what it gained is said. */
+static void
+do_distil(Run *r)
+{
+	const DistilRun o = {.graph = r->graph,
+			     .plan = r->plan,
+			     .linalg = r->linalg,
+			     .pool = r->pool,
+			     .tokens = r->o->tokens,
+			     .jobs = r->o->jobs,
+			     .steps = r->o->recipe->distil,
+			     .seed = r->o->recipe->seed,
+			     .rate = distil_rate(r->o->recipe),
+			     .progress = r->o->progress,
+			     .progress_arg = r->o->progress_arg};
+	const DistilResult result = distil(r->arena, &o);
+	r->o->progress(r->o->progress_arg,
+		       arena_printf(r->arena, "divergence of what was held out: %.4f, was %.4f%s",
+				    result.after, result.before,
+				    result.kept ? "" : "; the scales are left as they were"),
+		       0.0);
 }
 
 Plan *
@@ -398,6 +433,7 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 		 .first = wants_cross(o->recipe) ? STREAM_FLOAT : STREAM_ROUNDED,
 		 .plan = plan_new(run, o->model)};
 	RowStatistics s;
+	RunState state;
 	stage_formats(o->recipe, o->model, r.plan);
 	if (!stage_rotate(run, d, o->recipe, o->model, r.plan))
 		return NULL;
@@ -409,9 +445,12 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	if (!r.graph)
 		return NULL;
 	prepare(&r);
-	if (!do_functions(&r))
+	if (!do_functions(&r, &state))
 		return NULL;
 	for (int k = r.first; k < STREAMS; k++)
 		stream_free(r.streams[k]);
+	if (o->recipe->distil)
+		do_distil(&r);
+	state_close(&state);
 	return r.plan;
 }

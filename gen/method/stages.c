@@ -31,9 +31,8 @@ stage_formats(const Recipe *r, const Model *m, Plan *p)
 
 /* ---- rotations ------------------------------------------------------------------------------ */
 
-/* splitmix64 */
-static uint64_t
-next(uint64_t *state)
+uint64_t
+stage_random(uint64_t *state)
 {
 	uint64_t z = *state += 0x9e3779b97f4a7c15u;
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -57,7 +56,7 @@ rotation(Arena *run, int kind, uint32_t n, uint64_t seed, const char **why)
 		return h;
 	double *signs = ARENA_ARRAY(run, double, n);
 	for (uint32_t i = 0; i < n; i++)
-		signs[i] = next(&seed) >> 63 ? -1.0 : 1.0;
+		signs[i] = stage_random(&seed) >> 63 ? -1.0 : 1.0;
 	const Transform *two[] = {h, transform_vector(run, T_SIGNS, n, signs, why)};
 	return two[1] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
 }
@@ -168,7 +167,7 @@ permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t
 	uint64_t seed = (uint64_t)r->seed + 1000 + layer;
 	for (uint32_t i = 0; i < n; i++)
 		order[i] =
-			(Mass){r->permute == PERMUTE_RANDOM ? (double)(next(&seed) >> 11)
+			(Mass){r->permute == PERMUTE_RANDOM ? (double)(stage_random(&seed) >> 11)
 							    : mass_of(r, s, (size_t)layer * n + i),
 			       i};
 	qsort(order, n, sizeof *order, heavier_first);

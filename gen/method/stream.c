@@ -180,7 +180,7 @@ static void
 forget(Stream *s, int operand)
 {
 	const int root = operand < 0 ? -1 : s->root[operand];
-	if (root < 0 || --s->readers[root] > 0)
+	if (root < 0 || --s->readers[root] > 0 || s->keep)
 		return;
 	if (s->rows[root] != s->carry)
 		pool_give(s->pool, s->rows[root]);
@@ -234,14 +234,33 @@ stream_step(Stream *s, int i, const float *w)
 }
 
 void
+stream_keep(Stream *s)
+{
+	s->keep = true;
+}
+
+static float *
+output_rows(const Stream *s)
+{
+	float *output = NULL;
+	for (int i = 0; i < s->func->count; i++)
+		if (func_value(s->func, i)->op == OP_OUTPUT)
+			output = s->rows[s->root[i]];
+	INVARIANT(output);
+	return output;
+}
+
+const float *
+stream_output(const Stream *s)
+{
+	return output_rows(s);
+}
+
+void
 stream_leave(Stream *s)
 {
 	const Func *f = s->func;
-	float *output = NULL;
-	for (int i = 0; i < f->count; i++)
-		if (func_value(f, i)->op == OP_OUTPUT)
-			output = s->rows[s->root[i]];
-	INVARIANT(output);
+	float *output = output_rows(s);
 	for (int i = 0; i < f->count; i++)
 		if (s->rows[i] && s->rows[i] != output && s->rows[i] != s->carry)
 			pool_give(s->pool, s->rows[i]);

@@ -34,11 +34,26 @@ void stream_enter(Stream *s, const Func *f);
 /* Computes value i for all tokens; values come in their order. w [rows][columns]: what a linear
  * multiplies with; null: FLOAT its weights unrounded, ROUNDED as the graph compiles them. */
 void stream_step(Stream *s, int i, const float *w);
+/* All values stay from here on until their function is left: stream_back reads them. */
+void stream_keep(Stream *s);
 /* The rows [tokens][width] of a value that has been computed and has readers left. What linears
  * read are in ROUNDED the numbers that the codes stand for. */
 const float *stream_rows(const Stream *s, int i);
 /* n values become what their codes in format f stand for, group by group; a float format rounds. */
 void stream_round(Format f, const float *x, size_t n, float *y);
+/* What the function leaves, before it is left. */
+const float *stream_output(const Stream *s);
+/* The weights of linears by value, and who is told of each: the rows x [tokens][columns] that it
+ * read and the gradient by its outputs [tokens][rows]. */
+typedef struct StreamLinears {
+	const float *const *weights;
+	void (*visit)(void *arg, int i, const float *x, const float *by_out);
+	void *arg;
+} StreamLinears;
+/* The gradient of a loss by the function's output goes back through its values, all of which have
+ * been computed and kept: by its input [tokens][hidden], which a function that begins with tokens
+ * has not (null). Roundings pass a gradient on as it is. */
+void stream_back(Stream *s, const float *by_output, float *by_input, const StreamLinears *l);
 /* Ends the function: its output stays, everything else is given back. */
 void stream_leave(Stream *s);
 /* The rows between functions [tokens][hidden]: null in front of the first. A resumed run writes

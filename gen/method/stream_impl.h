@@ -1,4 +1,4 @@
-/* What the two files of a stream share. */
+/* What the files of a stream share. */
 #ifndef LATHE_GEN_METHOD_STREAM_IMPL_H
 #define LATHE_GEN_METHOD_STREAM_IMPL_H
 
@@ -14,7 +14,8 @@ struct Stream {
 	const Tokens *tokens;
 	StreamKind kind;
 	int jobs;
-	size_t n; /* tokens in all */
+	bool keep; /* values stay till their function is left */
+	size_t n;  /* tokens in all */
 	float *carry;
 	float *cos_rows, *sin_rows; /* [length][head_dim / 2] */
 	/* Of the function at work: */
@@ -39,5 +40,27 @@ typedef void (*StreamRowsFn)(const StreamStep *t, size_t first, size_t n);
 extern const StreamRowsFn stream_row_ops[OP_COUNT];
 /* Sequence and query head `task` of attention; q row by row, the cache as k rows then v rows. */
 void stream_attention(const StreamStep *t, int task);
+/* Queries that meet their keys at a time: what comes behind the last of them is left out. */
+enum { STREAM_QUERIES = 128 };
+/* Floats of a row of their weights: whole vectors. */
+size_t stream_pitch(const Stream *s);
+/* The queries of a head from position `at` on, at most STREAM_QUERIES; how many: q [n][head_dim] in
+ * their format, and their weights over positions [0, at + n), rows stream_pitch apart. */
+size_t stream_attention_weights(const StreamStep *t, size_t sequence, size_t head, size_t at,
+				float *q, float *weights);
+
+/* Gradients: what a loss gains by each element. Of a value, all rows; of its operands, added to. */
+typedef struct StreamBack {
+	StreamStep step;
+	const float *by_out;
+	float *by_in[VALUE_OPERANDS];
+	const Transform *transposed; /* of a transform */
+} StreamBack;
+/* Rows [first, first + n) of the gradients of an op that works row by row. Roundings pass them on
+ * as they are. */
+typedef void (*StreamBackFn)(const StreamBack *b, size_t first, size_t n);
+extern const StreamBackFn stream_row_backs[OP_COUNT];
+/* Sequence and head of the cache `task` of attention. */
+void stream_attention_back(const StreamBack *b, int task);
 
 #endif

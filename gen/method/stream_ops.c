@@ -332,8 +332,36 @@ softmax_row_body(float *row, size_t i, size_t n)
 }
 WIDE(static, softmax_row, (float *row, size_t i, size_t n), (row, i, n))
 
-/* Queries that meet their keys at a time: what comes behind the last of them is left out. */
-enum { QUERIES = 128 };
+size_t
+stream_pitch(const Stream *s)
+{
+	return whole_lanes(s->tokens->length);
+}
+
+size_t
+stream_attention_weights(const StreamStep *t, size_t sequence, size_t head, size_t at, float *q,
+			 float *weights)
+{
+	const Stream *s = t->s;
+	const Value *v = t->v;
+	const size_t length = s->tokens->length, d = v->width / v->heads, kv = d * v->kv_heads;
+	const size_t kv_head = head / (v->heads / v->kv_heads), pitch = stream_pitch(s);
+	const size_t n = length - at < STREAM_QUERIES ? length - at : STREAM_QUERIES;
+	const float *k = t->in[1] + sequence * length * kv + kv_head * d;
+	const Format query = graph_query(s->graph, s->func->layer);
+	for (size_t i = 0; i < n; i++) {
+		const float *row = t->in[0] + (sequence * length + at + i) * v->width + head * d;
+		if (rounds_cache(s))
+			stream_round(query, row, d, q + i * d);
+		else
+			memcpy(q + i * d, row, d * sizeof *q);
+	}
+	linalg_panel(s->linalg, true, n, at + n, d, (float)(1.0 / sqrt((double)d)), q, d, k, kv,
+		     weights, pitch);
+	for (size_t i = 0; i < n; i++)
+		softmax_row(weights + i * pitch, at + i, whole_lanes(at + n));
+	return n;
+}
 
 void
 stream_attention(const StreamStep *t, int task)
@@ -342,28 +370,15 @@ stream_attention(const StreamStep *t, int task)
 	const Value *v = t->v;
 	const size_t length = s->tokens->length, d = v->width / v->heads, kv = d * v->kv_heads;
 	const size_t sequence = (size_t)task / v->heads, head = (size_t)task % v->heads;
-	const size_t kv_head = head / (v->heads / v->kv_heads), pitch = whole_lanes(length);
-	const float *k = t->in[1] + sequence * length * kv + kv_head * d;
-	float *scores = scratch_of(QUERIES * pitch * sizeof *scores);
-	float *q = scratch_of(QUERIES * d * sizeof *q);
-	const Format query = graph_query(s->graph, s->func->layer);
-	for (size_t at = 0; at < length; at += QUERIES) {
-		const size_t n = length - at < QUERIES ? length - at : QUERIES, keys = at + n;
-		for (size_t i = 0; i < n; i++) {
-			const float *row =
-				t->in[0] + (sequence * length + at + i) * v->width + head * d;
-			if (rounds_cache(s))
-				stream_round(query, row, d, q + i * d);
-			else
-				memcpy(q + i * d, row, d * sizeof *q);
-		}
-		linalg_panel(s->linalg, true, n, keys, d, (float)(1.0 / sqrt((double)d)), q, d, k,
-			     kv, scores, pitch);
-		for (size_t i = 0; i < n; i++)
-			softmax_row(scores + i * pitch, at + i, whole_lanes(keys));
-		linalg_panel(s->linalg, false, n, d, keys, 1.0f, scores, pitch, k + s->n * kv, kv,
+	const size_t kv_head = head / (v->heads / v->kv_heads), pitch = stream_pitch(s);
+	const float *values = t->in[1] + s->n * kv + sequence * length * kv + kv_head * d;
+	float *weights = scratch_of(STREAM_QUERIES * pitch * sizeof *weights);
+	float *q = scratch_of(STREAM_QUERIES * d * sizeof *q);
+	for (size_t at = 0, n; at < length; at += n) {
+		n = stream_attention_weights(t, sequence, head, at, q, weights);
+		linalg_panel(s->linalg, false, n, d, at + n, 1.0f, weights, pitch, values, kv,
 			     t->out + (sequence * length + at) * v->width + head * d, v->width);
 	}
 	free(q);
-	free(scores);
+	free(weights);
 }

@@ -5,7 +5,7 @@
 
 Each plan is proved and then executed by the contract interpreter, whose bits are the artefact's: the loss over a text
 that was not calibrated on. What a recipe is for must show: error correction beats rounding to nearest, PiSO's scales
-beat the largest weight's, R3 helps rows of 4 bits and MassDiff helps its blocks. A plan's bytes depend neither on the
+beat the largest weight's, scales tuned end to end those of each matrix, R3 helps rows of 4 bits and MassDiff helps its blocks. A plan's bytes depend neither on the
 number of threads, nor on where rows lie, nor on the folder.
 """
 import math
@@ -17,8 +17,9 @@ import tempfile
 from artefact import read_floats, run
 
 VOCABULARY, LENGTH = 512, 160
-# What keeps most between functions: two streams, clips, a diagonal and permutations.
-LARGEST = ("--recipe", "perq", "--set", "rotate.block=4", "--set", "clip=output", "--set", "smooth=0.5")
+# What keeps most between functions: two streams, clips, a diagonal and permutations; and scales tuned behind them.
+LARGEST = ("--recipe", "perq", "--set", "rotate.block=4", "--set", "clip=output", "--set", "smooth=0.5", "--set",
+           "distil=2")
 
 
 def losses(lathe, model, ids, plan, folder):
@@ -91,7 +92,8 @@ def main():
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
-        wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("piso", "gptq"),
+        try_one("distilled", "--recipe", "rtn", *w3, "--set", "distil=24")
+        wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
                                                        ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
                                                        ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
