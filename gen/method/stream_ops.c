@@ -317,7 +317,8 @@ softmax_row_body(float *row, size_t i, size_t n)
 		memcpy(row + k, &v, sizeof v);
 	}
 	exponentials_body(row, n);
-	memset(row + i + 1, 0, (n - i - 1) * sizeof *row);
+	for (size_t k = i + 1; k < n; k++)
+		row[k] = 0.0f;
 	for (size_t k = 0; k < n; k += LANES) {
 		memcpy(&v, row + k, sizeof v);
 		all += v;
