@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "distil.h"
+#include "sites.h"
 
-#define ROTATION_NAMES "none|hadamard|signs"
+#define FIXED_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
 #define SCALE_NAMES "absmax|mse|piso"
 #define CURVATURE_NAMES "identity|diagonal|pivot|dense"
@@ -19,6 +20,13 @@
 #define CLIP_NAMES "none|output"
 #define FIT_NAMES "corrected|own"
 #define TARGET_NAMES "self|cross"
+
+/* "|none|hadamard|...": the names stand behind the first byte. */
+static const char rotation_names[] =
+#define ROTATION(e, name, make, what) "|" name
+#include "rotations.def"
+	;
+#define ROTATION_NAMES (rotation_names + 1)
 
 typedef enum SettingKind { CHOICE, NUMBER, REAL, FLAG, FORMAT } SettingKind;
 
@@ -56,6 +64,8 @@ static const Recipe defaults = {
 	.query = 16,
 	.damp = 0.01,
 	.hold = 0.1,
+	.site_block = 128,
+	.statistics = 2048,
 	.mse_steps = 20,
 	.sweeps = 20,
 	.sequences = 64,
@@ -347,6 +357,10 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					      "sequences of %d tokens are beyond the model's "
 					      "context of %u",
 					      r->length, m->n_ctx));
+	if (site_rotation_seen((Rotation)r->down) &&
+	    (r->block || r->block_slack > 0.0 || r->permute != PERMUTE_NONE || r->smooth > 0.0))
+		return refuse(d, "rotate.block, rotate.slack, permute and smooth are of "
+				 "rotate.down=hadamard or signs");
 	if (r->block && (m->inter % (uint32_t)r->block || r->down == ROTATION_NONE))
 		return refuse(d, r->down == ROTATION_NONE
 					 ? "rotate.block is given, but rotate.down is none"

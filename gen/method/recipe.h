@@ -11,8 +11,12 @@
 #include "round.h"
 #include "stream.h"
 
-/* What a rotation is: a Hadamard transform, with random signs in front of it or without. */
-typedef enum Rotation { ROTATION_NONE, ROTATION_HADAMARD, ROTATION_SIGNS, ROTATIONS } Rotation;
+/* What a rotation is. */
+typedef enum Rotation {
+#define ROTATION(e, name, make, what) e,
+#include "rotations.def"
+	ROTATION_KINDS
+} Rotation;
 /* In what order the elements of mlp.mid lie (perq.md section 3). */
 typedef enum Permutation {
 	PERMUTE_NONE,
@@ -30,10 +34,13 @@ typedef enum Clip { CLIP_NONE, CLIP_OUTPUT, CLIP_RULES } Clip;
 typedef enum Target { TARGET_SELF, TARGET_CROSS, TARGETS } Target;
 
 typedef struct Recipe {
-	int residual, head, down, qk;		/* Rotation: R1, R2, R3, on q and k behind rope */
-	int block;				/* of R3; 0: the whole row */
-	int permute;				/* Permutation: P3, in front of R3 */
-	int clip;				/* Clip */
+	int residual, head, down, qk; /* Rotation: R1, R2, R3, on q and k behind rope */
+	int attn, o, mlp;	      /* Rotation: at those sites, at run time */
+	int block;		      /* of R3; 0: the whole row */
+	int site_block; /* of rotations that sites.h makes, at most; 0: the whole row */
+	int statistics; /* tokens that those and permutations are made of */
+	int permute;	/* Permutation: P3, in front of R3 */
+	int clip;	/* Clip */
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */
@@ -80,6 +87,8 @@ typedef struct RecipeRun {
 	void (*progress)(void *arg, const char *what, double share);
 	void *progress_arg;
 } RecipeRun;
+/* The graph of m under p, all passes run; null after diagnostics. */
+Graph *recipe_graph(Arena *run, Diag *d, Model *m, Plan *p);
 /* The plan with its codes, whose memory is the pool's; null after diagnostics. */
 Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 
@@ -98,7 +107,15 @@ typedef struct RowStatistics {
 /* Writes formats, rotations, and what happens at mlp.mid, a diagonal and a permutation, to the
  * plan. false after diagnostics: a width without a base matrix, a block that does not divide. */
 void stage_formats(const Recipe *r, const Model *m, Plan *p);
-bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
+bool stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p); /* R1, R2 */
+/* What runs and needs no statistics: on q and k, and Hadamard transforms at sites. */
+bool stage_online(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p);
+/* A Hadamard transform of order block, or one behind signs of the seed, on each block of n. */
+const Transform *stage_blocks(Arena *run, Rotation kind, uint32_t n, uint32_t block, uint64_t seed,
+			      const char **why);
+/* Elements by falling size, the first of equals, dealt to blocks in turn, every other round
+ * backwards: perm[i] is the element that stands at i (ruquant.md 2.5). */
+void stage_zigzag(Arena *scratch, const float *size, uint32_t n, uint32_t block, uint32_t *perm);
 bool stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
 		  Plan *p);
 /* The layer's diagonal; its statistics become those of the smoothed rows. */

@@ -1,20 +1,16 @@
 /* A recipe at work: this file reads like gen/method/README.md's "How a run goes". */
 #include "recipe.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "blocks.h"
 #include "clip.h"
 #include "distil.h"
 #include "gen/plan/apply.h"
 #include "gen/settings.h"
 #include "ir/pass.h"
 #include "ir/plan_apply.h"
+#include "sites.h"
 #include "state.h"
-
-/* Tokens that statistics for permutations are taken of (perq.md section 3). */
-enum { STATISTICS_TOKENS = 2048 };
 
 typedef struct Run {
 	Arena *arena;
@@ -32,121 +28,16 @@ typedef struct Run {
 	int done, linears; /* for progress */
 } Run;
 
-/* ---- statistics for permutations ------------------------------------------------------------ */
-
-static void
-take_statistics(RowStatistics *s, uint32_t layer, const float *x, size_t tokens, uint32_t width)
-{
-	float *mean = s->mean + (size_t)layer * width, *square = s->square + (size_t)layer * width;
-	float *peak = s->peak + (size_t)layer * width;
-	for (uint32_t i = 0; i < width; i++) {
-		double sum = 0.0, squares = 0.0;
-		for (size_t t = 0; t < tokens; t++) {
-			const float a = fabsf(x[t * width + i]);
-			sum += (double)a;
-			squares += (double)a * (double)a;
-			peak[i] = a > peak[i] ? a : peak[i];
-		}
-		mean[i] = (float)(sum / (double)tokens);
-		square[i] = (float)(squares / (double)tokens);
-	}
-}
-
-static Graph *
-graph_of(Run *r, Plan *p)
+Graph *
+recipe_graph(Arena *run, Diag *d, Model *m, Plan *p)
 {
 	const Settings settings = {0};
 	const PassOptions passes = {0};
-	Graph *g = graph_build(r->arena, r->o->model);
-	if (!settings_apply(&settings, r->d, g) || (p && !plan_apply(r->d, g, p)) ||
-	    !passes_run(g, &passes, r->d) || diag_errors(r->d))
+	Graph *g = graph_build(run, m);
+	if (!settings_apply(&settings, d, g) || !plan_apply(d, g, p) ||
+	    !passes_run(g, &passes, d) || diag_errors(d))
 		return NULL;
 	return g;
-}
-
-/* Of a layer in front of its down, linear v: what is known of the rows and of the columns that they
- * meet, and what follows for mlp.mid and R3. */
-static bool
-layer_statistics(const Run *r, const Graph *g, const Func *f, const Value *v, const float *x,
-		 size_t tokens, RowStatistics *s)
-{
-	const Recipe *recipe = r->o->recipe;
-	const char *why = NULL;
-	const uint32_t layer = (uint32_t)f->layer;
-	uint32_t rows, n;
-	Arena *scratch = arena_new();
-	graph_tensor_shape(g, v, &rows, &n);
-	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *n);
-	float *sums = s->weight + (size_t)layer * n;
-	stream_weights(g, f, v, STREAM_FLOAT, r->o->jobs, w);
-	for (size_t i = 0; i < (size_t)rows * n; i++)
-		sums[i % n] += w[i] * w[i];
-	take_statistics(s, layer, x, tokens, n);
-	if (recipe->smooth > 0.0)
-		stage_smooth(recipe, s, layer, n);
-	s->block[layer] = recipe->block ? (uint32_t)recipe->block : n;
-	if (recipe->block_slack > 0.0) {
-		double *gram = ARENA_ARRAY(scratch, double, (size_t)n *n);
-		linalg_moments(r->linalg, rows, n, w, NULL, gram);
-		const BlockProblem p = {.recipe = recipe,
-					.model = r->o->model,
-					.statistics = s,
-					.layer = layer,
-					.x = x,
-					.tokens = tokens,
-					.gram = gram,
-					.linalg = r->linalg,
-					.jobs = r->o->jobs};
-		s->block[layer] = block_search(scratch, &p, &why);
-		if (why)
-			diag_error(r->d, v->loc, E_RECIPE, "layer %u: %s", layer, why);
-		else
-			r->o->progress(r->o->progress_arg,
-				       arena_printf(r->arena, "layer %u: R3 in blocks of %u", layer,
-						    s->block[layer]),
-				       0.0);
-	}
-	arena_free(scratch);
-	return !why;
-}
-
-/* The unplanned model on the first sequences. */
-static bool
-statistics(Run *r, RowStatistics *s)
-{
-	const Model *m = r->o->model;
-	const size_t count = (size_t)m->n_layer * m->inter;
-	const Graph *g = graph_of(r, NULL);
-	Tokens some = *r->o->tokens;
-	const uint32_t wanted = (STATISTICS_TOKENS + some.length - 1) / some.length;
-	if (!g)
-		return false;
-	*s = (RowStatistics){.mean = ARENA_ARRAY(r->arena, float, count),
-			     .square = ARENA_ARRAY(r->arena, float, count),
-			     .peak = ARENA_ARRAY(r->arena, float, count),
-			     .weight = ARENA_ARRAY(r->arena, float, count),
-			     .diagonal = ARENA_ARRAY(r->arena, double, count),
-			     .block = ARENA_ARRAY(r->arena, uint32_t, m->n_layer)};
-	some.sequences = some.sequences < wanted ? some.sequences : wanted;
-	Stream *x = stream_new(r->arena, r->pool, r->linalg, g, &some, STREAM_FLOAT, r->o->jobs);
-	bool ok = true;
-	for (int i = 0; i + 1 < g->count && ok; i++) {
-		const Func *f = &g->funcs[i];
-		stream_enter(x, f);
-		for (int v = 0; v < f->count && ok; v++) {
-			const Value *down = func_value(f, v);
-			if (down->op == OP_LINEAR && down->role == ROLE_DOWN)
-				ok = layer_statistics(r, g, f, down,
-						      stream_rows(x, down->operands[0]),
-						      (size_t)some.sequences * some.length, s);
-			stream_step(x, v, NULL);
-		}
-		if (ok)
-			stream_leave(x);
-	}
-	if (ok)
-		stream_free(x);
-	return ok;
 }
 
 /* ---- linears -------------------------------------------------------------------------------- */
@@ -432,16 +323,13 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 		 .linalg = o->linalg,
 		 .first = wants_cross(o->recipe) ? STREAM_FLOAT : STREAM_ROUNDED,
 		 .plan = plan_new(run, o->model)};
-	RowStatistics s;
 	RunState state;
 	stage_formats(o->recipe, o->model, r.plan);
-	if (!stage_rotate(run, d, o->recipe, o->model, r.plan))
+	if (!stage_rotate(run, d, o->recipe, o->model, r.plan) ||
+	    !sites_choose(run, d, o, pool, r.plan) ||
+	    !stage_online(run, d, o->recipe, o->model, r.plan))
 		return NULL;
-	if ((o->recipe->permute != PERMUTE_NONE || o->recipe->smooth > 0.0 ||
-	     o->recipe->block_slack > 0.0) &&
-	    (!statistics(&r, &s) || !stage_middle(run, d, o->recipe, o->model, &s, r.plan)))
-		return NULL;
-	r.graph = graph_of(&r, r.plan);
+	r.graph = recipe_graph(run, d, o->model, r.plan);
 	if (!r.graph)
 		return NULL;
 	prepare(&r);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipe.h"
+#include "sites.h"
 
 static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
 static const Site rows[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
@@ -61,6 +61,14 @@ rotation(Arena *run, int kind, uint32_t n, uint64_t seed, const char **why)
 	return two[1] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
 }
 
+const Transform *
+stage_blocks(Arena *run, Rotation kind, uint32_t n, uint32_t block, uint64_t seed, const char **why)
+{
+	const Transform *t = rotation(run, (int)kind, block, seed, why);
+	return t && block < n ? transform_block(run, t, n, why) : t;
+}
+
+/* Of orders that need no statistics, at each layer of a site. */
 static bool
 put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, uint32_t order,
 	     uint64_t seed)
@@ -69,11 +77,9 @@ put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, 
 	const char *why = NULL;
 	uint32_t width, heads;
 	site_shape(m, site, &width, &heads);
-	if (kind == ROTATION_NONE)
+	if (kind == ROTATION_NONE || site_rotation_seen((Rotation)kind))
 		return true;
-	const Transform *t = rotation(run, kind, order, seed, &why);
-	if (t && order < width / heads)
-		t = transform_block(run, t, width / heads, &why);
+	const Transform *t = stage_blocks(run, (Rotation)kind, width / heads, order, seed, &why);
 	if (!t) {
 		diag_error(d, m->loc, E_RECIPE, "%s: %s", site_table[site].name, why);
 		return false;
@@ -86,20 +92,28 @@ put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, 
 const Transform *
 stage_down(Arena *run, const Recipe *r, const Model *m, uint32_t block, const char **why)
 {
-	const Transform *t = rotation(run, r->down, block, (uint64_t)r->seed + 3, why);
-	return t && block < m->inter ? transform_block(run, t, m->inter, why) : t;
+	return stage_blocks(run, (Rotation)r->down, m->inter, block, (uint64_t)r->seed + 3, why);
 }
 
 bool
 stage_rotate(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 {
 	const uint64_t seed = (uint64_t)r->seed;
-	const uint32_t block = r->block ? (uint32_t)r->block : m->inter;
 	return put_rotation(run, d, m, p, SITE_RESIDUAL, r->residual, m->hidden, seed) &&
-	       put_rotation(run, d, m, p, SITE_V, r->head, m->head_dim, seed + 1) &&
-	       put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
+	       put_rotation(run, d, m, p, SITE_V, r->head, m->head_dim, seed + 1);
+}
+
+bool
+stage_online(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
+{
+	const uint64_t seed = (uint64_t)r->seed;
+	const uint32_t block = r->block ? (uint32_t)r->block : m->inter;
+	return put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
 	       (r->block_slack > 0.0 ||
-		put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3));
+		put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3)) &&
+	       put_rotation(run, d, m, p, SITE_ATTN_IN, r->attn, m->hidden, seed + 4) &&
+	       put_rotation(run, d, m, p, SITE_O_IN, r->o, m->q_width, seed + 5) &&
+	       put_rotation(run, d, m, p, SITE_MLP_IN, r->mlp, m->hidden, seed + 6);
 }
 
 /* ---- permutations --------------------------------------------------------------------------- */
@@ -147,6 +161,16 @@ deal_zigzag(const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
 		const uint32_t round = k / blocks, at = k % blocks;
 		perm[(round % 2 ? blocks - 1 - at : at) * block + round] = order[k].i;
 	}
+}
+
+void
+stage_zigzag(Arena *scratch, const float *size, uint32_t n, uint32_t block, uint32_t *perm)
+{
+	Mass *order = ARENA_ARRAY(scratch, Mass, n);
+	for (uint32_t i = 0; i < n; i++)
+		order[i] = (Mass){(double)size[i], i};
+	qsort(order, n, sizeof *order, heavier_first);
+	deal_zigzag(order, n, block, perm);
 }
 
 static double

@@ -1,0 +1,264 @@
+/* Statistics of calibration rows at sites, and what a plan gets by them. */
+#include "sites.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "blocks.h"
+#include "ir/plan_apply.h"
+
+typedef struct Sites {
+	Arena *run;
+	Diag *d;
+	const RecipeRun *o;
+	Plan *plan;
+	const Graph *graph;
+	RowStatistics statistics;
+	bool middle; /* mlp.mid is wanted */
+} Sites;
+
+static const struct {
+	const char *name;
+	SiteRotationFn make;
+} rotations[ROTATION_KINDS] = {
+#define ROTATION(e, name, make, what) [e] = {name, make},
+#include "rotations.def"
+};
+
+bool
+site_rotation_seen(Rotation k)
+{
+	return rotations[k].make != NULL;
+}
+
+Rotation
+site_rotation(const Recipe *r, Site site)
+{
+	switch (site) {
+	case SITE_ATTN_IN:
+		return (Rotation)r->attn;
+	case SITE_O_IN:
+		return (Rotation)r->o;
+	case SITE_MLP_IN:
+		return (Rotation)r->mlp;
+	case SITE_DOWN_IN:
+		return (Rotation)r->down;
+	default:
+		return ROTATION_NONE;
+	}
+}
+
+uint32_t
+site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why)
+{
+	const uint32_t most =
+		r->site_block && (uint32_t)r->site_block < n ? (uint32_t)r->site_block : n;
+	for (uint32_t b = most; b > 1; b--) {
+		Construction c;
+		uint32_t parameter, order;
+		if (n % b == 0 && base_choose(b, &c, &parameter, &order))
+			return b;
+	}
+	*why = arena_printf(
+		scratch, "%u has no block of %u elements or fewer with a Hadamard matrix", n, most);
+	return 0;
+}
+
+/* ---- mlp.mid -------------------------------------------------------------------------------- */
+
+static void
+take_statistics(const RowStatistics *s, uint32_t layer, const float *x, size_t tokens,
+		uint32_t width)
+{
+	float *mean = s->mean + (size_t)layer * width, *square = s->square + (size_t)layer * width;
+	float *peak = s->peak + (size_t)layer * width;
+	for (uint32_t i = 0; i < width; i++) {
+		double sum = 0.0, squares = 0.0;
+		for (size_t t = 0; t < tokens; t++) {
+			const float a = fabsf(x[t * width + i]);
+			sum += (double)a;
+			squares += (double)a * (double)a;
+			peak[i] = a > peak[i] ? a : peak[i];
+		}
+		mean[i] = (float)(sum / (double)tokens);
+		square[i] = (float)(squares / (double)tokens);
+	}
+}
+
+/* Of a layer in front of its down, linear v: what is known of the rows and of the columns that they
+ * meet, and what follows for mlp.mid and R3. */
+static bool
+look_at_middle(const Sites *k, const Func *f, const Value *v, const float *x, size_t tokens)
+{
+	const Recipe *recipe = k->o->recipe;
+	const RowStatistics *s = &k->statistics;
+	const char *why = NULL;
+	const uint32_t layer = (uint32_t)f->layer;
+	uint32_t rows, n;
+	Arena *scratch = arena_new();
+	graph_tensor_shape(k->graph, v, &rows, &n);
+	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *n);
+	float *sums = s->weight + (size_t)layer * n;
+	stream_weights(k->graph, f, v, STREAM_FLOAT, k->o->jobs, w);
+	for (size_t i = 0; i < (size_t)rows * n; i++)
+		sums[i % n] += w[i] * w[i];
+	take_statistics(s, layer, x, tokens, n);
+	if (recipe->smooth > 0.0)
+		stage_smooth(recipe, s, layer, n);
+	s->block[layer] = recipe->block ? (uint32_t)recipe->block : n;
+	if (recipe->block_slack > 0.0) {
+		double *gram = ARENA_ARRAY(scratch, double, (size_t)n *n);
+		linalg_moments(k->o->linalg, rows, n, w, NULL, gram);
+		const BlockProblem p = {.recipe = recipe,
+					.model = k->o->model,
+					.statistics = s,
+					.layer = layer,
+					.x = x,
+					.tokens = tokens,
+					.gram = gram,
+					.linalg = k->o->linalg,
+					.jobs = k->o->jobs};
+		s->block[layer] = block_search(scratch, &p, &why);
+		if (why)
+			diag_error(k->d, v->loc, E_RECIPE, "layer %u: %s", layer, why);
+		else
+			k->o->progress(k->o->progress_arg,
+				       arena_printf(k->run, "layer %u: R3 in blocks of %u", layer,
+						    s->block[layer]),
+				       0.0);
+	}
+	arena_free(scratch);
+	return !why;
+}
+
+/* ---- rotations ------------------------------------------------------------------------------ */
+
+/* The weights of all linears from v on that read its row, one below the other. */
+static float *
+stack_readers(Arena *scratch, const Sites *k, const Func *f, int first, uint32_t *rows_out,
+	      uint32_t *columns)
+{
+	const int row = func_value(f, first)->operands[0];
+	uint32_t rows, all = 0, at = 0;
+	for (int i = first; i < f->count; i++)
+		if (func_value(f, i)->op == OP_LINEAR && func_value(f, i)->operands[0] == row) {
+			graph_tensor_shape(k->graph, func_value(f, i), &rows, columns);
+			all += rows;
+		}
+	float *w = ARENA_ARRAY(scratch, float, (size_t)all **columns);
+	for (int i = first; i < f->count; i++)
+		if (func_value(f, i)->op == OP_LINEAR && func_value(f, i)->operands[0] == row) {
+			graph_tensor_shape(k->graph, func_value(f, i), &rows, columns);
+			stream_weights(k->graph, f, func_value(f, i), STREAM_FLOAT, k->o->jobs,
+				       w + (size_t)at * *columns);
+			at += rows;
+		}
+	*rows_out = all;
+	return w;
+}
+
+static bool
+look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x, size_t tokens)
+{
+	const char *why = NULL;
+	const Rotation kind = site_rotation(k->o->recipe, site);
+	Arena *scratch = arena_new();
+	SiteProblem p = {.recipe = k->o->recipe,
+			 .model = k->o->model,
+			 .linalg = k->o->linalg,
+			 .site = site,
+			 .layer = (uint32_t)f->layer,
+			 .x = x,
+			 .tokens = tokens,
+			 .jobs = k->o->jobs,
+			 .seed = (uint64_t)k->o->recipe->seed + 10000u * ((uint64_t)site + 1) +
+				 (uint64_t)f->layer};
+	p.w = stack_readers(scratch, k, f, first, &p.rows, &p.n);
+	const Transform *t = rotations[kind].make(k->run, &p, &why);
+	if (t)
+		k->plan->transforms[site][f->layer] =
+			(PlanTransform){.transform = t, .loc = k->o->model->loc};
+	else
+		diag_error(k->d, k->o->model->loc, E_RECIPE, "%s: %s",
+			   site_place(k->run, site, f->layer), why);
+	k->o->progress(k->o->progress_arg,
+		       arena_printf(k->run, "%s: %s", site_place(k->run, site, f->layer),
+				    rotations[kind].name),
+		       0.0);
+	arena_free(scratch);
+	return t != NULL;
+}
+
+/* ---- the pass ------------------------------------------------------------------------------- */
+
+/* What is decided by the rows that linear i reads, if it is their first reader. */
+static bool
+look(const Sites *k, const Stream *x, const Func *f, int i, size_t tokens)
+{
+	const Value *v = func_value(f, i);
+	if (v->op != OP_LINEAR || f->layer < 0)
+		return true;
+	for (int j = 0; j < i; j++)
+		if (func_value(f, j)->op == OP_LINEAR &&
+		    func_value(f, j)->operands[0] == v->operands[0])
+			return true;
+	const float *rows = stream_rows(x, v->operands[0]);
+	const int site = role_site(v->role);
+	if (k->middle && v->role == ROLE_DOWN && !look_at_middle(k, f, v, rows, tokens))
+		return false;
+	return site < 0 || !site_rotation_seen(site_rotation(k->o->recipe, (Site)site)) ||
+	       look_at_site(k, f, i, (Site)site, rows, tokens);
+}
+
+static bool
+look_at_all(const Sites *k, Pool *pool)
+{
+	const RecipeRun *o = k->o;
+	const uint32_t look_tokens = (uint32_t)o->recipe->statistics;
+	Tokens some = *o->tokens;
+	const uint32_t wanted = (look_tokens + some.length - 1) / some.length;
+	some.sequences = some.sequences < wanted ? some.sequences : wanted;
+	Stream *x = stream_new(k->run, pool, o->linalg, k->graph, &some, STREAM_FLOAT, o->jobs);
+	bool ok = true;
+	for (int i = 0; i + 1 < k->graph->count && ok; i++) {
+		const Func *f = &k->graph->funcs[i];
+		stream_enter(x, f);
+		for (int v = 0; v < f->count && ok; v++) {
+			ok = look(k, x, f, v, (size_t)some.sequences * some.length);
+			stream_step(x, v, NULL);
+		}
+		if (ok)
+			stream_leave(x);
+	}
+	if (ok)
+		stream_free(x);
+	return ok;
+}
+
+bool
+sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
+{
+	const Recipe *r = o->recipe;
+	const Model *m = o->model;
+	const size_t count = (size_t)m->n_layer * m->inter;
+	Sites k = {.run = run,
+		   .d = d,
+		   .o = o,
+		   .plan = p,
+		   .middle = r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0};
+	bool wanted = k.middle;
+	for (int s = 0; s < SITE_COUNT; s++)
+		wanted |= site_rotation_seen(site_rotation(r, (Site)s));
+	if (!wanted)
+		return true;
+	if (k.middle)
+		k.statistics = (RowStatistics){.mean = ARENA_ARRAY(run, float, count),
+					       .square = ARENA_ARRAY(run, float, count),
+					       .peak = ARENA_ARRAY(run, float, count),
+					       .weight = ARENA_ARRAY(run, float, count),
+					       .diagonal = ARENA_ARRAY(run, double, count),
+					       .block = ARENA_ARRAY(run, uint32_t, m->n_layer)};
+	k.graph = recipe_graph(run, d, o->model, p);
+	return k.graph && look_at_all(&k, pool) &&
+	       (!k.middle || stage_middle(run, d, r, m, &k.statistics, p));
+}

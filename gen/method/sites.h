@@ -1,0 +1,42 @@
+/*
+ * Rotations that are made of what calibration sees at a site. A kind is a row of rotations.def and
+ * a function; what it returns the compiler executes as any transform of a plan.
+ */
+#ifndef LATHE_GEN_METHOD_SITES_H
+#define LATHE_GEN_METHOD_SITES_H
+
+#include "recipe.h"
+
+/* One site of one layer, as the model has it under R1 and R2. */
+typedef struct SiteProblem {
+	const Recipe *recipe;
+	const Model *model;
+	const Linalg *linalg;
+	Site site; /* attn.in, attn.o.in, mlp.in, mlp.down.in */
+	uint32_t layer, n;
+	const float *x; /* [tokens][n], unrounded: the norm's gain is in w */
+	size_t tokens;
+	const float *w; /* [rows][n]: the weights of all readers, one below the other */
+	uint32_t rows;
+	int jobs;
+	uint64_t seed; /* of this site */
+} SiteProblem;
+
+/* T of order n for x' = T x; null with *why. What it holds lies in run. */
+typedef const Transform *(*SiteRotationFn)(Arena *run, const SiteProblem *p, const char **why);
+const Transform *site_chain(Arena *run, const SiteProblem *p, const char **why);
+
+/* The recipe's rotation at a site of the four; ROTATION_NONE at any other. */
+Rotation site_rotation(const Recipe *r, Site site);
+/* Whether it is made of what calibration sees. */
+bool site_rotation_seen(Rotation k);
+/* The longest block for rows of n that is at most site.block, divides n and has a Hadamard matrix:
+ * n for site.block 0; null with *why where there is none but 1. */
+uint32_t site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why);
+
+/* Rotations, permutation and diagonal of the plan that what calibration sees decides: the model
+ * under R1 and R2, which the plan has, goes through the first sequences. false after diagnostics.
+ */
+bool sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p);
+
+#endif
