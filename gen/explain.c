@@ -244,14 +244,15 @@ print_tied(const Explain *e, Text *t)
 static void
 print_all(const Explain *e, Text *t)
 {
-	Sums all = {0, 0, 0, 0};
-	for (int n = 0; n < e->graph->count; n++) {
-		const Sums s = facts_sums(e->graph, e->layout, n);
-		all = (Sums){all.adds + s.adds, all.multiplies + s.multiplies,
-			     all.multiply_adds + s.multiply_adds, all.bytes + s.bytes};
-	}
+	const Sums all = facts_all_sums(e->graph, e->layout);
+	const Stored s = facts_stored(e->graph, e->layout, true);
 	print_sums(t, "\nall transforms  ", &all);
 	text_printf(t, "all weights     %llu bytes a token\n", (unsigned long long)all.bytes);
+	text_printf(t,
+		    "in layers       %.4f bits a weight: codes %.4f, scales %.4f, gains and biases "
+		    "%.4f, transforms %.4f\n",
+		    facts_bits(&s, facts_stored_bytes(&s)), facts_bits(&s, s.codes),
+		    facts_bits(&s, s.scales), facts_bits(&s, s.vectors), facts_bits(&s, s.tables));
 }
 
 /* Neighbours of equal text are printed once. */
@@ -393,6 +394,18 @@ json_tied(const Explain *e, Text *t)
 }
 
 static void
+json_stored(const Explain *e, Text *t)
+{
+	const Stored s = facts_stored(e->graph, e->layout, true);
+	text_printf(t,
+		    "\"layers\": { \"elements\": %llu, \"codes\": %llu, \"scales\": %llu, "
+		    "\"vectors\": %llu, \"tables\": %llu, \"bits_per_weight\": %.4f }",
+		    (unsigned long long)s.elements, (unsigned long long)s.codes,
+		    (unsigned long long)s.scales, (unsigned long long)s.vectors,
+		    (unsigned long long)s.tables, facts_bits(&s, facts_stored_bytes(&s)));
+}
+
+static void
 print_json(const Explain *e, Text *t)
 {
 	text_printf(t, "{ \"lathe_explain\": 1, ");
@@ -401,6 +414,8 @@ print_json(const Explain *e, Text *t)
 	json_string(t, "plan", e->plan->file);
 	text_printf(t, ",\n\t\"bytes_per_token\": %llu,\n\t",
 		    (unsigned long long)e->layout->bytes_per_token);
+	json_stored(e, t);
+	text_printf(t, ",\n\t");
 	json_tied(e, t);
 	text_printf(t, ",\n\t\"functions\": [\n");
 	for (int n = 0; n < e->graph->count; n++) {

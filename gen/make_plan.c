@@ -89,8 +89,10 @@ sign_plan(Arena *run, Plan *p, const RecipeRun *r, const uint8_t calibration[32]
 		if (settings->text[i] == '\n')
 			settings->text[i] = i + 1 < settings->size ? ' ' : 0;
 	sha256_hex(calibration, digest);
-	p->maker = (PlanMaker){"lathe " LATHE_VERSION, settings->text, digest,
-			       linalg_machine(r->linalg)};
+	p->maker.program = "lathe " LATHE_VERSION;
+	p->maker.recipe = settings->text;
+	p->maker.calibration = digest;
+	p->maker.machine = linalg_machine(r->linalg);
 }
 
 static bool

@@ -47,9 +47,11 @@ typedef struct PlanCodes {
 	Loc loc;
 } PlanCodes;
 
-/* How a plan came to be; nothing depends on it. Null: not known. */
+/* How a plan came to be and what it costs; nothing depends on it. Null: not known. */
 typedef struct PlanMaker {
 	const char *program, *recipe, *calibration, *machine; /* calibration: a digest's digits */
+	double bits; /* a weight of layers, all that stands for it counted; 0: not known */
+	uint64_t adds, multiplies; /* of transforms that run, a token */
 } PlanMaker;
 
 typedef struct Plan {

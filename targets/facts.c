@@ -100,6 +100,113 @@ facts_share(const Sums *s)
 				: 0;
 }
 
+Sums
+facts_all_sums(const Graph *g, const Layout *l)
+{
+	Sums all = {0, 0, 0, 0};
+	for (int n = 0; n < g->count; n++) {
+		const Sums s = facts_sums(g, l, n);
+		all = (Sums){all.adds + s.adds, all.multiplies + s.multiplies,
+			     all.multiply_adds + s.multiply_adds, all.bytes + s.bytes};
+	}
+	return all;
+}
+
+/* ---- bits a weight ------------------------------------------------------------------------ */
+
+uint64_t
+facts_code_bytes(const Constant *c)
+{
+	uint64_t bytes = 0;
+	for (int i = 0; i < c->n_roles; i++)
+		bytes += c->experts * pack_code_bytes(c->form, c->rows[i]);
+	return bytes;
+}
+
+/* Bytes of the tables that emit_transform prints for one transform. */
+static uint64_t
+table_bytes(const Transform *x)
+{
+	const uint64_t n = x->n;
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < x->n_children; i++)
+		bytes += table_bytes(x->children[i]);
+	switch ((TransformKind)x->kind) {
+	case T_PERM:
+		return 2 * n;
+	case T_SIGNS:
+	case T_DIAGONAL:
+		return 4 * n;
+	case T_HOUSEHOLDER:
+		return 4 * round_up(n, 16);
+	case T_SO2:
+		return 8 * round_up(n / 2, 16);
+	case T_ORTHOGONAL:
+	case T_MATRIX:
+		return 4 * n * round_up(n, 16);
+	default:
+		return bytes;
+	}
+}
+
+/* Whether an earlier constant lies at the place of constant i of function n. */
+static bool
+stored_before(const Layout *l, int n, int i)
+{
+	for (int f = 0; f <= n; f++)
+		for (int k = 0; k < (f < n ? layout_unit(l, f)->n_constants : i); k++)
+			if (l->offsets[f][k] == l->offsets[n][i])
+				return true;
+	return false;
+}
+
+static void
+add_constants(Stored *s, const Layout *l, int n)
+{
+	const Unit *u = layout_unit(l, n);
+	for (int i = 0; i < u->n_constants; i++) {
+		const Constant *c = &u->constants[i];
+		if (stored_before(l, n, i))
+			continue;
+		if (c->vector) {
+			s->vectors += c->bytes;
+			continue;
+		}
+		s->codes += facts_code_bytes(c);
+		s->scales += c->bytes - facts_code_bytes(c);
+		for (int k = 0; k < c->n_roles; k++)
+			s->elements += (uint64_t)c->experts * c->rows[k] * c->form.columns;
+	}
+}
+
+Stored
+facts_stored(const Graph *g, const Layout *l, bool layers)
+{
+	Stored s = {0, 0, 0, 0, 0};
+	for (int n = 0; n < g->count; n++)
+		if (!layers || g->funcs[n].layer >= 0)
+			add_constants(&s, l, n);
+	for (int n = 0; n < l->n_units; n++) {
+		const Func *f = &g->funcs[l->units[n].func];
+		for (int i = 0; i < f->count; i++)
+			if (f->values[i].op == OP_TRANSFORM && (!layers || f->layer >= 0))
+				s.tables += table_bytes(f->values[i].transform);
+	}
+	return s;
+}
+
+uint64_t
+facts_stored_bytes(const Stored *s)
+{
+	return s->codes + s->scales + s->vectors + s->tables;
+}
+
+double
+facts_bits(const Stored *s, uint64_t bytes)
+{
+	return s->elements ? 8.0 * (double)bytes / (double)s->elements : 0;
+}
+
 /* ---- words -------------------------------------------------------------------------------- */
 
 const char *

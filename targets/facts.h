@@ -38,6 +38,24 @@ Sums facts_sums(const Graph *g, const Layout *l, int func);
 /* Transforms' adds and multiplies in percent of the linears', two to a multiply-add. */
 double facts_share(const Sums *s);
 
+/* The sums of all functions. */
+Sums facts_all_sums(const Graph *g, const Layout *l);
+
+/* What a graph stores of its weights: the elements of its matrices, and the bytes that stand for
+ * them. A table that two functions read counts once. */
+typedef struct Stored {
+	uint64_t elements;
+	uint64_t codes, scales, vectors; /* codes with their padding; vectors: gains, biases */
+	uint64_t tables; /* of transforms that run: permutations, factors, matrices */
+} Stored;
+/* layers: only what functions of layers read. */
+Stored facts_stored(const Graph *g, const Layout *l, bool layers);
+uint64_t facts_stored_bytes(const Stored *s);
+/* Bits of an element that so many bytes are. */
+double facts_bits(const Stored *s, uint64_t bytes);
+/* Bytes of a constant that are codes: of an embedding, of all its rows. */
+uint64_t facts_code_bytes(const Constant *c);
+
 /* A transform by the plan's names, cut where it is long; "I" for null. */
 const char *facts_transform(Arena *a, const Transform *t);
 /* What value i is called: its tensor where it is a linear, else its op. */

@@ -76,18 +76,6 @@ hole_levels(Text *t, const Report *r)
 		text_printf(t, ", %s", r->b->devices[i]->name);
 }
 
-static double
-bits_a_weight(const Report *r, uint64_t bytes)
-{
-	return r->bits.elements ? 8.0 * (double)bytes / (double)r->bits.elements : 0;
-}
-
-static uint64_t
-stored_bytes(const ReportBits *b)
-{
-	return b->codes + b->scales + b->vectors + b->tables;
-}
-
 static void
 tile_open(Text *t, const char *name)
 {
@@ -107,7 +95,7 @@ hole_tiles(Text *t, const Report *r)
 	html_bytes(t, "weights_file_bytes", r->b->weights.file_bytes);
 	tile_close(t, "on disk, mapped or linked");
 	tile_open(t, "bits a weight");
-	text_printf(t, "%.2f", bits_a_weight(r, stored_bytes(&r->bits)));
+	text_printf(t, "%.2f", facts_bits(&r->stored, facts_stored_bytes(&r->stored)));
 	tile_close(t, "scales, factors and permutations counted");
 	tile_open(t, "read a token");
 	html_bytes(t, "bytes_per_token", r->l->bytes_per_token);
@@ -199,31 +187,42 @@ hole_tied(Text *t, const Report *r)
 static void
 hole_bits_rows(Text *t, const Report *r)
 {
+	const Stored *all = &r->stored, *layers = &r->layers;
 	const struct {
 		const char *name, *fact;
-		uint64_t bytes;
+		uint64_t bytes, layers;
 	} rows[] = {
-		{"codes, with the padding of blocks", "code_bytes", r->bits.codes},
-		{"scales, minima, zero points, sums", "scale_bytes", r->bits.scales},
-		{"gains and biases", "vector_bytes", r->bits.vectors},
-		{"transforms that run: permutations, factors, matrices", "table_bytes",
-		 r->bits.tables},
-		{"all", "stored_bytes", stored_bytes(&r->bits)},
+		{"codes, with the padding of blocks", "code_bytes", all->codes, layers->codes},
+		{"scales, minima, zero points, sums", "scale_bytes", all->scales, layers->scales},
+		{"gains and biases", "vector_bytes", all->vectors, layers->vectors},
+		{"transforms that run: permutations, factors, matrices", "table_bytes", all->tables,
+		 layers->tables},
+		{"all", "stored_bytes", facts_stored_bytes(all), facts_stored_bytes(layers)},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		text_printf(t, "<tr%s><th scope=\"row\">%s</th><td class=\"num\">",
 			    i + 1 == sizeof rows / sizeof *rows ? " class=\"sum\"" : "",
 			    rows[i].name);
 		html_bytes(t, rows[i].fact, rows[i].bytes);
-		text_printf(t, "</td><td class=\"num\">%.3f</td></tr>\n",
-			    bits_a_weight(r, rows[i].bytes));
+		text_printf(t, "</td><td class=\"num\">%.3f</td><td class=\"num\">%.3f</td></tr>\n",
+			    facts_bits(all, rows[i].bytes), facts_bits(layers, rows[i].layers));
 	}
+}
+
+static void
+hole_added(Text *t, const Report *r)
+{
+	const Sums s = facts_all_sums(r->g, r->l);
+	html_count(t, "transform_adds", s.adds);
+	text_printf(t, " adds and ");
+	html_count(t, "transform_multiplies", s.multiplies);
+	text_printf(t, " multiplies a token, %.2f %% of what the weights take", facts_share(&s));
 }
 
 static void
 hole_elements(Text *t, const Report *r)
 {
-	html_count(t, "elements", r->bits.elements);
+	html_count(t, "elements", r->stored.elements);
 }
 
 /* ---- passes ------------------------------------------------------------------------------- */
@@ -434,6 +433,7 @@ static const struct {
 	{"heat", report_heat},
 	{"heat_rows", report_heat_table},
 	{"bits_rows", hole_bits_rows},
+	{"added", hole_added},
 	{"elements", hole_elements},
 	{"pass_rows", hole_pass_rows},
 	{"file_rows", hole_file_rows},

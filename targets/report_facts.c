@@ -1,19 +1,9 @@
-/* What the report knows: bytes and operations by function, bits a weight, memory. */
+/* What the report knows: bytes and operations by function, memory. */
 #include "report_impl.h"
 
 #include "emit_impl.h"
 
 /* ---- one function ------------------------------------------------------------------------- */
-
-/* Bytes of a constant that are codes: of an embedding, in the row that is read. */
-static uint64_t
-code_bytes(const Constant *c)
-{
-	uint64_t bytes = 0;
-	for (int i = 0; i < c->n_roles; i++)
-		bytes += c->experts * pack_code_bytes(c->form, c->rows[i]);
-	return bytes;
-}
 
 static void
 add_constants(const Report *r, int n, ReportFunc *to)
@@ -26,7 +16,7 @@ add_constants(const Report *r, int n, ReportFunc *to)
 			to->vectors += read;
 			continue;
 		}
-		const uint64_t codes = read ? code_bytes(c) / (c->bytes / read) : 0;
+		const uint64_t codes = read ? facts_code_bytes(c) / (c->bytes / read) : 0;
 		to->codes += codes;
 		to->scales += read - codes;
 	}
@@ -100,75 +90,6 @@ report_seconds(const ReportFunc *f)
 	return memory > issue ? memory : issue;
 }
 
-/* ---- bits a weight ------------------------------------------------------------------------ */
-
-/* Bytes of the tables that emit_transform prints for one transform. */
-static uint64_t
-table_bytes(const Transform *x)
-{
-	const uint64_t n = x->n;
-	uint64_t bytes = 0;
-	for (uint32_t i = 0; i < x->n_children; i++)
-		bytes += table_bytes(x->children[i]);
-	switch ((TransformKind)x->kind) {
-	case T_PERM:
-		return 2 * n;
-	case T_SIGNS:
-	case T_DIAGONAL:
-		return 4 * n;
-	case T_HOUSEHOLDER:
-		return 4 * round_up(n, 16);
-	case T_SO2:
-		return 8 * round_up(n / 2, 16);
-	case T_ORTHOGONAL:
-	case T_MATRIX:
-		return 4 * n * round_up(n, 16);
-	default:
-		return bytes;
-	}
-}
-
-/* Whether an earlier constant lies at the place of constant i of function n. */
-static bool
-stored_before(const Report *r, int n, int i)
-{
-	for (int f = 0; f <= n; f++)
-		for (int k = 0; k < (f < n ? layout_unit(r->l, f)->n_constants : i); k++)
-			if (r->l->offsets[f][k] == r->l->offsets[n][i])
-				return true;
-	return false;
-}
-
-static void
-add_stored(Report *r, int n)
-{
-	const Unit *u = layout_unit(r->l, n);
-	for (int i = 0; i < u->n_constants; i++) {
-		const Constant *c = &u->constants[i];
-		if (stored_before(r, n, i))
-			continue;
-		if (c->vector) {
-			r->bits.vectors += c->bytes;
-			continue;
-		}
-		r->bits.codes += code_bytes(c);
-		r->bits.scales += c->bytes - code_bytes(c);
-		for (int k = 0; k < c->n_roles; k++)
-			r->bits.elements += (uint64_t)c->experts * c->rows[k] * c->form.columns;
-	}
-}
-
-static void
-add_tables(Report *r)
-{
-	for (int n = 0; n < r->l->n_units; n++) {
-		const Func *f = &r->g->funcs[r->l->units[n].func];
-		for (int i = 0; i < f->count; i++)
-			if (f->values[i].op == OP_TRANSFORM)
-				r->bits.tables += table_bytes(f->values[i].transform);
-	}
-}
-
 /* ---- all ---------------------------------------------------------------------------------- */
 
 uint64_t
@@ -190,9 +111,9 @@ report_facts(Arena *run, const Build *b)
 		add_constants(&r, n, &r.funcs[n]);
 		add_values(&r, n, &r.funcs[n]);
 		add_func(&r.all, &r.funcs[n]);
-		add_stored(&r, n);
 	}
-	add_tables(&r);
+	r.stored = facts_stored(r.g, r.l, false);
+	r.layers = facts_stored(r.g, r.l, true);
 	for (int i = 0; i < b->n_objects; i++)
 		if (b->objects[i].in_library)
 			r.text += b->objects[i].text;

@@ -13,13 +13,6 @@ typedef struct ReportFunc {
 	uint64_t operations; /* two to a multiply-add of weights, keys and values */
 } ReportFunc;
 
-/* Bits that the stored model takes of each element of its matrices, by what they are for. */
-typedef struct ReportBits {
-	uint64_t elements; /* of matrices; one table that two functions read counts once */
-	uint64_t codes, scales, vectors; /* bytes, as above, in the weights */
-	uint64_t tables; /* bytes that transforms bring: permutations, factors, matrices */
-} ReportBits;
-
 typedef struct Report {
 	Arena *run;
 	const Build *b;
@@ -29,8 +22,8 @@ typedef struct Report {
 	uint32_t positions; /* in the cache, behind which the token stands */
 	ReportFunc *funcs;  /* [g->count] */
 	ReportFunc all;
-	ReportBits bits;
-	uint64_t text; /* bytes of machine code in the library, of all levels */
+	Stored stored, layers; /* of all functions; of those of layers */
+	uint64_t text;	       /* bytes of machine code in the library, of all levels */
 } Report;
 
 /* Of the machine that estimates are for: nobody's own, round numbers. */

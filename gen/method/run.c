@@ -1,6 +1,7 @@
 /* A recipe at work: this file reads like gen/method/README.md's "How a run goes". */
 #include "recipe.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "clip.h"
@@ -11,6 +12,7 @@
 #include "ir/plan_apply.h"
 #include "sites.h"
 #include "state.h"
+#include "targets/facts.h"
 
 typedef struct Run {
 	Arena *arena;
@@ -313,6 +315,18 @@ do_distil(Run *r)
 		       0.0);
 }
 
+/* What the plan costs, of the graph that it makes. */
+static void
+record_cost(Run *r)
+{
+	const Layout *l = layout_new(r->arena, r->graph);
+	const Stored s = facts_stored(r->graph, l, true);
+	const Sums sums = facts_all_sums(r->graph, l);
+	r->plan->maker.bits = round(1e4 * facts_bits(&s, facts_stored_bytes(&s))) / 1e4;
+	r->plan->maker.adds = sums.adds;
+	r->plan->maker.multiplies = sums.multiplies;
+}
+
 Plan *
 recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 {
@@ -340,5 +354,6 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	if (o->recipe->distil)
 		do_distil(&r);
 	state_close(&state);
+	record_cost(&r);
 	return r.plan;
 }

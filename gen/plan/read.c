@@ -29,12 +29,25 @@ text_of(const Json *object, const char *key)
 	return value ? value->string : NULL;
 }
 
+static uint64_t
+count_of(const Json *object, const char *key)
+{
+	const Json *value = json_get(object, key);
+	return value ? (uint64_t)value->integer : 0;
+}
+
 static void
 read_maker(PlanReader *r)
 {
 	const Json *made = json_get(r->json, "made_by");
-	r->plan->maker = (PlanMaker){text_of(made, "program"), text_of(made, "recipe"),
-				     text_of(made, "calibration"), text_of(made, "machine")};
+	const Json *bits = json_get(made, "bits_per_weight");
+	r->plan->maker = (PlanMaker){.program = text_of(made, "program"),
+				     .recipe = text_of(made, "recipe"),
+				     .calibration = text_of(made, "calibration"),
+				     .machine = text_of(made, "machine"),
+				     .bits = bits ? bits->number : 0.0,
+				     .adds = count_of(made, "adds"),
+				     .multiplies = count_of(made, "multiplies")};
 }
 
 /* A path beside the plan's. */

@@ -482,6 +482,13 @@ write_maker(Text *t, const PlanMaker *m)
 		text_json_string(t, members[i].value, strlen(members[i].value));
 		between = ", ";
 	}
+	if (m->bits > 0.0) {
+		text_printf(t, "%s\"bits_per_weight\": ", between);
+		text_double(t, m->bits);
+		text_printf(t, ", \"adds\": %llu, \"multiplies\": %llu",
+			    (unsigned long long)m->adds, (unsigned long long)m->multiplies);
+		between = ", ";
+	}
 	if (between[1] == ' ')
 		text_printf(t, " }");
 }

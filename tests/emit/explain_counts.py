@@ -79,6 +79,12 @@ def main():
     check("bytes of head", functions["head"]["bytes"], table)
     check("bytes of embed", functions["embed"]["bytes"], q8_0(1, HIDDEN))
     check("bytes a token", explained["bytes_per_token"], LAYERS * layer_bytes + 4 * HIDDEN + table + q8_0(1, HIDDEN))
+    layers, weights = explained["layers"], (q + 2 * kv) * HIDDEN + q * HIDDEN + 3 * HIDDEN * INTER
+    check("weights of layers", layers["elements"], LAYERS * weights)
+    check("codes of layers", layers["codes"], LAYERS * weights // 2)
+    check("scales of layers", layers["scales"], LAYERS * weights // 32 * 4)
+    check("gains of layers", (layers["vectors"], layers["tables"]), (4 * HIDDEN, 0))
+    check("bits a weight of layers", layers["bits_per_weight"], float(f"{5 + 32 * HIDDEN / (LAYERS * weights):.4f}"))
     tied = explained["tied"]
     check("one table", (tied["tables"], tied["bytes"], tied["adds"]), (1, table, 2 * hadamard(36, HIDDEN)))
     two = json.loads(twice)

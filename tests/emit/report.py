@@ -159,6 +159,7 @@ def check_figures(page, folder):
     stored = sum(facts[key] for key in ("code_bytes", "scale_bytes", "vector_bytes"))
     check(stored == sum(unique.values()), f"stored: the report says {stored}, the manifest {sum(unique.values())}")
     check(facts["stored_bytes"] == stored + facts["table_bytes"], "the sum of what is stored")
+    check("transform_adds" in facts and "transform_multiplies" in facts, "what transforms add is not said")
     kernels = [e["data-kernel"] for e in page.elements if "data-kernel" in e]
     check(kernels == [k["name"] for k in manifest["kernels"]], "other kernels than the manifest's")
     for e, k in zip((e for e in page.elements if "data-kernel" in e), manifest["kernels"]):
