@@ -26,7 +26,7 @@ static const Option plan_options[] = {
 	{"-o", "PLAN.json", OPTION_STRING, FIELD(out), "the plan; its data lie beside it"},
 	{"--recipe", "NAME", OPTION_STRING, FIELD(recipe), "a recipe of `lathe recipes`"},
 	{"--bits", "BITS", OPTION_STRING, FIELD(bits),
-	 "of weights, activations and weight groups: w4a4, w2a16g64"},
+	 "of weights, activations and weight groups: w4a4, w2a16g64, wt5a8"},
 	{"--set", "KEY=VALUE", OPTION_LIST, FIELD(set), "a setting of `lathe recipes`"},
 	{"--calibration", "TEXT", OPTION_STRING, FIELD(calibration), "UTF-8 text to calibrate on"},
 	{"--tokenizer", "FILE", OPTION_STRING, FIELD(tokenizer), "tokenizer of a llama2.c model"},

@@ -232,16 +232,21 @@ count_behind(const char **s, char letter)
 bool
 recipe_bits(Diag *d, Recipe *r, const char *bits)
 {
-	const char *s = bits;
-	const unsigned long w = count_behind(&s, 'w'), a = count_behind(&s, 'a');
+	const bool ternary = !strncmp(bits, "wt", 2), trits = ternary && bits[2] == '5';
+	const char *s = bits + (ternary ? 2 + trits : 0);
+	const unsigned long w = ternary ? 2 : count_behind(&s, 'w'), a = count_behind(&s, 'a');
 	const unsigned long g = count_behind(&s, 'g');
 	const bool rows = a == 4 || a == 6 || a == 8 || a == 16;
 	if (*s || w < 2 || w > 8 || w == 7 || !rows || g > 65536) {
 		diag_error(d, (Loc){0}, E_RECIPE, "'%s' names no bits", bits);
-		diag_hint(d, "w2 to w8, a4, a6, a8 or a16, and a weight group: w4a4, w2a16g64");
+		diag_hint(d,
+			  "w2 to w8, wt (ternary) or wt5 (five a byte), a4, a6, a8 or a16, and a "
+			  "weight group: w4a4, w2a16g64, wt5a8");
 		return false;
 	}
 	r->weights.bits = (uint8_t)w;
+	r->weights.ternary = ternary;
+	r->weights.trits = trits;
 	r->weights.group = (uint32_t)g;
 	if (format_is_float(r->activations))
 		r->activations = (Format){.kind = NUMBER_INT, .scale_bits = 32};

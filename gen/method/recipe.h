@@ -60,7 +60,8 @@ typedef struct Recipe {
 bool recipe_set(Diag *d, Recipe *r, const char *setting);
 /* The settings of a named recipe over the defaults. */
 bool recipe_named(Diag *d, Recipe *r, const char *name);
-/* "w4a8", "w2a16g64", "w4a4g32": formats by their bits, keeping kinds that the recipe has. */
+/* "w4a8", "w2a16g64", "wta8" (ternary), "wt5a16" (five a byte): formats by their bits, keeping
+ * kinds that the recipe has. */
 bool recipe_bits(Diag *d, Recipe *r, const char *bits);
 /* All settings, one a line: what a plan records. */
 void recipe_print(Text *t, const Recipe *r);

@@ -22,6 +22,11 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 		return "one scale for a tensor is no rule's";
 	if (f.ternary && f.zero)
 		return "ternary codes have no zero points";
+	if (f.ternary ? f.bits != 2 : f.trits)
+		return "ternary codes have two bits, or are five to a byte";
+	if (f.trits && f.group % 5)
+		return arena_printf(a, "groups of %u do not divide into bytes of five trits",
+				    f.group);
 	if (r->groups == GROUPS_AS_ROUNDED && r->order == ORDER_STATIC && f.group)
 		return "columns of many groups take turns: scales cannot wait for the first one";
 	if (r->groups == GROUPS_AS_ROUNDED && r->round == ROUND_RTN)

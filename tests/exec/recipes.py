@@ -93,8 +93,12 @@ def main():
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
         try_one("distilled", "--recipe", "rtn", *w3, "--set", "distil=24")
+        wt = ("--recipe", "rtn", "--bits", "wt5a16")
+        try_one("ternary nearest", *wt)
+        try_one("ternary gptq", "--recipe", "piso", "--bits", "wt5a16")
+        try_one("ternary", "--recipe", "twin", "--bits", "wta16")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
-                                                       ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
+                                                       ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
                                                        ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
