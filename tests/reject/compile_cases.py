@@ -20,9 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from driver import judge, options
+from driver import judge_all, options
 from tinymodel import Llama2c, gguf_model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -653,18 +652,11 @@ def main():
     for group in (commands, operands, option_values, quantize, models, references, places, output, libraries, npu,
                   compilers, interrupts):
         group()
-    names = [c[0] for c in cases]
-    chosen = [c for c in cases if a.only in c[0]]
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
         template = f"{base}/template"
         make_template(os.path.abspath(a.lathe), template)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = list(pool.map(lambda c: run(template, base, c), chosen))
-    bad = judge(results, names, EXPECTED, a.update)
-    ran = sum(text is not None for _, text, _ in results)
-    print(f"{ran - bad} of {ran} runs ended as they should, {len(results) - ran} skipped")
-    return 1 if bad or not ran else 0
+        return judge_all(a, cases, lambda c: run(template, base, c), EXPECTED, "runs ended as they should") != 0
 
 
 if __name__ == "__main__":

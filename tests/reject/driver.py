@@ -1,6 +1,7 @@
 """What the scripts of bad inputs share: options, and messages compared with a file of expected ones."""
 import argparse
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 
 def options(doc):
@@ -49,3 +50,17 @@ def judge(results, names, path, update):
         bad += 1
         print("FAIL expected messages without a case:", ", ".join(stale))
     return bad
+
+
+def judge_all(a, cases, run, path, what):
+    """Runs those of `cases`, tuples whose first part is the name, that the options `a` choose, several at a time: run(case)
+    gives what judge() takes. Prints what is wrong and how many are right, `what` said of them; returns how many are not,
+    none that ran counting as one."""
+    chosen = [c for c in cases if a.only in c[0]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(run, chosen))
+    bad = judge(results, [c[0] for c in cases], path, a.update)
+    ran = sum(text is not None for _, text, _ in results)
+    skipped = f", {len(results) - ran} skipped" if ran < len(results) else ""
+    print(f"{ran - bad} of {ran} {what}{skipped}")
+    return bad or int(not ran)

@@ -11,10 +11,9 @@ import struct
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "exec"))
-from driver import judge, options
+from driver import judge_all, options
 from packed import CASES as PACKED, make as packed_model
 from tinyhf import Folder, tokenizer, write
 from tinymodel import bpe_vocabulary, gguf_model
@@ -402,13 +401,8 @@ def main():
     a = options(__doc__).parse_args()
     for group in (configs, experts, shards, tensors, tokenizers, quantized):
         group()
-    chosen = [c for c in cases if a.only in c[0]]
     lathe = os.path.abspath(a.lathe)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda c: run(lathe, c), chosen))
-    bad = judge(results, [c[0] for c in cases], EXPECTED, a.update)
-    print(f"{len(results) - bad} of {len(results)} folders refused or accepted as they should")
-    return 1 if bad or not results else 0
+    return judge_all(a, cases, lambda c: run(lathe, c), EXPECTED, "folders refused or accepted as they should") != 0
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "exec")]
 import rotate  # noqa: E402
 from dialects import entry, floats, inputs, prism, r1, r2, r3, r4  # noqa: E402
-from driver import judge, options  # noqa: E402
+from driver import judge_all, options  # noqa: E402
 from rotate import Net, sylvester  # noqa: E402
 from tinyhf import safetensors, write  # noqa: E402
 
@@ -261,13 +260,8 @@ def main():
     a = options(__doc__).parse_args()
     for group in (compressed, prisms, matrices):
         group()
-    chosen = [c for c in cases if a.only in c[0]]
     lathe = os.path.abspath(a.lathe)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda c: run(lathe, c), chosen))
-    bad = judge(results, [c[0] for c in cases], EXPECTED, a.update)
-    print(f"{len(results) - bad} of {len(results)} models refused or accepted as they should")
-    return 1 if bad or not results else 0
+    return judge_all(a, cases, lambda c: run(lathe, c), EXPECTED, "models refused or accepted as they should") != 0
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 
-from driver import judge, options
+from driver import judge_all, options
 from tinymodel import (FIELDS, TYPES, Gguf, Llama2c, Tensor, encode, gguf_model, shard_name, split)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -736,14 +735,8 @@ def main():
     for group in (accepted, truncations, container, tensors, gemma3, experts, values, metadata, understood,
                   tokenizer, llama2c, llama2c_tokenizer, split_files):
         group()
-    names = [c[0] for c in cases]
-    chosen = [c for c in cases if a.only in c[0]]
     lathe = os.path.abspath(a.lathe)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda c: run(lathe, c), chosen))
-    bad = judge(results, names, EXPECTED, a.update)
-    print(f"{len(results) - bad} of {len(results)} model files refused or accepted as they should")
-    return 1 if bad or not results else 0
+    return judge_all(a, cases, lambda c: run(lathe, c), EXPECTED, "model files refused or accepted as they should") != 0
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ import shutil
 import signal
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 
 import compile_cases
 from compile_cases import ENVIRONMENT, HERE, USER, children_gone, wait_for
-from driver import judge, options
+from driver import judge_all, options
 
 EXPECTED = os.path.join(HERE, "ocloc_cases.expected")
 ONLY_BIN = ["sh", "-c", 'PATH=$PWD/bin exec "$@"', "sh"]
@@ -123,17 +122,12 @@ def main():
     a = options(__doc__).parse_args()
     for group in (binaries, devices, absent, interrupts):
         group()
-    chosen = [c for c in cases if a.only in c[0]]
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
         template = f"{base}/template"
         compile_cases.make_template(os.path.abspath(a.lathe), template)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = list(pool.map(lambda c: compile_cases.run(template, base, c), chosen))
-    bad = judge(results, [c[0] for c in cases], EXPECTED, a.update)
-    ran = sum(text is not None for _, text, _ in results)
-    print(f"{ran - bad} of {ran} runs ended as they should, {len(results) - ran} skipped")
-    return 1 if bad or not ran else 0
+        return judge_all(a, cases, lambda c: compile_cases.run(template, base, c), EXPECTED,
+                         "runs ended as they should") != 0
 
 
 if __name__ == "__main__":

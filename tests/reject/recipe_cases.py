@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from driver import judge, options
+from driver import judge_all, options
 from tinymodel import Llama2c, gguf_model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -111,11 +111,7 @@ def run_case(lathe, name, arguments, status, facts):
 def main():
     a = options(__doc__).parse_args()
     lathe = os.path.abspath(a.lathe)
-    names = [c[0] for c in cases]
-    results = [run_case(lathe, *c) for c in cases if a.only in c[0]]
-    bad = judge(results, names, EXPECTED, a.update)
-    print(f"{len(results) - bad} of {len(results)} cases ended as they should")
-    return bad != 0
+    return judge_all(a, cases, lambda c: run_case(lathe, *c), EXPECTED, "cases ended as they should") != 0
 
 
 if __name__ == "__main__":
