@@ -5,19 +5,15 @@
 
 enum { PARTS_MAX = 16 };
 
-static const KeyObjectRow object_rows[] = {
-#define HF_OBJECT(name) {name, {NULL, 0, NULL}},
-#define HF_USED(key) {NULL, {key, KEY_USED, NULL}},
-#define HF_HARMLESS(key) {NULL, {key, KEY_HARMLESS, NULL}},
-#define HF_ONLY(key, value) {NULL, {key, KEY_ONLY, value}},
-#include "hf_tokenizer_keys.def"
-};
+#define KEY_ROWS "hf_tokenizer_keys.def"
+#define KEY_READER HfReader
+#define KEY_ID E_TOKENIZER
+#include "key_rows.h"
 
 bool
 hf_token_keys(const HfReader *r, const Json *object, const char *name)
 {
-	return keys_check_object(r->arena, r->d, object, name, object_rows,
-				 sizeof object_rows / sizeof *object_rows, E_TOKENIZER);
+	return check_keys(r, object, name);
 }
 
 const char *

@@ -8,8 +8,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "import_impl.h"
 
-#include "gen/model/keys.h"
-
 #include <math.h>
 #include <regex.h>
 #include <stdlib.h>
@@ -47,20 +45,10 @@ typedef struct Compressed {
 	bool *used; /* of the rotation's tensors */
 } Compressed;
 
-static const KeyObjectRow key_rows[] = {
-#define HF_OBJECT(name) {name, {NULL, 0, NULL}},
-#define HF_USED(key) {NULL, {key, KEY_USED, NULL}},
-#define HF_HARMLESS(key) {NULL, {key, KEY_HARMLESS, NULL}},
-#define HF_ONLY(key, value) {NULL, {key, KEY_ONLY, value}},
-#include "rotation_keys.def"
-};
-
-static bool
-check_keys(const Import *x, const Json *object, const char *name)
-{
-	return keys_check_object(x->arena, x->d, object, name, key_rows,
-				 sizeof key_rows / sizeof *key_rows, E_METADATA_UNKNOWN);
-}
+#define KEY_ROWS "gen/plan/rotation_keys.def"
+#define KEY_READER Import
+#define KEY_ID E_METADATA_UNKNOWN
+#include "gen/model/key_rows.h"
 
 /* ---- which modules ------------------------------------------------------------------------ */
 
