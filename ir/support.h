@@ -55,6 +55,16 @@ round_up(uint64_t n, uint64_t to)
 	return (n + to - 1) / to * to;
 }
 
+/* Unsigned little-endian number of 1 to 8 bytes. */
+static inline uint64_t
+little_endian(const uint8_t *p, uint32_t bytes)
+{
+	uint64_t u = 0;
+	for (uint32_t i = 0; i < bytes; i++)
+		u |= (uint64_t)p[i] << (8 * i);
+	return u;
+}
+
 /* ---- positions and diagnostics ------------------------------------------------------------ */
 
 /*

@@ -15,16 +15,6 @@ static const ElfClass classes[] = {
 	{8, 64, 0x28, 0x3a, 0x3c, 64, 0x08, 0x20},
 };
 
-/* Little-endian, at a place that has been checked. */
-static uint64_t
-number(const Mapped *m, uint64_t at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes; i-- > 0;)
-		v = v << 8 | m->data[at + (uint64_t)i];
-	return v;
-}
-
 static bool
 measure(const Mapped *m, ObjectSize *s)
 {
@@ -34,15 +24,16 @@ measure(const Mapped *m, ObjectSize *s)
 	    m->data[CLASS] > 2 || m->data[CLASS + 1] != 1)
 		return false;
 	const ElfClass *c = &classes[m->data[CLASS] - 1];
-	const uint64_t table = number(m, c->sections, c->word), n = number(m, c->n_sections, 2);
-	if (number(m, c->entry_bytes, 2) != c->section_bytes || table > m->size ||
+	const uint64_t table = little_endian(m->data + c->sections, c->word),
+		       n = little_endian(m->data + c->n_sections, 2);
+	if (little_endian(m->data + c->entry_bytes, 2) != c->section_bytes || table > m->size ||
 	    n * c->section_bytes > m->size - table)
 		return false;
 	*s = (ObjectSize){.text = 0};
 	for (uint64_t i = 0; i < n; i++) {
 		const uint64_t at = table + i * c->section_bytes;
-		const uint64_t flags = number(m, at + c->flags, c->word);
-		const uint64_t size = number(m, at + c->size, c->word);
+		const uint64_t flags = little_endian(m->data + at + c->flags, c->word);
+		const uint64_t size = little_endian(m->data + at + c->size, c->word);
 		if (!(flags & ALLOC))
 			continue;
 		*(flags & EXECUTE ? &s->text : flags & WRITE ? &s->data : &s->constants) += size;

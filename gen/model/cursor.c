@@ -31,15 +31,6 @@ cursor_bytes(Cursor *c, uint64_t n, const char *what)
 	return p;
 }
 
-uint64_t
-little_endian(const uint8_t *p, uint32_t bytes)
-{
-	uint64_t u = 0;
-	for (uint32_t i = 0; i < bytes; i++)
-		u |= (uint64_t)p[i] << (8 * i);
-	return u;
-}
-
 uint32_t
 cursor_u32(Cursor *c, const char *what)
 {

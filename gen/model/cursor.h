@@ -24,9 +24,6 @@ uint32_t cursor_u32(Cursor *c, const char *what);
 uint64_t cursor_u64(Cursor *c, const char *what);
 uint64_t cursor_remaining(const Cursor *c);
 
-/* Unsigned little-endian number of 1 to 8 bytes. */
-uint64_t little_endian(const uint8_t *p, uint32_t bytes);
-
 bool bytes_equal(Bytes a, const char *s);
 /* Order by bytes, then by length: for qsort-like uses. */
 int bytes_compare(Bytes a, Bytes b);

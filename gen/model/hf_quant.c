@@ -10,7 +10,6 @@
  * they are 2^(bits-1).
  */
 #include "hf.h"
-#include "keys.h"
 #include "stored.h"
 
 #include <math.h>
@@ -29,20 +28,10 @@ typedef struct HfMethod {
 
 /* ---- config.json ---------------------------------------------------------------------------- */
 
-static const KeyObjectRow key_rows[] = {
-#define HF_OBJECT(name) {name, {NULL, 0, NULL}},
-#define HF_USED(key) {NULL, {key, KEY_USED, NULL}},
-#define HF_HARMLESS(key) {NULL, {key, KEY_HARMLESS, NULL}},
-#define HF_ONLY(key, value) {NULL, {key, KEY_ONLY, value}},
-#include "hf_quant_keys.def"
-};
-
-static bool
-check_keys(const HfReader *r, const Json *object, const char *name)
-{
-	return keys_check_object(r->arena, r->d, object, name, key_rows,
-				 sizeof key_rows / sizeof *key_rows, E_METADATA_UNKNOWN);
-}
+#define KEY_ROWS "hf_quant_keys.def"
+#define KEY_READER HfReader
+#define KEY_ID E_METADATA_UNKNOWN
+#include "key_rows.h"
 
 static bool
 refuse(const HfReader *r, const Json *at, const char *what)
@@ -198,9 +187,7 @@ lane_value(const Packed *p, const Lanes *l, uint32_t row, uint32_t column)
 	const uint64_t at = (l->along_rows ? row / p->per_word : row) * l->row_step +
 			    (l->along_rows ? column : column / p->per_word) * l->column_step;
 	const unsigned shift = p->method->lanes[packed % p->per_word] * p->bits;
-	const uint8_t *w = l->words + 4 * at;
-	const uint32_t word =
-		w[0] | (uint32_t)w[1] << 8 | (uint32_t)w[2] << 16 | (uint32_t)w[3] << 24;
+	const uint32_t word = (uint32_t)little_endian(l->words + 4 * at, 4);
 	return word >> shift & ((1u << p->bits) - 1);
 }
 

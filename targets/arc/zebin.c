@@ -27,16 +27,6 @@ typedef struct Section {
 	uint64_t size;
 } Section;
 
-/* Little-endian, at a place that has been checked. */
-static uint64_t
-number(const File *f, uint64_t at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes; i-- > 0;)
-		v = v << 8 | f->data[at + (uint64_t)i];
-	return v;
-}
-
 static bool
 inside(const File *f, uint64_t at, uint64_t size)
 {
@@ -49,15 +39,16 @@ open_file(File *f)
 	static const uint8_t magic[] = {0x7f, 'E', 'L', 'F', 2, 1};
 	if (f->size < HEADER_BYTES || memcmp(f->data, magic, sizeof magic))
 		return "it is no ELF file of 64 bits";
-	f->sections = number(f, 0x28, 8);
-	f->n = number(f, 0x3c, 2);
-	const uint64_t index = number(f, 0x3e, 2);
-	if (number(f, 0x3a, 2) != SECTION_BYTES || !inside(f, f->sections, f->n * SECTION_BYTES))
+	f->sections = little_endian(f->data + 0x28, 8);
+	f->n = little_endian(f->data + 0x3c, 2);
+	const uint64_t index = little_endian(f->data + 0x3e, 2);
+	if (little_endian(f->data + 0x3a, 2) != SECTION_BYTES ||
+	    !inside(f, f->sections, f->n * SECTION_BYTES))
 		return "its table of sections is not inside the file";
 	if (index >= f->n)
 		return "its sections have no names";
-	f->names = number(f, f->sections + index * SECTION_BYTES + 0x18, 8);
-	f->names_size = number(f, f->sections + index * SECTION_BYTES + 0x20, 8);
+	f->names = little_endian(f->data + f->sections + index * SECTION_BYTES + 0x18, 8);
+	f->names_size = little_endian(f->data + f->sections + index * SECTION_BYTES + 0x20, 8);
 	return inside(f, f->names, f->names_size) ? NULL : "names are not inside the file";
 }
 
@@ -66,13 +57,14 @@ static const char *
 section(const File *f, uint64_t i, Section *s)
 {
 	enum { NOBITS = 8 };
-	const uint64_t at = f->sections + i * SECTION_BYTES, name = number(f, at, 4);
-	const uint64_t offset = number(f, at + 0x18, 8), size = number(f, at + 0x20, 8);
+	const uint64_t at = f->sections + i * SECTION_BYTES, name = little_endian(f->data + at, 4);
+	const uint64_t offset = little_endian(f->data + at + 0x18, 8),
+		       size = little_endian(f->data + at + 0x20, 8);
 	if (name >= f->names_size ||
 	    !memchr(f->data + f->names + name, 0, (size_t)(f->names_size - name)))
 		return "the name of a section is not among the names";
 	*s = (Section){(const char *)f->data + f->names + name, f->data, 0};
-	if (number(f, at + 4, 4) == NOBITS)
+	if (little_endian(f->data + at + 4, 4) == NOBITS)
 		return NULL;
 	if (!inside(f, offset, size))
 		return "a section is not inside the file";
