@@ -440,28 +440,29 @@ parse_not(Parser *p)
 	return n;
 }
 
+/* Operands with a word between them, from the left. */
 static JinjaNode *
-parse_and(Parser *p)
+parse_chain(Parser *p, const char *word, JinjaNode *(*operand)(Parser *))
 {
-	JinjaNode *n = parse_not(p);
-	while (is_name(p, "and")) {
-		n = binary(p, "and", n);
+	JinjaNode *n = operand(p);
+	while (is_name(p, word)) {
+		n = binary(p, word, n);
 		step(p);
-		n->b = parse_not(p);
+		n->b = operand(p);
 	}
 	return n;
 }
 
 static JinjaNode *
+parse_and(Parser *p)
+{
+	return parse_chain(p, "and", parse_not);
+}
+
+static JinjaNode *
 parse_or(Parser *p)
 {
-	JinjaNode *n = parse_and(p);
-	while (is_name(p, "or")) {
-		n = binary(p, "or", n);
-		step(p);
-		n->b = parse_and(p);
-	}
-	return n;
+	return parse_chain(p, "or", parse_and);
 }
 
 static JinjaNode *
