@@ -67,6 +67,12 @@ sort_keys(Key *keys, uint32_t n)
 	qsort(keys, n, sizeof *keys, falling);
 }
 
+static double
+moment(const RoundProblem *p, uint32_t i, uint32_t j)
+{
+	return p->h ? p->h[(size_t)i * p->columns + j] : i == j ? 1.0 : 0.0;
+}
+
 static void
 order_columns(Arena *a, RoundWork *k)
 {
@@ -74,7 +80,7 @@ order_columns(Arena *a, RoundWork *k)
 	Key *columns = ARENA_ARRAY(a, Key, k->n), *groups = ARENA_ARRAY(a, Key, k->groups);
 	k->column = ARENA_ARRAY(a, uint32_t, k->n);
 	for (uint32_t i = 0; i < k->n; i++) {
-		columns[i] = (Key){k->p->h[(size_t)i * k->n + i], i};
+		columns[i] = (Key){moment(k->p, i, i), i};
 		groups[i / k->group].value += columns[i].value;
 		groups[i / k->group].i = i / k->group;
 	}
@@ -115,8 +121,7 @@ take_curvature(Arena *a, RoundWork *k)
 	k->dead = ARENA_ARRAY(a, bool, k->n);
 	for (uint32_t i = 0; i < k->n; i++)
 		for (uint32_t j = 0; j < k->n; j++)
-			k->h[(size_t)i * k->n + j] =
-				k->p->h[(size_t)k->column[i] * k->n + k->column[j]];
+			k->h[(size_t)i * k->n + j] = moment(k->p, k->column[i], k->column[j]);
 	for (uint32_t i = 0; i < k->n; i++)
 		mean += k->h[(size_t)i * k->n + i] / k->n;
 	for (uint32_t i = 0; i < k->n; i++)

@@ -63,8 +63,10 @@ const char *rounding_fault(Arena *a, const Rounding *r, Format f);
 
 typedef struct RoundProblem {
 	uint32_t rows, columns;
-	const float *w;	 /* [rows][columns], the plan's transforms folded in */
-	const double *h; /* [columns][columns] of the rows it will read, divided by their count */
+	const float *w; /* [rows][columns], the plan's transforms folded in */
+	/* [columns][columns] of the rows it will read, divided by their count; null: 1, which no
+	 * rule that asks for them should get. */
+	const double *h;
 	const double *g; /* cross moments x~^T x, or null: h */
 	Format format;
 	const Rounding *how;

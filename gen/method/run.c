@@ -23,7 +23,9 @@ typedef struct Run {
 	Plan *plan;
 	Graph *graph;
 	Stream *streams[STREAMS];
-	StreamKind first; /* ROUNDED where nothing asks for the rows of the unrounded model */
+	/* ROUNDED where nothing asks for the rows of the unrounded model, STREAMS where nothing
+	 * does for any rows. */
+	StreamKind first;
 	/* Moments of the row that the last linears read: [columns][columns]. */
 	int row;
 	double *h, *g;
@@ -50,14 +52,30 @@ wants_cross(const Recipe *r)
 	return r->target == TARGET_CROSS || r->round == ROUND_QRONOS || r->round == ROUND_TWIN;
 }
 
+/* Whether codes and scales depend on what linears read. */
+static bool
+wants_rows(const Recipe *r)
+{
+	return r->round != ROUND_RTN || r->scale == SCALE_PISO || r->polish != POLISH_NONE ||
+	       r->refit || r->clip != CLIP_NONE;
+}
+
+static StreamKind
+first_stream(const Recipe *r)
+{
+	if (wants_cross(r))
+		return STREAM_FLOAT;
+	return wants_rows(r) ? STREAM_ROUNDED : STREAMS;
+}
+
 static void
 take_moments(Run *r, int row, uint32_t columns)
 {
 	const size_t n = (size_t)columns * columns;
 	const size_t tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length;
-	const float *rounded = stream_rows(r->streams[STREAM_ROUNDED], row);
-	if (r->row == row)
+	if (r->first == STREAMS || r->row == row)
 		return;
+	const float *rounded = stream_rows(r->streams[STREAM_ROUNDED], row);
 	r->row = row;
 	memset(r->h, 0, n * sizeof *r->h);
 	linalg_moments(r->linalg, tokens, columns, rounded, NULL, r->h);
@@ -118,7 +136,7 @@ do_linear(Run *r, const Func *f, int i)
 	const RoundProblem p = {.rows = rows,
 				.columns = columns,
 				.w = w,
-				.h = r->h,
+				.h = r->first == STREAMS ? NULL : r->h,
 				.g = wants_cross(r->o->recipe) ? r->g : NULL,
 				.format = graph_weight_format(r->graph, v->role, f->layer),
 				.how = &how,
@@ -133,7 +151,8 @@ do_linear(Run *r, const Func *f, int i)
 			r, &result, rows, columns, (uint32_t)format_groups(p.format, (int)columns));
 		if (r->first == STREAM_FLOAT)
 			stream_step(r->streams[STREAM_FLOAT], i, w);
-		stream_step(r->streams[STREAM_ROUNDED], i, result.w);
+		if (r->first != STREAMS)
+			stream_step(r->streams[STREAM_ROUNDED], i, result.w);
 		say(r, f, v, &result);
 	}
 	arena_free(scratch);
@@ -335,7 +354,7 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 		 .o = o,
 		 .pool = pool,
 		 .linalg = o->linalg,
-		 .first = wants_cross(o->recipe) ? STREAM_FLOAT : STREAM_ROUNDED,
+		 .first = first_stream(o->recipe),
 		 .plan = plan_new(run, o->model)};
 	RunState state;
 	stage_formats(o->recipe, o->model, r.plan);
