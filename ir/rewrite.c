@@ -309,18 +309,6 @@ up_rope(Rewrite *r, int i, int x)
 	return true;
 }
 
-/* A diagonal behind a gain that the plan keeps is one diagonal with it. */
-static bool
-up_gain(Rewrite *r, int i, int x)
-{
-	if (!transform_facts(at(r, i)->transform).diagonal || !at(r, x)->pinned)
-		return false;
-	at(r, x)->pinned = false;
-	const bool done = down_gain(r, x);
-	at(r, x)->pinned = !done;
-	return done;
-}
-
 /* The factor that acts first, and the others (null: none); of blocks each factor is blocks. */
 static const Transform *
 first_factor(Arena *a, const Transform *t, const Transform **others)
@@ -339,6 +327,20 @@ first_factor(Arena *a, const Transform *t, const Transform **others)
 		*others = transform_block(a, *others, t->n, &why);
 	}
 	return first;
+}
+
+/* A diagonal behind a gain that the plan keeps, alone or the first factor of more, is one diagonal
+ * with it. */
+static bool
+up_gain(Rewrite *r, int i, int x)
+{
+	const Transform *others, *first = first_factor(r->g->arena, at(r, i)->transform, &others);
+	if (!transform_facts(first).diagonal || !at(r, x)->pinned)
+		return false;
+	at(r, x)->pinned = false;
+	const bool done = down_gain(r, x);
+	at(r, x)->pinned = !done;
+	return done;
 }
 
 /* act(P a) * (P b) = P (act(a) * b); act(a) * (D b) = D (act(a) * b). */
@@ -363,22 +365,30 @@ up_gated(Rewrite *r, int i, int x)
 	return true;
 }
 
-/* A transform of the attention's result is one of v, where it keeps to heads and is the same in a
- * group. With a rounded cache the plan's basis of v is meant, and it stays. */
+/* A transform of the attention's result, or its first factor, is one of v, where it keeps to heads
+ * and is the same in a group. With a rounded cache the plan's basis of v is meant, and it stays. */
 static bool
 up_attention(Rewrite *r, int i, int x)
 {
+	Arena *a = r->g->arena;
 	const Value attention = *at(r, x);
 	const int append = attention.operands[1];
+	const Transform *others = NULL, *t = at(r, i)->transform;
 	if (!format_is_float(graph_kv(r->g, r->f->layer)))
 		return false;
-	const Transform *t =
-		heads_gather(r->g->arena, at(r, i)->transform, attention.heads, attention.kv_heads);
-	if (!t)
+	const Transform *values = heads_gather(a, t, attention.heads, attention.kv_heads);
+	if (!values) {
+		t = first_factor(a, t, &others);
+		values = others ? heads_gather(a, t, attention.heads, attention.kv_heads) : NULL;
+	}
+	if (!values)
 		return false;
-	const int v = add_transform(r, t, operand(r, append, 1), i);
+	const int v = add_transform(r, values, operand(r, append, 1), i);
 	at(r, append)->operands[1] = v;
-	redirect(r, i, x);
+	if (others)
+		at(r, i)->transform = others;
+	else
+		redirect(r, i, x);
 	return true;
 }
 

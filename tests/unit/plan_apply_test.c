@@ -135,6 +135,70 @@ test_kept_gain(void **state)
 	close_bench(&b);
 }
 
+/* The transform in front of what a linear of layer 0 reads. */
+static const Transform *
+running(const Graph *g, Role role)
+{
+	const Func *f = &g->funcs[1];
+	const Value *v = NULL;
+	for (int i = 0; i < f->count && !v; i++)
+		if (f->values[i].op == OP_LINEAR && f->values[i].role == (int)role)
+			v = func_value(f, i);
+	for (v = func_value(f, v->operands[0]); v->op != OP_TRANSFORM;)
+		v = func_value(f, v->operands[0]);
+	return v->transform;
+}
+
+static uint64_t
+multiplies(const Transform *t)
+{
+	return transform_facts(t).multiplies;
+}
+
+/* The factor that acts first leaves a chain where weights or a gain take it. */
+static void
+test_first_factors(void **state)
+{
+	(void)state;
+	Bench b = open_bench(false);
+	Plan *p = plan_new(b.a, b.model);
+	put_all(&b, p, SITE_ATTN_IN, chain, false);
+	put_all(&b, p, SITE_MLP_IN, chain, false);
+	put_all(&b, p, SITE_DOWN_IN, chain, false);
+	put_all(&b, p, SITE_O_IN, grouped_chain, false);
+	for (int l = 0; l < LAYERS; l++)
+		p->transforms[SITE_ATTN_IN][l].keep_gain = true;
+	check_same(&b, p, LAYERS * 4);
+	const Graph *g = planned(&b, p, NULL, 0);
+	const Transform *whole = p->transforms[SITE_ATTN_IN][0].transform;
+	/* Gain and diagonal are one multiplication, and no gain of a layer is left. */
+	for (int i = 0; i < g->funcs[1].count; i++)
+		assert_true(g->funcs[1].values[i].op != OP_GAIN);
+	assert_int_equal(multiplies(running(g, ROLE_Q)), multiplies(whole));
+	assert_int_equal(multiplies(running(g, ROLE_GATE)), multiplies(whole));
+	/* up has the diagonal of down's rows. */
+	whole = p->transforms[SITE_DOWN_IN][0].transform;
+	assert_int_equal(multiplies(running(g, ROLE_DOWN)), multiplies(whole) - INTER);
+	/* v has the diagonal and the blocks of o's. */
+	const Transform *o = running(g, ROLE_O);
+	assert_int_equal(o->kind, T_PRODUCT);
+	assert_int_equal(o->n_children, 2);
+	assert_int_equal(o->children[1]->kind, T_PERM);
+	/* A cache of integers keeps v as the plan has it. */
+	Graph *rounded = graph_build(b.a, b.model);
+	const PassOptions none = {0};
+	for (int l = 0; l < LAYERS; l++)
+		graph_set_kv(
+			rounded, l,
+			(CacheFormat){.format = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32},
+				      .query_bits = 16});
+	assert_true(graph_apply_plan(rounded, p, diag_new(b.a, stderr)));
+	assert_true(passes_run(rounded, &none, diag_new(b.a, stderr)));
+	assert_int_equal(multiplies(running(rounded, ROLE_O)),
+			 multiplies(p->transforms[SITE_O_IN][0].transform));
+	close_bench(&b);
+}
+
 /* ---- contract ------------------------------------------------------------------------------ */
 
 static void
@@ -506,7 +570,8 @@ main(void)
 		cmocka_unit_test(test_kept_gain),     cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_weight_faults), cmocka_unit_test(test_fold_faults),
 		cmocka_unit_test(test_codes),	      cmocka_unit_test(test_contract),
-		cmocka_unit_test(test_stored),	      cmocka_unit_test(test_rows_moved),
+		cmocka_unit_test(test_first_factors), cmocka_unit_test(test_stored),
+		cmocka_unit_test(test_rows_moved),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

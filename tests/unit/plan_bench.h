@@ -241,6 +241,40 @@ blocks(Bench *b, uint32_t n)
 	return must(transform_block(b->a, hadamard(b, 8), n, &why), why);
 }
 
+/* Of o's input: an element of v the same in all query heads that read it. */
+static inline const Transform *
+grouped(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	double *v = ARENA_ARRAY(b->a, double, n);
+	const uint32_t group = HEADS / KV_HEADS;
+	for (uint32_t h = 0; h < HEADS; h++)
+		for (uint32_t i = 0; i < D; i++)
+			v[h * D + i] = h % group ? v[(h - 1) * D + i] : 1.5 + random_real(&b->r);
+	return must(transform_vector(b->a, T_DIAGONAL, n, v, &why), why);
+}
+
+/* Blocks, a permutation, blocks behind a diagonal. */
+static inline const Transform *
+chain_behind(Bench *b, uint32_t n, const Transform *first)
+{
+	const char *why = NULL;
+	const Transform *f[4] = {blocks(b, n), permutation(b, n), blocks(b, n), first};
+	return must(transform_compose(b->a, T_PRODUCT, f, 4, &why), why);
+}
+
+static inline const Transform *
+chain(Bench *b, uint32_t n)
+{
+	return chain_behind(b, n, diagonal(b, n));
+}
+
+static inline const Transform *
+grouped_chain(Bench *b, uint32_t n)
+{
+	return chain_behind(b, n, grouped(b, n));
+}
+
 typedef const Transform *(*Make)(Bench *b, uint32_t n);
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -416,6 +450,9 @@ static const struct {
 	{"o.in hadamard", SITE_O_IN, hadamard, false, 1},
 	{"o.in dense", SITE_O_IN, dense, false, 1},
 	{"o.in blocks go into v", SITE_O_IN, blocks, false, 0},
+	{"o.in chain", SITE_O_IN, chain, false, 1},
+	{"o.in chain, diagonal and blocks in v", SITE_O_IN, grouped_chain, false, 1},
+	{"attn.in chain", SITE_ATTN_IN, chain, false, 1},
 	{"mid permutation", SITE_MLP_MID, permutation, false, 0},
 	{"mid diagonal", SITE_MLP_MID, diagonal, false, 0},
 	{"mid signs", SITE_MLP_MID, signs, false, 0},
@@ -424,6 +461,7 @@ static const struct {
 	{"down.in blocks", SITE_DOWN_IN, blocks, false, 1},
 	{"down.in signed, its signs and order in up and gate", SITE_DOWN_IN, signed_hadamard, false,
 	 1},
+	{"down.in chain, its diagonal in up", SITE_DOWN_IN, chain, false, 1},
 	{"down.in permutation vanishes", SITE_DOWN_IN, permutation, false, 0},
 };
 
