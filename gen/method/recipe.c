@@ -329,6 +329,28 @@ refuse(Diag *d, const char *why)
 	return false;
 }
 
+/* What is wrong with rotations that calibration makes; null: nothing. */
+static const char *
+sites_fault(const Recipe *r)
+{
+	bool seen = false;
+	for (int s = 0; s < SITE_COUNT; s++)
+		seen |= site_rotation_seen(site_rotation(r, (Site)s));
+	if (r->site_smooth > 0.0 && !seen)
+		return "site.smooth is in front of rotations that are made of what calibration "
+		       "sees, and the recipe has none";
+	if (r->smooth_o && r->site_smooth == 0.0)
+		return "site.smooth.o is given, but site.smooth is 0";
+	if (r->smooth_o && !site_rotation_seen((Rotation)r->o))
+		return "site.smooth.o is in front of what rotate.o makes of calibration's rows, "
+		       "and it makes nothing of them";
+	if (site_rotation_seen((Rotation)r->down) &&
+	    (r->block || r->block_slack > 0.0 || r->permute != PERMUTE_NONE || r->smooth > 0.0))
+		return "rotate.block, rotate.slack, permute and smooth are of "
+		       "rotate.down=hadamard or signs";
+	return NULL;
+}
+
 bool
 recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 {
@@ -362,10 +384,9 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					      "sequences of %d tokens are beyond the model's "
 					      "context of %u",
 					      r->length, m->n_ctx));
-	if (site_rotation_seen((Rotation)r->down) &&
-	    (r->block || r->block_slack > 0.0 || r->permute != PERMUTE_NONE || r->smooth > 0.0))
-		return refuse(d, "rotate.block, rotate.slack, permute and smooth are of "
-				 "rotate.down=hadamard or signs");
+	why = sites_fault(r);
+	if (why)
+		return refuse(d, why);
 	if (r->block && (m->inter % (uint32_t)r->block || r->down == ROTATION_NONE))
 		return refuse(d, r->down == ROTATION_NONE
 					 ? "rotate.block is given, but rotate.down is none"

@@ -37,10 +37,12 @@ typedef struct Recipe {
 	int residual, head, down, qk; /* Rotation: R1, R2, R3, on q and k behind rope */
 	int attn, o, mlp;	      /* Rotation: at those sites, at run time */
 	int block;		      /* of R3; 0: the whole row */
-	int site_block; /* of rotations that sites.h makes, at most; 0: the whole row */
-	int statistics; /* tokens that those and permutations are made of */
-	int permute;	/* Permutation: P3, in front of R3 */
-	int clip;	/* Clip */
+	int site_block;	    /* of rotations that sites.h makes, at most; 0: the whole row */
+	double site_smooth; /* power, in front of those; 0: none */
+	bool smooth_o;	    /* at o's input too */
+	int statistics;	    /* tokens that those and permutations are made of */
+	int permute;	    /* Permutation: P3, in front of R3 */
+	int clip;	    /* Clip */
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */

@@ -4,21 +4,44 @@
 
 #include "sites.h"
 
+enum { PEAK_ROWS = 512 };
+
+typedef struct PeakWork {
+	const SiteProblem *p;
+	const Transform *t;
+	float *peaks; /* [pieces][n] */
+} PeakWork;
+
+static void
+peaks_of_piece(void *arg, int piece)
+{
+	const PeakWork *k = arg;
+	const uint32_t n = k->p->n;
+	const size_t first = (size_t)piece * PEAK_ROWS;
+	float *peak = k->peaks + (size_t)piece * n;
+	Arena *scratch = arena_new();
+	double *row = ARENA_ARRAY(scratch, double, n), *work = ARENA_ARRAY(scratch, double, n);
+	for (size_t i = first; i < first + PEAK_ROWS && i < k->p->tokens; i++) {
+		for (uint32_t j = 0; j < n; j++)
+			row[j] = (double)k->p->x[i * n + j];
+		transform_apply(k->t, row, work);
+		for (uint32_t j = 0; j < n; j++)
+			peak[j] = fmaxf(peak[j], (float)fabs(row[j]));
+	}
+	arena_free(scratch);
+}
+
 /* Largest |T x| of each element. */
 static void
 peaks_under(const SiteProblem *p, const Transform *t, float *peak)
 {
+	const size_t pieces = (p->tokens + PEAK_ROWS - 1) / PEAK_ROWS;
 	Arena *scratch = arena_new();
-	double *row = ARENA_ARRAY(scratch, double, p->n),
-	       *work = ARENA_ARRAY(scratch, double, p->n);
+	PeakWork k = {.p = p, .t = t, .peaks = ARENA_ARRAY(scratch, float, pieces * p->n)};
+	parallel_for(p->jobs, (int)pieces, peaks_of_piece, &k);
 	memset(peak, 0, p->n * sizeof *peak);
-	for (size_t i = 0; i < p->tokens; i++) {
-		for (uint32_t j = 0; j < p->n; j++)
-			row[j] = (double)p->x[i * p->n + j];
-		transform_apply(t, row, work);
-		for (uint32_t j = 0; j < p->n; j++)
-			peak[j] = fmaxf(peak[j], (float)fabs(row[j]));
-	}
+	for (size_t i = 0; i < pieces * p->n; i++)
+		peak[i % p->n] = fmaxf(peak[i % p->n], k.peaks[i]);
 	arena_free(scratch);
 }
 

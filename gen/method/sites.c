@@ -48,6 +48,13 @@ site_rotation(const Recipe *r, Site site)
 	}
 }
 
+bool
+site_smooths(const Recipe *r, Site site)
+{
+	return r->site_smooth > 0.0 && site_rotation_seen(site_rotation(r, site)) &&
+	       (site != SITE_O_IN || r->smooth_o);
+}
+
 uint32_t
 site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why)
 {
@@ -157,6 +164,95 @@ stack_readers(Arena *scratch, const Sites *k, const Func *f, int first, uint32_t
 	return w;
 }
 
+/* Largest |x| of each column of x [rows][n]. */
+static void
+column_peaks(const float *x, size_t rows, uint32_t n, double *peak)
+{
+	for (uint32_t i = 0; i < n; i++)
+		peak[i] = 0.0;
+	for (size_t r = 0; r < rows; r++)
+		for (uint32_t i = 0; i < n; i++)
+			peak[i] = fmax(peak[i], fabs((double)x[r * n + i]));
+}
+
+/* Elements of query heads that come from one of v: all get the largest. */
+static void
+share_peaks(const Model *m, double *peak)
+{
+	const uint32_t group = m->n_head / m->n_kv_head, d = m->head_dim;
+	for (uint32_t head = 0; head < m->n_head; head++)
+		for (uint32_t i = 0; i < d; i++) {
+			double *first = peak + (size_t)(head - head % group) * d + i;
+			*first = fmax(*first, peak[(size_t)head * d + i]);
+		}
+	for (uint32_t head = 0; head < m->n_head; head++)
+		for (uint32_t i = 0; i < d; i++)
+			peak[(size_t)head * d + i] = peak[(size_t)(head - head % group) * d + i];
+}
+
+/* log of each, an element of next to nothing taken for a little. */
+static void
+log_peaks(uint32_t n, double *peak)
+{
+	double most = 0.0;
+	for (uint32_t i = 0; i < n; i++)
+		most = fmax(most, peak[i]);
+	for (uint32_t i = 0; i < n; i++)
+		peak[i] = most > 0.0 ? log(fmax(peak[i], 1e-5 * most)) : 0.0;
+}
+
+void
+site_smoothing(const SiteProblem *p, double *d)
+{
+	Arena *scratch = arena_new();
+	const double power = p->recipe->site_smooth;
+	double *x = ARENA_ARRAY(scratch, double, p->n), *w = ARENA_ARRAY(scratch, double, p->n);
+	double mean = 0.0;
+	column_peaks(p->x, p->tokens, p->n, x);
+	column_peaks(p->w, p->rows, p->n, w);
+	if (p->site == SITE_O_IN) {
+		share_peaks(p->model, x);
+		share_peaks(p->model, w);
+	}
+	log_peaks(p->n, x);
+	log_peaks(p->n, w);
+	for (uint32_t i = 0; i < p->n; i++)
+		mean += (d[i] = (1.0 - power) * w[i] - power * x[i]) / p->n;
+	for (uint32_t i = 0; i < p->n; i++)
+		d[i] = exp(d[i] - mean);
+	arena_free(scratch);
+}
+
+/* The rotation of p's rows under its smoothing, behind that. */
+static const Transform *
+smoothed(Arena *run, Arena *scratch, const SiteProblem *p, SiteRotationFn make, const char **why)
+{
+	SiteProblem q = *p;
+	double *d = ARENA_ARRAY(scratch, double, p->n);
+	float *x = ARENA_ARRAY(scratch, float, p->tokens * p->n);
+	float *w = ARENA_ARRAY(scratch, float, (size_t)p->rows * p->n);
+	site_smoothing(p, d);
+	for (size_t i = 0; i < p->tokens * p->n; i++)
+		x[i] = (float)((double)p->x[i] * d[i % p->n]);
+	for (size_t i = 0; i < (size_t)p->rows * p->n; i++)
+		w[i] = (float)((double)p->w[i] / d[i % p->n]);
+	q.x = x;
+	q.w = w;
+	const Transform *two[] = {make(run, &q, why), NULL};
+	two[1] = two[0] ? transform_vector(run, T_DIAGONAL, p->n, d, why) : NULL;
+	return two[1] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
+}
+
+/* Whether the rows that linear v reads come out of a gain, not of the norm in front of one. */
+static bool
+behind_gain(const Func *f, const Value *v)
+{
+	do
+		v = func_value(f, v->operands[0]);
+	while (op_table[v->op].result == 'a');
+	return v->op == OP_GAIN;
+}
+
 static bool
 look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x, size_t tokens)
 {
@@ -174,10 +270,15 @@ look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x
 			 .seed = (uint64_t)k->o->recipe->seed + 10000u * ((uint64_t)site + 1) +
 				 (uint64_t)f->layer};
 	p.w = stack_readers(scratch, k, f, first, &p.rows, &p.n);
-	const Transform *t = rotations[kind].make(k->run, &p, &why);
+	const SiteRotationFn make = rotations[kind].make;
+	const Transform *t = site_smooths(p.recipe, site)
+				     ? smoothed(k->run, scratch, &p, make, &why)
+				     : make(k->run, &p, &why);
 	if (t)
 		k->plan->transforms[site][f->layer] =
-			(PlanTransform){.transform = t, .loc = k->o->model->loc};
+			(PlanTransform){.transform = t,
+					.keep_gain = behind_gain(f, func_value(f, first)),
+					.loc = k->o->model->loc};
 	else
 		diag_error(k->d, k->o->model->loc, E_RECIPE, "%s: %s",
 			   site_place(k->run, site, f->layer), why);

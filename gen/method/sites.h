@@ -7,14 +7,14 @@
 
 #include "recipe.h"
 
-/* One site of one layer, as the model has it under R1 and R2. */
+/* One site of one layer, as the model has it under R1 and R2, smoothed by site.smooth. */
 typedef struct SiteProblem {
 	const Recipe *recipe;
 	const Model *model;
 	const Linalg *linalg;
 	Site site; /* attn.in, attn.o.in, mlp.in, mlp.down.in */
 	uint32_t layer, n;
-	const float *x; /* [tokens][n], unrounded: the norm's gain is in w */
+	const float *x; /* [tokens][n], unrounded; the norm's gain is in x, or under R1 in w */
 	size_t tokens;
 	const float *w; /* [rows][n]: the weights of all readers, one below the other */
 	uint32_t rows;
@@ -28,11 +28,19 @@ const Transform *site_chain(Arena *run, const SiteProblem *p, const char **why);
 
 /* The recipe's rotation at a site of the four; ROTATION_NONE at any other. */
 Rotation site_rotation(const Recipe *r, Site site);
+/* Whether its rows are smoothed in front of that rotation. */
+bool site_smooths(const Recipe *r, Site site);
 /* Whether it is made of what calibration sees. */
 bool site_rotation_seen(Rotation k);
 /* The longest block for rows of n that is at most site.block, divides n and has a Hadamard matrix:
  * n for site.block 0; null with *why where there is none but 1. */
 uint32_t site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why);
+
+/* d [n], by which element i is multiplied: w^(1 - a) / x^a over the geometric mean of all, x and w
+ * the largest sizes of the element and of its column, a = site.smooth (ruquant.md 2.2). It does not
+ * matter whether the norm's gain is in x or in w. At o's input elements that come from one of v
+ * share theirs, so that it goes into v. */
+void site_smoothing(const SiteProblem *p, double *d);
 
 /* Rotations, permutation and diagonal of the plan that what calibration sees decides: the model
  * under R1 and R2, which the plan has, goes through the first sequences. false after diagnostics.

@@ -5,7 +5,8 @@
 
 Each plan is proved and then executed by the contract interpreter, whose bits are the artefact's: the loss over a text
 that was not calibrated on. What a recipe is for must show: error correction beats rounding to nearest, PiSO's scales
-beat the largest weight's, scales tuned end to end those of each matrix, R3 helps rows of 4 bits and MassDiff helps its blocks. A plan's bytes depend neither on the
+beat the largest weight's, scales tuned end to end those of each matrix, R3 helps rows of 4 bits, MassDiff its blocks, and
+blocks with a permutation between at all sites more. A plan's bytes depend neither on the
 number of threads, nor on where rows lie, nor on the folder.
 """
 import math
@@ -89,6 +90,9 @@ def main():
         try_one("r3", *a4, "--set", "rotate.down=hadamard", "--set", "rotate.block=4")
         try_one("perq", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=4")
         try_one("clipped", *a4, "--set", "clip=output")
+        chain = [x for site in ("attn", "o", "mlp", "down") for x in ("--set", f"rotate.{site}=chain")] + ["--set", "site.block=16"]
+        try_one("chain", *a4, *chain)
+        try_one("chained", *a4, *chain, "--set", "site.smooth=0.5")
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
@@ -99,7 +103,7 @@ def main():
         try_one("ternary", "--recipe", "twin", "--bits", "wta16")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
                                                        ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
-                                                       ("smooth", "unsmooth")) if loss[a] >= loss[b]]
+                                                       ("chain", "r3"), ("chained", "r3"), ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
         p = run(lathe, "plan", model, "--tokenizer", f"{data}/tok512.bin", "--recipe", "rtn", "--calibration",
