@@ -165,7 +165,8 @@ static void
 print_tokenizer(Arena *a, const Tokenizer *t)
 {
 	static const char *const kinds[TOKENIZER_KINDS] = {"none", "byte-level BPE", "scored BPE",
-							   "SentencePiece BPE"};
+							   "SentencePiece BPE",
+							   "SentencePiece unigram"};
 	printf("tokenizer %s\n", kinds[t->kind]);
 	if (t->kind == TOKENIZER_NONE)
 		return;

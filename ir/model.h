@@ -83,6 +83,7 @@ typedef enum TokenizerKind {
 	TOKENIZER_SCORED, /* llama2.c: merges by best score, byte fallback */
 	/* U+2581 for spaces, byte fallback, merges by rank or, where there are scores, by those */
 	TOKENIZER_SENTENCEPIECE,
+	TOKENIZER_UNIGRAM, /* likewise; the way of best sum of scores, unknown text is `unk` */
 	TOKENIZER_KINDS
 } TokenizerKind;
 
@@ -132,16 +133,17 @@ typedef struct Tokenizer {
 	uint8_t add_space_prefix; /* SpacePrefix */
 	bool add_bos;
 	bool whole_words; /* BPE: a piece that is a token is it, whatever merges make of it */
-	bool split_words; /* SENTENCEPIECE: no merge crosses the front of a space */
+	bool split_words; /* SENTENCEPIECE, UNIGRAM: no token crosses the front of a space */
 	bool nfc;	  /* BPE: text is normalized, but for special tokens of level 0 */
 	const PreTokenizer *pre; /* BPE */
 	int bos, eos, unk, pad;	 /* -1: none */
 	uint32_t n_tokens, n_merges;
-	const Bytes *tokens;  /* as in the file: GPT-2 symbols for BPE, U+2581 for spaces for
-				 SENTENCEPIECE, raw bytes for SCORED */
-	const uint8_t *types; /* TokenType; null: all normal */
-	const float *scores;  /* SCORED, and SENTENCEPIECE without merges */
-	const Bytes *merges;  /* all but SCORED: "left right", in rank order */
+	const Bytes *tokens;	 /* as in the file: GPT-2 symbols for BPE, U+2581 for spaces for
+				    SENTENCEPIECE and UNIGRAM, raw bytes for SCORED */
+	const uint8_t *types;	 /* TokenType; null: all normal */
+	const float *scores;	 /* SCORED, and SENTENCEPIECE without merges */
+	const double *log_probs; /* UNIGRAM: scores; NaN: text never becomes this token */
+	const Bytes *merges;	 /* BPE, SENTENCEPIECE: "left right", in rank order */
 	/* How special tokens that overlap are found in a text. null: all occurrences of the
 	 * longest, in what remains those of the next. Else by a level of each token: the leftmost
 	 * of level 0, of those that begin there the longest; in what remains those of level 1. */

@@ -3,6 +3,7 @@
 #include "targets/target.h"
 #include "targets/tokenizer_nfc.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -131,8 +132,11 @@ print_merges(Text *out, const TokenizerTables *tables)
 	Printer p = {.out = out};
 
 	text_printf(out,
-		    "\n/* Ids of two tokens and of the one that they make, preferred first. */\n"
-		    "static const struct {\n\tSymbol left, right, result;\n} merges[] = {");
+		    "\n/* The index of a merge. */\ntypedef %s MergeIndex;\n"
+		    "#define NO_MERGE ((MergeIndex)-1)\n\nenum { HASH_BITS = %d };\n\n"
+		    "/* Ids of two tokens and of the one that they make, preferred first. */\n"
+		    "static const struct {\n\tSymbol left, right, result;\n} merges[] = {",
+		    integer_type(tables->n_merges), tables->hash_bits);
 	print_break(&p);
 	for (uint32_t m = 0; m < tables->n_merges; m++) {
 		Merge merge = tables->merges[m];
@@ -313,18 +317,23 @@ first_word(const Tokenizer *t)
 	return t->add_space_prefix ? 0 : t->n_tokens;
 }
 
+/* For tokenizer_space.c. */
+static void
+print_spaces(Text *out, const Tokenizer *t)
+{
+	text_printf(out,
+		    "\nenum { FIRST_WORD = %u, SPLIT_WORDS = %d };\n\nstatic const int add_space = "
+		    "%d;\n",
+		    first_word(t), t->split_words, t->add_space_prefix);
+}
+
 static void
 print_characters(Text *out, const TokenizerTables *tables)
 {
 	Printer p = {.out = out};
 
-	text_printf(out,
-		    "\nenum {\n\tFIRST_WORD = %u,\n\tN_CHARACTERS = %u,\n\tSPLIT_WORDS = %d,\n"
-		    "\tSPACE_SYMBOL = %u\n};\n\nstatic const int add_space = %d;\n",
-		    first_word(tables->tokenizer), tables->n_characters,
-		    tables->tokenizer->split_words,
-		    tables->space == TOKENIZER_NONE_ID ? 0 : tables->space,
-		    tables->tokenizer->add_space_prefix);
+	text_printf(out, "\nenum { N_CHARACTERS = %u, SPACE_SYMBOL = %u };\n", tables->n_characters,
+		    tables->space == TOKENIZER_NONE_ID ? 0 : tables->space);
 	text_printf(out,
 		    "\n/* Tokens of one character, by its bytes from the top of key. */\n"
 		    "static const struct {\n\tuint32_t key;\n\tSymbol symbol;\n} characters[] = {");
@@ -337,6 +346,34 @@ print_characters(Text *out, const TokenizerTables *tables)
 	if (tables->n_characters == 0)
 		text_printf(out, "{0,0}");
 	print_end(&p);
+}
+
+static void
+print_trie(Text *out, const TokenizerTables *tables)
+{
+	const Tokenizer *t = tables->tokenizer;
+	Printer p = {.out = out};
+
+	text_printf(out,
+		    "\nenum { UNK = %d };\n\nstatic const double unknown_score = %a;\n\n"
+		    "/* Scores of the tokens that text may become. */\n"
+		    "static const double token_score[] = {",
+		    t->unk, tables->unknown_score);
+	print_break(&p);
+	for (uint32_t id = 0; id < t->n_tokens; id++) {
+		text_printf(out, "%a,", isnan(t->log_probs[id]) ? 0.0 : t->log_probs[id]);
+		print_fits(&p);
+	}
+	print_end(&p);
+	text_printf(out,
+		    "\n/* Tokens by their bytes, a space for U+2581. Node 0 is the root; children "
+		    "of node i are\n * [trie_child[i], trie_child[i + 1]), ascending by the byte "
+		    "that leads to them. */");
+	print_numbers(out, "uint8_t", "trie_byte", tables->trie_byte, tables->n_nodes, NULL);
+	print_numbers(out, integer_type(tables->n_nodes), "trie_child", tables->trie_child,
+		      (size_t)tables->n_nodes + 1, NULL);
+	print_numbers(out, "Symbol", "trie_token", tables->trie_token, tables->n_nodes,
+		      "NO_SYMBOL");
 }
 
 static void
@@ -444,16 +481,54 @@ print_constants(Text *out, const TokenizerTables *tables)
 	const Tokenizer *t = tables->tokenizer;
 
 	text_printf(out,
-		    "\n/* An id inside a text at work, and the index of a merge. */\n"
-		    "typedef %s Symbol;\ntypedef %s MergeIndex;\n"
-		    "#define NO_SYMBOL ((Symbol)-1)\n#define NO_MERGE ((MergeIndex)-1)\n\n"
+		    "\n/* An id inside a text at work. */\n"
+		    "typedef %s Symbol;\n#define NO_SYMBOL ((Symbol)-1)\n\n"
 		    "enum {\n\tN_TOKENS = %u,\n\tLONGEST_TOKEN = %u,\n\tTEXT_ROW = %d,\n"
-		    "\tTOKEN_STRIDE = %d,\n\tHASH_BITS = %d,\n\tN_LEVELS = %u,\n"
-		    "\tRAW_LEVELS = %u,\n\tBOS_RESTARTS = %d\n};\n",
-		    integer_type(t->n_tokens), integer_type(tables->n_merges), t->n_tokens,
-		    tables->longest, TEXT_ROW, STRIDE, tables->hash_bits, tables->n_levels,
-		    tables->raw_levels, t->kind == TOKENIZER_SCORED);
+		    "\tTOKEN_STRIDE = %d,\n\tN_LEVELS = %u,\n\tRAW_LEVELS = %u,\n"
+		    "\tBOS_RESTARTS = %d\n};\n",
+		    integer_type(t->n_tokens), t->n_tokens, tables->longest, TEXT_ROW, STRIDE,
+		    tables->n_levels, tables->raw_levels, t->kind == TOKENIZER_SCORED);
 }
+
+static void
+print_bpe(Text *out, const TokenizerTables *tables)
+{
+	print_merges(out, tables);
+	print_steps(out, tables);
+	print_ranges(out, tables);
+}
+
+static void
+print_scored(Text *out, const TokenizerTables *tables)
+{
+	print_merges(out, tables);
+	print_ties(out, tables);
+	print_spaces(out, tables->tokenizer);
+	print_characters(out, tables);
+}
+
+static void
+print_unigram(Text *out, const TokenizerTables *tables)
+{
+	print_spaces(out, tables->tokenizer);
+	print_trie(out, tables);
+}
+
+enum { KIND_FILES = 3 };
+
+/* The tables of each kind, and the files that read them, behind tokenizer.c. */
+static const struct {
+	void (*print)(Text *out, const TokenizerTables *tables);
+	const char *files[KIND_FILES];
+} kinds[TOKENIZER_KINDS] = {
+	[TOKENIZER_BPE] = {print_bpe, {"tokenizer_merge.c", "tokenizer_bpe.c"}},
+	[TOKENIZER_SCORED] = {print_scored,
+			      {"tokenizer_merge.c", "tokenizer_space.c", "tokenizer_scored.c"}},
+	[TOKENIZER_SENTENCEPIECE] = {print_scored,
+				     {"tokenizer_merge.c", "tokenizer_space.c",
+				      "tokenizer_scored.c"}},
+	[TOKENIZER_UNIGRAM] = {print_unigram, {"tokenizer_space.c", "tokenizer_unigram.c"}},
+};
 
 void
 tokenizer_emit_header(Text *out, const char *name, const char *symbol)
@@ -476,23 +551,16 @@ tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const c
 	print_head(out, t, name);
 	print_constants(out, &tables);
 	print_tokens(out, &tables);
-	print_merges(out, &tables);
 	print_specials(out, &tables);
 	text_printf(out, "\n/* The symbol of each byte. */");
 	print_numbers(out, "Symbol", "byte_symbol", tables.byte_symbol, 256, "NO_SYMBOL");
-	if (t->kind == TOKENIZER_BPE) {
-		print_steps(out, &tables);
-		print_ranges(out, &tables);
-	} else {
-		print_ties(out, &tables);
-		print_characters(out, &tables);
-	}
+	kinds[t->kind].print(out, &tables);
 	if (t->nfc)
 		tokenizer_print_nfc(out);
 	print_chat(out, t);
 	print_template(out, "tokenizer.c", name, symbol);
-	print_template(out, t->kind == TOKENIZER_BPE ? "tokenizer_bpe.c" : "tokenizer_scored.c",
-		       name, symbol);
+	for (int i = 0; i < KIND_FILES && kinds[t->kind].files[i]; i++)
+		print_template(out, kinds[t->kind].files[i], name, symbol);
 	print_template(out, t->nfc ? "tokenizer_nfc.c" : "tokenizer_raw.c", name, symbol);
 	print_template(out, "tokenizer_chat.c", name, symbol);
 	return true;

@@ -50,7 +50,14 @@ typedef struct TokenizerTables {
 	const SplitRule *steps[SPLIT_STEPS];
 	uint32_t n_words;
 	const uint32_t *words; /* tokens that pieces are but merges do not make, by their bytes */
-	/* others: */
+	/* UNIGRAM: tokens by the bytes of their text, a space for U+2581. Nodes are level by level,
+	 * those of a level by the bytes that lead there; children of node i are [child[i],
+	 * child[i + 1]), ascending by the byte that leads to them. */
+	uint32_t n_nodes;
+	const uint32_t *trie_byte, *trie_child; /* [n_nodes], [n_nodes + 1] */
+	const uint32_t *trie_token;		/* [n_nodes] id or TOKENIZER_NONE_ID */
+	double unknown_score;
+	/* SCORED, SENTENCEPIECE: */
 	uint32_t n_characters;
 	const Character *characters; /* by key */
 	uint32_t space;		     /* id of a space or TOKENIZER_NONE_ID */
@@ -60,19 +67,24 @@ typedef struct TokenizerTables {
  * Builds the tables of a tokenizer that is not NONE. Everything is owned by `a` or by t. Refuses
  * (E_TOKENIZER at t->loc, false): no or more than 2^31 tokens, tokens that are empty, longer than
  * TOKENIZER_LONGEST or equal, unknown types, ids out of range, symbols that stand for no byte,
- * merges that are malformed, equal or name something that is no token, scores that are NaN, and
- * vocabularies of characters without byte tokens or a needed space, tokens to be found in NFC that
- * are not. The pre-tokenizer's expressions
+ * merges that are malformed, equal or name something that is no token, scores that are NaN,
+ * vocabularies of characters without byte tokens or a needed space, of UNIGRAM without an unknown
+ * token or of 2^32 bytes, tokens to be found in NFC that are not. The pre-tokenizer's expressions
  * must be of the subset.
  */
 bool tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out);
 
+/* Of TOKENIZER_UNIGRAM, for tokenizer_tables: the trie and the score of unknown text. */
+void tokenizer_unigram(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out);
+/* A token's text with a space for U+2581. */
+Bytes tokenizer_spaced(Arena *a, Bytes text);
+
 /*
  * Appends the whole text of NAME_tokenizer.c, which implements templates/tokenizer.h: includes,
- * constants, tables, templates/tokenizer.c, tokenizer_bpe.c or tokenizer_scored.c,
- * tokenizer_nfc.c or tokenizer_raw.c, tokenizer_chat.c; for TOKENIZER_NONE constants and
- * tokenizer_none.c. `name` names the artefact's files, `symbol` is the prefix of its C symbols. The
- * text depends on nothing else. Appends nothing and returns false where the tables are refused.
+ * constants, tables, templates/tokenizer.c, the files of its kind, tokenizer_nfc.c or
+ * tokenizer_raw.c, tokenizer_chat.c; for TOKENIZER_NONE constants and tokenizer_none.c. `name`
+ * names the artefact's files, `symbol` is the prefix of its C symbols. The text depends on nothing
+ * else. Appends nothing and returns false where the tables are refused.
  */
 bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
 /* NAME_tokenizer.h. */

@@ -402,9 +402,8 @@ check_scored(const Vocabulary *v, TokenizerTables *out)
 			   "texts begin with a space, but no token is \" \"");
 }
 
-/* U+2581 for a space. */
-static Bytes
-spaced(Arena *a, Bytes text)
+Bytes
+tokenizer_spaced(Arena *a, Bytes text)
 {
 	char *out = arena_alloc(a, text.size);
 	uint32_t n = 0;
@@ -435,6 +434,24 @@ check_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 		diag_error(v->d, t->loc, E_TOKENIZER, "no token is U+2581, the space");
 }
 
+/* What is unknown can be said; byte tokens are those of its bytes. */
+static void
+check_unigram(const Vocabulary *v, TokenizerTables *out)
+{
+	const Tokenizer *t = v->t;
+
+	INVARIANT(t->log_probs);
+	if (t->unk < 0 || isnan(t->log_probs[t->unk]))
+		diag_error(v->d, t->loc, E_TOKENIZER,
+			   "no token of the model is for text that is unknown");
+	for (uint32_t b = 0; b < 256; b++) {
+		const char *name = arena_printf(v->arena, "<0x%02X>", b);
+		const uint32_t id = vocabulary_find(v, (Bytes){name, 6});
+		const bool is_byte = id != TOKENIZER_NONE_ID && token_type(t, id) == TOKEN_BYTE;
+		out->byte_symbol[b] = is_byte ? id : TOKENIZER_NONE_ID;
+	}
+}
+
 static void
 decode_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 {
@@ -445,13 +462,14 @@ decode_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 	for (uint32_t id = 0; id < t->n_tokens; id++) {
 		const TokenType type = token_type(t, id);
 		if (type == TOKEN_NORMAL)
-			decoded[id] = spaced(v->arena, t->tokens[id]);
+			decoded[id] = tokenizer_spaced(v->arena, t->tokens[id]);
 		else if (type == TOKEN_USER)
 			decoded[id] = t->tokens[id];
 	}
 	for (uint32_t b = 0; b < 256; b++) {
 		bytes[b] = (char)b;
-		decoded[out->byte_symbol[b]] = (Bytes){bytes + b, 1};
+		if (out->byte_symbol[b] != TOKENIZER_NONE_ID)
+			decoded[out->byte_symbol[b]] = (Bytes){bytes + b, 1};
 	}
 	out->decoded = decoded;
 }
@@ -691,6 +709,12 @@ merges_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 		merges_bpe(v, out);
 }
 
+static void
+trie_unigram(const Vocabulary *v, TokenizerTables *out)
+{
+	tokenizer_unigram(v->arena, v->t, v->d, out);
+}
+
 /* What makes the tables of each kind, in this order. */
 static const struct {
 	void (*check)(const Vocabulary *v, TokenizerTables *out);
@@ -702,6 +726,7 @@ static const struct {
 	[TOKENIZER_SCORED] = {check_scored, decode_scored, merges_scored, list_characters},
 	[TOKENIZER_SENTENCEPIECE] = {check_sentencepiece, decode_sentencepiece,
 				     merges_sentencepiece, list_characters},
+	[TOKENIZER_UNIGRAM] = {check_unigram, decode_sentencepiece, NULL, trie_unigram},
 };
 
 bool
@@ -722,7 +747,8 @@ tokenizer_tables(Arena *a, const Tokenizer *t, Diag *d, TokenizerTables *out)
 	if (refused(&v))
 		return false;
 	kinds[t->kind].decode(&v, out);
-	kinds[t->kind].merges(&v, out);
+	if (kinds[t->kind].merges)
+		kinds[t->kind].merges(&v, out);
 	if (!refused(&v))
 		kinds[t->kind].symbols(&v, out);
 	collect_specials(&v, out);

@@ -4,8 +4,6 @@
  * the one with the best is merged, leftmost among equals. The whole text is one piece, or each word
  * with the space before it.
  */
-enum { PREFIX_NONE, PREFIX_ALWAYS, PREFIX_MISSING, PREFIX_FIRST };
-
 static size_t
 symbol_bound(size_t n)
 {
@@ -23,12 +21,6 @@ static uint32_t
 merge_rank(MergeIndex m)
 {
 	return HAS_TIES ? merge_tie[m] : m;
-}
-
-static int
-starts_word(int32_t id)
-{
-	return id >= FIRST_WORD;
 }
 
 /* The token of a code point's bytes, packed from the top of key. */
@@ -62,22 +54,18 @@ character_at(const unsigned char *text, size_t n, uint32_t *key)
 }
 
 static int
-wants_space(const Encoder *e, const unsigned char *text, size_t n)
+begins_spaced(const unsigned char *text, size_t n)
 {
 	uint32_t key;
 
-	if (e->inside && !e->begun)
-		return 0;
-	if (add_space == PREFIX_NONE || add_space == PREFIX_ALWAYS)
-		return add_space == PREFIX_ALWAYS;
 	character_at(text, n, &key);
-	return character_find(key) != SPACE_SYMBOL && (add_space == PREFIX_MISSING || !e->begun);
+	return character_find(key) == SPACE_SYMBOL;
 }
 
 static void
 encode_plain(Encoder *e, const unsigned char *text, size_t n)
 {
-	if (wants_space(e, text, n))
+	if (wants_space(e, begins_spaced(text, n)))
 		e->symbol[e->n++] = SPACE_SYMBOL;
 	for (size_t at = 0; at < n;) {
 		uint32_t key;

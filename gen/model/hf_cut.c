@@ -203,13 +203,13 @@ hf_pre_tokenizer(const HfReader *r, const Json *root, Tokenizer *t)
 	bool done = false;
 	if (!list_parts(r, v, "pretokenizers", "pre-tokenizer", parts, &n))
 		return false;
-	if (t->kind == TOKENIZER_SENTENCEPIECE) {
+	if (t->kind != TOKENIZER_BPE) {
 		if (n == 0 && key_get(root, "normalizer"))
 			return true;
 		if (n == 1 && !strcmp(hf_type(parts[0]), "Metaspace") &&
 		    !key_get(root, "normalizer"))
 			return read_metaspace(r, parts[0], t);
-		return not_understood(r, v ? v : root, "pre-tokenizer beside byte_fallback,");
+		return not_understood(r, v ? v : root, "pre-tokenizer of SentencePiece's,");
 	}
 	for (uint32_t i = 0; i < n; i++)
 		if (!read_step(r, parts[i], pre, &done))

@@ -4,6 +4,7 @@
 #include "gen/chat/chat.h"
 #include "tokens.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char tokenizer_name[] = "tokenizer.json", config_name[] = "tokenizer_config.json";
@@ -13,6 +14,7 @@ static const char chat_text_name[] = "chat_template.jinja", chat_json_name[] = "
 typedef struct Vocabulary {
 	Bytes *tokens;
 	uint8_t *types, *levels;
+	double *log_probs; /* NaN: not set */
 	const Json **said; /* where each token is; null: no token has this id */
 	uint32_t n;	   /* highest id + 1 */
 } Vocabulary;
@@ -25,24 +27,23 @@ bytes_of(const char *s)
 
 /* ---- tokens --------------------------------------------------------------------------------- */
 
-/* A token at `at`; false after diagnostics. */
+/* A token at `at`, whose id is at `loc`, -1: none; false after diagnostics. */
 static bool
-set_token(const HfReader *r, Vocabulary *v, const char *text, const Json *id, const Json *at)
+set_token(const HfReader *r, Vocabulary *v, const char *text, int64_t id, Loc loc, const Json *at)
 {
-	if (!id || id->kind != JSON_NUMBER || !id->integral || id->integer < 0 ||
-	    id->integer >= r->m->n_vocab) {
-		diag_error(r->d, id ? id->loc : at->loc, E_VOCAB,
+	if (id < 0 || id >= r->m->n_vocab) {
+		diag_error(r->d, loc, E_VOCAB,
 			   "token %s has no id below %u, the rows of the embedding",
 			   bytes_quote(r->arena, bytes_of(text)), r->m->n_vocab);
 		return false;
 	}
-	const uint32_t i = (uint32_t)id->integer;
+	const uint32_t i = (uint32_t)id;
 	if (!*text) {
 		diag_error(r->d, at->loc, E_TOKENIZER, "token %u is empty", i);
 		return false;
 	}
 	if (v->said[i] && !bytes_equal(v->tokens[i], text)) {
-		diag_error(r->d, id->loc, E_TOKENIZER, "the tokens %s and %s both have the id %u",
+		diag_error(r->d, loc, E_TOKENIZER, "the tokens %s and %s both have the id %u",
 			   bytes_quote(r->arena, v->tokens[i]),
 			   bytes_quote(r->arena, bytes_of(text)), i);
 		return false;
@@ -52,6 +53,49 @@ set_token(const HfReader *r, Vocabulary *v, const char *text, const Json *id, co
 	v->tokens[i] = bytes_of(text);
 	v->said[i] = at;
 	v->n = i + 1 > v->n ? i + 1 : v->n;
+	return true;
+}
+
+static int64_t
+id_of(const Json *v)
+{
+	return v && v->kind == JSON_NUMBER && v->integral ? v->integer : -1;
+}
+
+/* Token i of a unigram model, [text, score]. */
+static bool
+set_piece(const HfReader *r, Vocabulary *v, const Json *e, uint32_t i)
+{
+	const Json *score = e->kind == JSON_ARRAY && e->count == 2 ? e->first->next : NULL;
+	if (!score || e->first->kind != JSON_STRING || score->kind != JSON_NUMBER) {
+		diag_error(r->d, e->loc, E_TOKENIZER, "token %u is not a text and a score", i);
+		return false;
+	}
+	if (!set_token(r, v, e->first->string, i, e->loc, e))
+		return false;
+	v->log_probs[i] = hf_score(score->string);
+	if (isfinite(v->log_probs[i]))
+		return true;
+	diag_error(r->d, score->loc, E_TOKENIZER, "the score of token %u is infinite", i);
+	return false;
+}
+
+static bool
+read_pieces(const HfReader *r, Vocabulary *v, const Json *vocab)
+{
+	uint32_t i = 0;
+	for (const Json *e = vocab->first; e; e = e->next)
+		if (!set_piece(r, v, e, i++))
+			return false;
+	return true;
+}
+
+static bool
+read_ids(const HfReader *r, Vocabulary *v, const Json *vocab)
+{
+	for (const Json *e = vocab->first; e; e = e->next)
+		if (!set_token(r, v, e->key, id_of(e), e->loc, e))
+			return false;
 	return true;
 }
 
@@ -72,7 +116,7 @@ read_added(const HfReader *r, Vocabulary *v, const Json *list)
 		if (!hf_token_keys(r, e, "added token") ||
 		    !key_bool(r->d, e, "special", &special, E_TOKENIZER) ||
 		    !key_bool(r->d, e, "normalized", &normalized, E_TOKENIZER) ||
-		    !set_token(r, v, content->string, id, e))
+		    !set_token(r, v, content->string, id_of(id), id ? id->loc : e->loc, e))
 			return false;
 		v->types[id->integer] = special ? TOKEN_CONTROL : TOKEN_USER;
 		v->levels[id->integer] = normalized && !special;
@@ -113,17 +157,22 @@ read_tokens(const HfReader *r, const Json *root, const Json *model, TokenTable *
 	const uint32_t n = r->m->n_vocab;
 	const Json *vocab = json_get(model, "vocab");
 	Tokenizer *t = &r->m->tokenizer;
+	const bool unigram = t->kind == TOKENIZER_UNIGRAM;
 	Vocabulary v = {.tokens = ARENA_ARRAY(r->arena, Bytes, n),
 			.types = ARENA_ARRAY(r->arena, uint8_t, n),
 			.levels = ARENA_ARRAY(r->arena, uint8_t, n),
+			.log_probs = ARENA_ARRAY(r->arena, double, unigram ? n : 0),
 			.said = ARENA_ARRAY(r->arena, const Json *, n)};
-	if (!vocab || vocab->kind != JSON_OBJECT) {
-		diag_error(r->d, model->loc, E_TOKENIZER, "the model has no object 'vocab'");
+	if (!vocab || vocab->kind != (unigram ? JSON_ARRAY : JSON_OBJECT)) {
+		diag_error(r->d, model->loc, E_TOKENIZER, "the model has no %s 'vocab'",
+			   unigram ? "array" : "object");
 		return false;
 	}
-	for (const Json *e = vocab->first; e; e = e->next)
-		if (!set_token(r, &v, e->key, e, e))
-			return false;
+	for (uint32_t i = 0; unigram && i < n; i++)
+		v.log_probs[i] = NAN;
+	if (!(unigram ? read_pieces(r, &v, vocab) : read_ids(r, &v, vocab)))
+		return false;
+	t->log_probs = unigram ? v.log_probs : NULL;
 	t->tokens = v.tokens;
 	t->types = v.types;
 	t->special_levels = v.levels;
@@ -311,7 +360,7 @@ check_config(const HfReader *r, const Json *config)
 		if (!key_bool(r->d, config, keys[i], &flag, E_TOKENIZER))
 			return false;
 		/* SentencePiece's prefix is in tokenizer.json */
-		if (!flag || (i == 1 && r->m->tokenizer.kind == TOKENIZER_SENTENCEPIECE))
+		if (!flag || (i == 1 && r->m->tokenizer.kind != TOKENIZER_BPE))
 			continue;
 		diag_error(r->d, json_get(config, keys[i])->loc, E_TOKENIZER,
 			   "'%s' is not understood", keys[i]);
@@ -324,13 +373,15 @@ static bool
 read_config(HfReader *r, const TokenTable *table, const Json **root)
 {
 	Tokenizer *t = &r->m->tokenizer;
+	int unk = t->unk; /* of a unigram model it is the model's */
 	if (!hf_has(r, config_name))
 		return true;
 	const Json *config = *root = hf_open_json(r, config_name);
 	return config && check_config(r, config) &&
 	       named_token(r, config, "bos_token", table, &t->bos) &&
 	       named_token(r, config, "eos_token", table, &t->eos) &&
-	       named_token(r, config, "unk_token", table, &t->unk) &&
+	       named_token(r, config, "unk_token", table,
+			   t->kind == TOKENIZER_UNIGRAM ? &unk : &t->unk) &&
 	       named_token(r, config, "pad_token", table, &t->pad) &&
 	       check_decoder(r, config, table) && override_bos(r, config, t);
 }
@@ -392,20 +443,11 @@ fall_back_eos(const HfReader *r)
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static bool
-read_model(const HfReader *r, const Json *root, TokenTable *table)
+read_bpe(const HfReader *r, const Json *root, const Json *model, TokenTable *table)
 {
-	const Json *model = key_get(root, "model");
 	Tokenizer *t = &r->m->tokenizer;
 	bool byte_fallback = false;
-	if (!model || model->kind != JSON_OBJECT ||
-	    (*hf_type(model) && strcmp(hf_type(model), "BPE") != 0)) {
-		diag_error(r->d, model ? model->loc : root->loc, E_PRE_TOKENIZER,
-			   "unknown tokenizer model %s", model ? hf_type(model) : "");
-		diag_hint(r->d, "Lathe reads BPE");
-		return false;
-	}
-	if (!hf_token_keys(r, model, "BPE") ||
-	    !key_bool(r->d, model, "byte_fallback", &byte_fallback, E_TOKENIZER) ||
+	if (!key_bool(r->d, model, "byte_fallback", &byte_fallback, E_TOKENIZER) ||
 	    !key_bool(r->d, model, "ignore_merges", &t->whole_words, E_TOKENIZER))
 		return false;
 	t->kind = byte_fallback ? TOKENIZER_SENTENCEPIECE : TOKENIZER_BPE;
@@ -419,6 +461,46 @@ read_model(const HfReader *r, const Json *root, TokenTable *table)
 	if (byte_fallback)
 		mark_bytes(r, table);
 	return byte_fallback || check_bytes(r, table);
+}
+
+static bool
+read_unigram(const HfReader *r, const Json *root, const Json *model, TokenTable *table)
+{
+	Tokenizer *t = &r->m->tokenizer;
+	const Json *unk = json_get(model, "unk_id");
+	bool byte_fallback = false;
+	t->kind = TOKENIZER_UNIGRAM;
+	if (!key_bool(r->d, model, "byte_fallback", &byte_fallback, E_TOKENIZER) ||
+	    !read_tokens(r, root, model, table))
+		return false;
+	if (id_of(unk) < 0 || id_of(unk) >= json_get(model, "vocab")->count) {
+		diag_error(r->d, unk ? unk->loc : model->loc, E_TOKENIZER,
+			   "'unk_id' is none of the model's tokens");
+		return false;
+	}
+	t->unk = (int)id_of(unk);
+	if (byte_fallback)
+		mark_bytes(r, table);
+	return true;
+}
+
+static bool
+read_model(const HfReader *r, const Json *root, TokenTable *table)
+{
+	static const struct {
+		const char *name;
+		bool (*read)(const HfReader *, const Json *, const Json *, TokenTable *);
+	} models[] = {{"BPE", read_bpe}, {"Unigram", read_unigram}};
+	const Json *model = key_get(root, "model");
+	const char *type = model && !*hf_type(model) ? models[0].name : hf_type(model);
+	for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+		if (model && model->kind == JSON_OBJECT && !strcmp(type, models[i].name))
+			return hf_token_keys(r, model, type) &&
+			       models[i].read(r, root, model, table);
+	diag_error(r->d, model ? model->loc : root->loc, E_PRE_TOKENIZER,
+		   "unknown tokenizer model %s", model ? hf_type(model) : "");
+	diag_hint(r->d, "Lathe reads BPE and Unigram");
+	return false;
 }
 
 bool

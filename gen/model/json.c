@@ -215,6 +215,7 @@ parse_number(Parser *p, Json *v)
 	}
 	const char *text = arena_strndup(p->arena, p->text + start, p->at - start);
 	v->kind = JSON_NUMBER;
+	v->string = text;
 	v->number = strtod(text, NULL);
 	v->integral = whole_number(text, &v->integer);
 	if (!isfinite(v->number))

@@ -29,7 +29,7 @@ struct Json {
 	Loc loc;	/* of its first byte */
 	int64_t integer;
 	double number;	    /* NUMBER: the nearest double */
-	const char *string; /* STRING: decoded, without NUL bytes inside */
+	const char *string; /* STRING: decoded, without NUL bytes inside; NUMBER: as written */
 	const Json *first;  /* ARRAY, OBJECT: elements in their order */
 	const Json *next;   /* the next element of the same array or object */
 	const char *key;    /* in an object */

@@ -270,7 +270,31 @@ def tokenizers():
     token("no-merges", "E0150", lambda t: t["model"].pop("merges"))
     token("byte-missing", ("E0150", "E0152"), lambda t: (t["model"]["vocab"].pop("Q"), t["model"]["vocab"].update({"QQ": 51})))
     token("wordpiece", "E0151", model(type="WordPiece"))
-    token("unigram", "E0151", model(type="Unigram"))
+    def unigram(name, diagnostic, change=None, **more):
+        """A unigram model of the same tokens, as Llama's conversions have it."""
+        def changed(t):
+            vocab = [[text, -0.5 * i] for text, i in sorted(t["model"]["vocab"].items(), key=lambda item: item[1])]
+            t["model"] = {"type": "Unigram", "unk_id": 3, "vocab": vocab, "byte_fallback": True}
+            t["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+            if change:
+                change(t, t["model"]["vocab"])
+        token("unigram" + name, diagnostic, changed, **more)
+
+    unigram("", None)
+    unigram("-object", "E0150", lambda t, v: t["model"].update(vocab=dict(v)))
+    unigram("-no-unknown", "E0150", lambda t, v: t["model"].update(unk_id=None))
+    unigram("-unknown-beyond", "E0150", lambda t, v: t["model"].update(unk_id=len(v)))
+    unigram("-beyond", "E0152", lambda t, v: v.append(["zz", -1]))
+    unigram("-no-score", "E0150", lambda t, v: v[9].pop())
+    unigram("-score-text", "E0150", lambda t, v: v[9].__setitem__(1, "-1"))
+    unigram("-score-infinite", "E0150", lambda t, v: v[9].__setitem__(1, 17976931348623158 * 10 ** 292))
+    unigram("-empty", "E0150", lambda t, v: v[9].__setitem__(0, ""))
+    unigram("-twice", "E0150", lambda t, v: v[9].__setitem__(0, v[8][0]))
+    unigram("-added-other-text", "E0150", lambda t, v: t["added_tokens"][0].update(content="x"))
+    unigram("-sampling", "E0150", lambda t, v: t["model"].update(alpha=0.1))
+    unigram("-byte-level", "E0151", lambda t, v: t.update(pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False}))
+    unigram("-spaces", "E0151", lambda t, v: t.update(pre_tokenizer=None))
+    unigram("-normalizer", "E0151", lambda t, v: t.update(normalizer={"type": "NFKC"}))
     token("dropout", "E0150", model(dropout=0.1))
     token("prefix", "E0150", model(continuing_subword_prefix="##"))
     token("unknown-key", "E0150", part("cleanup", True))

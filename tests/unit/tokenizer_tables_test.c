@@ -21,6 +21,7 @@ typedef struct Vocabulary {
 	Bytes tokens[MAX_TOKENS], merges[MAX_TOKENS];
 	uint8_t types[MAX_TOKENS];
 	float scores[MAX_TOKENS];
+	double log_probs[MAX_TOKENS];
 } Vocabulary;
 
 static Bytes
@@ -56,6 +57,7 @@ small(Arena *a, TokenizerKind kind)
 			   .tokens = v->tokens,
 			   .types = v->types,
 			   .scores = v->scores,
+			   .log_probs = v->log_probs,
 			   .merges = v->merges};
 	add(v, "<unk>", TOKEN_UNKNOWN);
 	add(v, "<s>", TOKEN_CONTROL);
@@ -242,6 +244,18 @@ no_space_token(Vocabulary *v)
 	v->tokens[259] = bytes("q");
 }
 
+static void
+no_unknown(Vocabulary *v)
+{
+	v->t.unk = -1;
+}
+
+static void
+added_unknown(Vocabulary *v)
+{
+	v->log_probs[v->t.unk] = NAN;
+}
+
 /* A token of the second level, which is looked for in normalized text. */
 static void
 add_normalized(Vocabulary *v, const char *text)
@@ -320,6 +334,9 @@ static const struct {
 	{TOKENIZER_SCORED, too_few_tokens,
 	 "token 200 of a scored vocabulary must be the byte token \"<0xC5>\""},
 	{TOKENIZER_SCORED, no_space_token, "texts begin with a space, but no token is \" \""},
+	{TOKENIZER_UNIGRAM, no_unknown, "no token of the model is for text that is unknown"},
+	{TOKENIZER_UNIGRAM, added_unknown, "no token of the model is for text that is unknown"},
+	{TOKENIZER_UNIGRAM, equal_tokens, "tokens 3 and 9 are both \"a\""},
 };
 
 static void
@@ -406,6 +423,37 @@ tables_of_scored(void **state)
 	arena_free(a);
 }
 
+static void
+tables_of_unigram(void **state)
+{
+	/* The root, its children a, b, c and U+0120's first byte, then ab, bc, U+0120, then abc. 9
+	 * is only added, 10 has a space, 11 is U+2581, a text's space. */
+	static const uint32_t byte[] = {0, ' ', 'a', 'b', 'c', 0xC4, 'b', 0xA0, 'c'};
+	static const uint32_t child[] = {1, 6, 6, 7, 7, 7, 8, 9, 9, 9};
+	static const uint32_t none = TOKENIZER_NONE_ID;
+	const uint32_t token[] = {none, 11, 3, 4, 5, none, 7, 6, 8};
+	Arena *a = arena_new();
+	Vocabulary *v = small(a, TOKENIZER_UNIGRAM);
+	TokenizerTables tables;
+
+	(void)state;
+	add(v, "a b", TOKEN_NORMAL);
+	add(v, "\xE2\x96\x81", TOKEN_NORMAL);
+	v->types[0] = TOKEN_CONTROL;
+	v->log_probs[0] = -4;
+	v->log_probs[7] = -3;
+	v->log_probs[9] = NAN;
+	assert_true(tokenizer_tables(a, &v->t, diag_new(a, stderr), &tables));
+	assert_int_equal(tables.n_nodes, sizeof byte / sizeof *byte);
+	assert_memory_equal(tables.trie_byte, byte, sizeof byte);
+	assert_memory_equal(tables.trie_child, child, sizeof child);
+	assert_memory_equal(tables.trie_token, token, sizeof token);
+	assert_true(tables.unknown_score == -14);
+	assert_true(tables.byte_symbol['a'] == none);
+	assert_int_equal(tables.decoded[11].data[0], ' ');
+	arena_free(a);
+}
+
 /* Special tokens of NFC: those of the first level in any form, of the second in NFC. */
 static void
 tables_of_nfc(void **state)
@@ -441,7 +489,9 @@ mutants(void **state)
 		size_t size;
 		FILE *f = open_memstream(&log, &size);
 		Diag *d = diag_new(a, f);
-		Vocabulary *v = small(a, i % 2 ? TOKENIZER_BPE : TOKENIZER_SCORED);
+		static const TokenizerKind kinds[] = {TOKENIZER_SCORED, TOKENIZER_BPE,
+						      TOKENIZER_UNIGRAM};
+		Vocabulary *v = small(a, kinds[i % 3]);
 		TokenizerTables tables;
 		for (int k = 0; k < i % 4; k++) {
 			random = random * 6364136223846793005u + 1442695040888963407u;
@@ -473,8 +523,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refusals),	    cmocka_unit_test(tables_of_bpe),
-		cmocka_unit_test(tables_of_scored), cmocka_unit_test(tables_of_nfc),
-		cmocka_unit_test(mutants),
+		cmocka_unit_test(tables_of_scored), cmocka_unit_test(tables_of_unigram),
+		cmocka_unit_test(tables_of_nfc),    cmocka_unit_test(mutants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
