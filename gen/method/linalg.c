@@ -307,3 +307,19 @@ linalg_solve(const Linalg *l, size_t n, const double *h, double damp, size_t row
 	free(factor);
 	return ok;
 }
+
+/* LAPACK's columns are our rows: the inverse of a^T by columns is that of a by rows. */
+bool
+linalg_inverse(Arena *scratch, const Linalg *l, size_t n, const double *a, double *x)
+{
+	const int order = blas_int(n);
+	double *factor = ARENA_ARRAY(scratch, double, n *n);
+	int *pivots = ARENA_ARRAY(scratch, int, n), info;
+	if (!all_finite(a, n * n))
+		return false;
+	memcpy(factor, a, n * n * sizeof *factor);
+	for (size_t i = 0; i < n * n; i++)
+		x[i] = i % (n + 1) ? 0.0 : 1.0;
+	l->dgesv(&order, &order, factor, &order, pivots, x, &order, &info);
+	return info == 0;
+}

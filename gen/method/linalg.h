@@ -44,5 +44,7 @@ bool linalg_factor(const Linalg *l, size_t n, const double *h, double damp, doub
 /* x [rows][n] with x (h + damp I) = b; x may be b. false likewise. */
 bool linalg_solve(const Linalg *l, size_t n, const double *h, double damp, size_t rows,
 		  const double *b, double *x);
+/* x [n][n] = a^-1, a general. false: singular or not finite. */
+bool linalg_inverse(Arena *scratch, const Linalg *l, size_t n, const double *a, double *x);
 
 #endif

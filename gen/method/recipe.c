@@ -9,6 +9,8 @@
 #include "distil.h"
 #include "sites.h"
 
+#define KOTMS_FACTOR_NAMES "balanced|released"
+#define KOTMS_LOSS_NAMES "released|paper"
 #define FIXED_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
 #define SCALE_NAMES "absmax|mse|piso"
@@ -65,6 +67,8 @@ static const Recipe defaults = {
 	.damp = 0.01,
 	.hold = 0.1,
 	.site_block = 128,
+	.kotms_steps = 100,
+	.kotms_rate = 0.01,
 	.statistics = 2048,
 	.mse_steps = 20,
 	.sweeps = 20,

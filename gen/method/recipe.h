@@ -43,6 +43,8 @@ typedef struct Recipe {
 	int statistics;	    /* tokens that those and permutations are made of */
 	int permute;	    /* Permutation: P3, in front of R3 */
 	int clip;	    /* Clip */
+	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
+	double kotms_rate;
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */

@@ -77,6 +77,8 @@ case("site-down-permute", *SMALL, "--set", "rotate.down=chain", "--set", "permut
 case("site-down-smooth", *SMALL, "--set", "rotate.down=chain", "--set", "smooth=0.5")
 case("site-block-none", *SMALL, "--set", "rotate.down=chain", "--set", "site.block=1")
 case("site-unknown", *SMALL, "--set", "rotate.residual=chain")
+case("kotms-prime", *SMALL, "--set", "rotate.down=kotms", sizes=dict(SIZES, inter=47))
+case("kotms-loss", *SMALL, "--set", "kotms.loss=least")
 case("text-missing", *SMALL, text=None)
 case("text-empty", *SMALL, text=b"")
 case("text-short", *SMALL, text=b"dog")
