@@ -45,12 +45,19 @@ arena_take(Arena *a, size_t size, size_t align)
 	return memset((char *)c + CHUNK_HEADER + at, 0, size);
 }
 
+void *
+take_memory(size_t size)
+{
+	void *p = malloc(size);
+	if (!p)
+		fatal_environment("out of memory: %zu more bytes are needed", size);
+	return p;
+}
+
 Arena *
 arena_new(void)
 {
-	Arena *a = malloc(sizeof *a);
-	if (!a)
-		fatal_environment("out of memory");
+	Arena *a = take_memory(sizeof *a);
 	a->chunk = chunk_new(CHUNK_FIRST, NULL);
 	return a;
 }

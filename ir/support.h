@@ -42,6 +42,10 @@ void *arena_array(Arena *a, size_t count, size_t size);
 char *arena_strndup(Arena *a, const char *s, size_t n);
 char *arena_printf(Arena *a, const char *format, ...) LATHE_PRINTF(2, 3);
 
+/* size bytes that hold anything, for free(): what a thread needs for a moment. Ends as an arena
+ * does. */
+void *take_memory(size_t size);
+
 #define ARENA_NEW(a, T) ((T *)arena_alloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, T, n) ((T *)arena_array((a), (n), sizeof(T)))
 

@@ -179,9 +179,7 @@ moments_panel(void *arg, int i)
 	const MomentsJob *j = arg;
 	const size_t at = (size_t)i * PANEL, rows = piece_rows(j->n, PANEL, (size_t)i);
 	const size_t from = j->symmetric ? at : 0, columns = j->n - from;
-	float *sum = malloc(rows * columns * sizeof *sum);
-	if (!sum)
-		fatal_environment("out of memory");
+	float *sum = take_memory(rows * columns * sizeof *sum);
 	for (size_t t = 0; t < j->t; t += LINALG_PIECE) {
 		const size_t some = piece_rows(j->t, LINALG_PIECE, t / LINALG_PIECE);
 		j->l->sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, blas_int(rows), blas_int(columns),
@@ -293,9 +291,7 @@ bool
 linalg_solve(const Linalg *l, size_t n, const double *h, double damp, size_t rows, const double *b,
 	     double *x)
 {
-	double *factor = malloc(n * n * sizeof *factor);
-	if (!factor)
-		fatal_environment("out of memory");
+	double *factor = take_memory(n * n * sizeof *factor);
 	damped(n, h, damp, false, factor);
 	const bool ok = cholesky(l, n, factor);
 	if (ok) {

@@ -8,29 +8,14 @@
 /* Rows of a linear's products that a thread does at a time. */
 enum { BACK_ROWS = 64 };
 
-static void *
-scratch_of(size_t bytes)
-{
-	void *p = malloc(bytes);
-	if (!p)
-		fatal_environment("out of memory");
-	return p;
-}
-
 /* ---- rows ----------------------------------------------------------------------------------- */
-
-static size_t
-run_of(const Value *v)
-{
-	return v->op == OP_RMSNORM_HEADS || v->op == OP_GAIN_HEADS ? v->width / v->heads : v->width;
-}
 
 /* y = x r, r = (mean x^2 + eps)^-1/2: dx = r (dy - y mean(y dy)). */
 static void
 back_rmsnorm(const StreamBack *b, size_t first, size_t n)
 {
 	const Value *v = b->step.v;
-	const size_t d = run_of(v), runs = n * v->width / d;
+	const size_t d = stream_run(v), runs = n * v->width / d;
 	for (size_t h = 0; h < runs; h++) {
 		const size_t at = first * v->width + h * d;
 		const float *x = b->step.in[0] + at, *dy = b->by_out + at;
@@ -50,7 +35,7 @@ back_rmsnorm(const StreamBack *b, size_t first, size_t n)
 static void
 back_gain(const StreamBack *b, size_t first, size_t n)
 {
-	const size_t width = b->step.v->width, d = run_of(b->step.v), at = first * width;
+	const size_t width = b->step.v->width, d = stream_run(b->step.v), at = first * width;
 	for (size_t i = 0; i < n * width; i++)
 		b->by_in[0][at + i] += b->by_out[at + i] * b->step.vector[i % d];
 }
@@ -69,7 +54,7 @@ static void
 back_transform(const StreamBack *b, size_t first, size_t n)
 {
 	const size_t d = b->step.v->width;
-	double *row = scratch_of(2 * d * sizeof *row);
+	double *row = take_memory(2 * d * sizeof *row);
 	for (size_t i = first; i < first + n; i++) {
 		for (size_t k = 0; k < d; k++)
 			row[k] = (double)b->by_out[i * d + k];
@@ -203,10 +188,10 @@ stream_attention_back(const StreamBack *b, int task)
 	const size_t d = v->width / v->heads, length = b->step.s->tokens->length;
 	const size_t pitch = stream_pitch(b->step.s), shared = v->heads / v->kv_heads;
 	const size_t sequence = (size_t)task / v->kv_heads, head = (size_t)task % v->kv_heads;
-	AttentionScratch a = {scratch_of(STREAM_QUERIES * d * sizeof(float)),
-			      scratch_of(STREAM_QUERIES * pitch * sizeof(float)),
-			      scratch_of(STREAM_QUERIES * pitch * sizeof(float)),
-			      scratch_of(length * d * sizeof(float))};
+	AttentionScratch a = {take_memory(STREAM_QUERIES * d * sizeof(float)),
+			      take_memory(STREAM_QUERIES * pitch * sizeof(float)),
+			      take_memory(STREAM_QUERIES * pitch * sizeof(float)),
+			      take_memory(length * d * sizeof(float))};
 	for (size_t i = 0; i < shared; i++)
 		attention_head(b, &a, sequence, head * shared + i);
 	free(a.q);
@@ -230,7 +215,7 @@ linear_back(void *arg, int task)
 	const LinearBack *j = arg;
 	const size_t first = (size_t)task * BACK_ROWS, left = j->s->n - first;
 	const size_t n = left < BACK_ROWS ? left : BACK_ROWS;
-	float *product = scratch_of(n * j->columns * sizeof *product);
+	float *product = take_memory(n * j->columns * sizeof *product);
 	linalg_panel(j->s->linalg, false, n, j->columns, j->rows, 1.0f, j->by_out + first * j->rows,
 		     j->rows, j->w, j->columns, product, j->columns);
 	add_rows(j->by_in + first * j->columns, j->columns, product, n, j->columns);

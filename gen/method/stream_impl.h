@@ -35,6 +35,13 @@ typedef struct StreamStep {
 	const float *vector; /* of a gain or bias */
 } StreamStep;
 
+/* Elements of v's row that a norm sees as one. */
+static inline size_t
+stream_run(const Value *v)
+{
+	return v->op == OP_RMSNORM_HEADS || v->op == OP_GAIN_HEADS ? v->width / v->heads : v->width;
+}
+
 /* Rows [first, first + n) of an op that works row by row; null: it does not. */
 typedef void (*StreamRowsFn)(const StreamStep *t, size_t first, size_t n);
 extern const StreamRowsFn stream_row_ops[OP_COUNT];

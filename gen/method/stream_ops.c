@@ -48,27 +48,12 @@ whole_lanes(size_t n)
 	return (size_t)round_up(n, LANES);
 }
 
-static void *
-scratch_of(size_t bytes)
-{
-	void *p = malloc(bytes);
-	if (!p)
-		fatal_environment("out of memory");
-	return p;
-}
-
 /* ---- rows ----------------------------------------------------------------------------------- */
-
-static size_t
-run_of(const Value *v)
-{
-	return v->op == OP_RMSNORM_HEADS || v->op == OP_GAIN_HEADS ? v->width / v->heads : v->width;
-}
 
 static void
 rows_rmsnorm(const StreamStep *t, size_t first, size_t n)
 {
-	const size_t d = run_of(t->v), runs = n * t->v->width / d, at = first * t->v->width;
+	const size_t d = stream_run(t->v), runs = n * t->v->width / d, at = first * t->v->width;
 	for (size_t h = 0; h < runs; h++) {
 		const float *x = t->in[0] + at + h * d;
 		float *y = t->out + at + h * d;
@@ -84,7 +69,7 @@ rows_rmsnorm(const StreamStep *t, size_t first, size_t n)
 static void
 rows_gain(const StreamStep *t, size_t first, size_t n)
 {
-	const size_t d = run_of(t->v), at = first * t->v->width;
+	const size_t d = stream_run(t->v), at = first * t->v->width;
 	for (size_t i = 0; i < n * t->v->width; i++)
 		t->out[at + i] = t->in[0][at + i] * t->vector[i % d];
 }
@@ -101,7 +86,7 @@ static void
 rows_transform(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t d = t->v->width;
-	double *row = scratch_of(2 * d * sizeof *row);
+	double *row = take_memory(2 * d * sizeof *row);
 	for (size_t i = first; i < first + n; i++) {
 		for (size_t k = 0; k < d; k++)
 			row[k] = (double)t->in[0][i * d + k];
@@ -263,7 +248,7 @@ static void
 rows_silu_mul(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t d = t->v->width;
-	float *e = scratch_of(whole_lanes(d) * sizeof *e);
+	float *e = take_memory(whole_lanes(d) * sizeof *e);
 	memset(e, 0, whole_lanes(d) * sizeof *e);
 	for (size_t i = first; i < first + n; i++) {
 		const float *a = t->in[0] + i * d, *b = t->in[1] + i * d;
@@ -373,8 +358,8 @@ stream_attention(const StreamStep *t, int task)
 	const size_t sequence = (size_t)task / v->heads, head = (size_t)task % v->heads;
 	const size_t kv_head = head / (v->heads / v->kv_heads), pitch = stream_pitch(s);
 	const float *values = t->in[1] + s->n * kv + sequence * length * kv + kv_head * d;
-	float *weights = scratch_of(STREAM_QUERIES * pitch * sizeof *weights);
-	float *q = scratch_of(STREAM_QUERIES * d * sizeof *q);
+	float *weights = take_memory(STREAM_QUERIES * pitch * sizeof *weights);
+	float *q = take_memory(STREAM_QUERIES * d * sizeof *q);
 	for (size_t at = 0, n; at < length; at += n) {
 		n = stream_attention_weights(t, sequence, head, at, q, weights);
 		linalg_panel(s->linalg, false, n, d, at + n, 1.0f, weights, pitch, values, kv,
