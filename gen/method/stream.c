@@ -16,10 +16,15 @@ stream_new(Arena *run, Pool *pool, const Linalg *l, const Graph *g, const Tokens
 		      .kind = kind,
 		      .jobs = jobs,
 		      .n = (size_t)t->sequences * t->length};
-	s->cos_rows = ARENA_ARRAY(run, float, t->length *half);
-	s->sin_rows = ARENA_ARRAY(run, float, t->length *half);
-	for (uint32_t i = 0; i < t->length; i++)
-		rope_table(g->model, i, s->cos_rows + i * half, s->sin_rows + i * half);
+	s->cos_rows = ARENA_ARRAY(run, float, 2 * t->length * half);
+	s->sin_rows = ARENA_ARRAY(run, float, 2 * t->length * half);
+	for (uint32_t i = 0; i < t->length; i++) {
+		const size_t at = i * half, windowed = (t->length + i) * half;
+		rope_table(g->model, i, s->cos_rows + at, s->sin_rows + at);
+		if (g->model->window)
+			rope_table_window(g->model, i, s->cos_rows + windowed,
+					  s->sin_rows + windowed);
+	}
 	return s;
 }
 
@@ -121,6 +126,7 @@ typedef struct EmbedJob {
 	const Stream *s;
 	const WeightSource *source;
 	Format format;
+	double factor;
 	float *out;
 } EmbedJob;
 
@@ -144,7 +150,8 @@ embed_sequence(void *arg, int i)
 		if (!exact)
 			weight_row_values(&row, j->format, (int)columns, values);
 		for (uint32_t k = 0; k < columns; k++)
-			j->out[t * columns + k] = (float)(exact ? row.exact[k] : values[k]);
+			j->out[t * columns + k] =
+				(float)((exact ? row.exact[k] : values[k]) * j->factor);
 	}
 	arena_free(scratch);
 }
@@ -154,7 +161,11 @@ step_embed(const Stream *s, const Value *v, float *out)
 {
 	WeightSource source;
 	weight_source_open(&source, s->graph, s->func, v, s->jobs, NULL);
-	EmbedJob j = {s, &source, compiled_format(s->graph, s->func, v), out};
+	EmbedJob j = {.s = s,
+		      .source = &source,
+		      .format = compiled_format(s->graph, s->func, v),
+		      .factor = v->factor != 0.0f ? (double)v->factor : 1.0,
+		      .out = out};
 	parallel_for(s->jobs, (int)s->tokens->sequences, embed_sequence, &j);
 	weight_source_close(&source);
 }

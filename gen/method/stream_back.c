@@ -72,9 +72,8 @@ back_rope(const StreamBack *b, size_t first, size_t n)
 	const Value *v = b->step.v;
 	const size_t width = v->width, d = width / v->heads, half = d / 2;
 	for (size_t i = first; i < first + n; i++) {
-		const size_t position = i % s->tokens->length;
-		const float *cosines = s->cos_rows + position * half;
-		const float *sines = s->sin_rows + position * half;
+		const size_t at = stream_rope(s, v, i % s->tokens->length);
+		const float *cosines = s->cos_rows + at, *sines = s->sin_rows + at;
 		for (size_t h = 0; h < v->heads; h++) {
 			const float *dy = b->by_out + i * width + h * d;
 			float *dx = b->by_in[0] + i * width + h * d;
@@ -98,15 +97,18 @@ back_append(const StreamBack *b, size_t first, size_t n)
 	}
 }
 
-/* y = a z c, z = 1 / (1 + e^-a). */
+/* y = a z c, z = 1 / (1 + e^-u). */
 static void
-back_silu_mul(const StreamBack *b, size_t first, size_t n)
+back_gated(const StreamBack *b, size_t first, size_t n)
 {
 	const size_t d = b->step.v->width;
+	const bool gelu = b->step.v->op == OP_GELU_MUL;
 	for (size_t i = first * d; i < (first + n) * d; i++) {
 		const float a = b->step.in[0][i], c = b->step.in[1][i], dy = b->by_out[i];
-		const float z = 1.0f / (1.0f + expf(-a));
-		b->by_in[0][i] += dy * c * z * (1.0f + a * (1.0f - z));
+		const float u = gelu ? GELU_SLOPE * (a + GELU_CUBE * a * a * a) : a;
+		const float slope = gelu ? GELU_SLOPE * (1.0f + 3.0f * GELU_CUBE * a * a) : 1.0f;
+		const float z = 1.0f / (1.0f + expf(-u));
+		b->by_in[0][i] += dy * c * z * (1.0f + a * (1.0f - z) * slope);
 		b->by_in[1][i] += dy * a * z;
 	}
 }
@@ -116,8 +118,8 @@ const StreamBackFn stream_row_backs[OP_COUNT] = {
 	[OP_GAIN] = back_gain,	      [OP_GAIN_HEADS] = back_gain,
 	[OP_BIAS] = back_same,	      [OP_TRANSFORM] = back_transform,
 	[OP_QUANTIZE] = back_same,    [OP_ROPE] = back_rope,
-	[OP_KV_APPEND] = back_append, [OP_SILU_MUL] = back_silu_mul,
-	[OP_ADD] = back_same,
+	[OP_KV_APPEND] = back_append, [OP_SILU_MUL] = back_gated,
+	[OP_GELU_MUL] = back_gated,   [OP_ADD] = back_same,
 };
 
 /* ---- attention ------------------------------------------------------------------------------ */

@@ -17,7 +17,8 @@ struct Stream {
 	bool keep; /* values stay till their function is left */
 	size_t n;  /* tokens in all */
 	float *carry;
-	float *cos_rows, *sin_rows; /* [length][head_dim / 2] */
+	float *cos_rows,
+		*sin_rows; /* [2][length][head_dim / 2]: of layers without a window, with */
 	/* Of the function at work: */
 	Arena *arena;
 	const Func *func;
@@ -41,6 +42,17 @@ stream_run(const Value *v)
 {
 	return v->op == OP_RMSNORM_HEADS || v->op == OP_GAIN_HEADS ? v->width / v->heads : v->width;
 }
+
+/* Where the angles of v's row at a position are in cos_rows and sin_rows. */
+static inline size_t
+stream_rope(const Stream *s, const Value *v, size_t position)
+{
+	return ((v->window ? s->tokens->length : 0) + position) * (v->width / v->heads / 2);
+}
+
+/* gelu(a) = a / (1 + e^-u) by its tanh form, u = GELU_SLOPE (a + GELU_CUBE a^3); silu has u = a. */
+#define GELU_SLOPE 1.5957691216f /* 2 sqrt(2 / pi) */
+#define GELU_CUBE 0.044715f
 
 /* Rows [first, first + n) of an op that works row by row; null: it does not. */
 typedef void (*StreamRowsFn)(const StreamStep *t, size_t first, size_t n);

@@ -207,9 +207,8 @@ rows_rope(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t width = t->v->width, d = width / t->v->heads, half = d / 2;
 	for (size_t i = first; i < first + n; i++) {
-		const size_t position = i % t->s->tokens->length;
-		const float *c = t->s->cos_rows + position * half;
-		const float *s = t->s->sin_rows + position * half;
+		const size_t at = stream_rope(t->s, t->v, i % t->s->tokens->length);
+		const float *c = t->s->cos_rows + at, *s = t->s->sin_rows + at;
 		for (size_t h = 0; h < t->v->heads; h++) {
 			const float *x = t->in[0] + i * width + h * d;
 			float *y = t->out + i * width + h * d;
@@ -244,16 +243,27 @@ rows_append(const StreamStep *t, size_t first, size_t n)
 		}
 }
 
+/* -u of a gate's a. */
 static void
-rows_silu_mul(const StreamStep *t, size_t first, size_t n)
+gate_exponents(const Value *v, const float *a, float *e)
+{
+	if (v->op == OP_GELU_MUL)
+		for (size_t k = 0; k < v->width; k++)
+			e[k] = -GELU_SLOPE * (a[k] + GELU_CUBE * a[k] * a[k] * a[k]);
+	else
+		for (size_t k = 0; k < v->width; k++)
+			e[k] = -a[k];
+}
+
+static void
+rows_gated(const StreamStep *t, size_t first, size_t n)
 {
 	const size_t d = t->v->width;
 	float *e = take_memory(whole_lanes(d) * sizeof *e);
 	memset(e, 0, whole_lanes(d) * sizeof *e);
 	for (size_t i = first; i < first + n; i++) {
 		const float *a = t->in[0] + i * d, *b = t->in[1] + i * d;
-		for (size_t k = 0; k < d; k++)
-			e[k] = -a[k];
+		gate_exponents(t->v, a, e);
 		exponentials(e, d);
 		for (size_t k = 0; k < d; k++)
 			t->out[i * d + k] = a[k] / (1.0f + e[k]) * b[k];
@@ -274,20 +284,23 @@ const StreamRowsFn stream_row_ops[OP_COUNT] = {
 	[OP_GAIN] = rows_gain,	       [OP_GAIN_HEADS] = rows_gain,
 	[OP_BIAS] = rows_bias,	       [OP_TRANSFORM] = rows_transform,
 	[OP_QUANTIZE] = rows_quantize, [OP_ROPE] = rows_rope,
-	[OP_KV_APPEND] = rows_append,  [OP_SILU_MUL] = rows_silu_mul,
-	[OP_ADD] = rows_add,
+	[OP_KV_APPEND] = rows_append,  [OP_SILU_MUL] = rows_gated,
+	[OP_GELU_MUL] = rows_gated,    [OP_ADD] = rows_add,
 };
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* Row i of scores becomes weights over positions 0 .. i, zeros up to n, whole vectors. */
+/* Row i of scores becomes weights over positions first .. i, zeros before and up to n, whole
+ * vectors. */
 WIDE_BODY void
-softmax_row_body(float *row, size_t i, size_t n)
+softmax_row_body(float *row, size_t first, size_t i, size_t n)
 {
-	float most = row[0], sum = 0.0f;
+	float most = row[i], sum = 0.0f;
 	Lanes v, all = {0}, top;
+	for (size_t k = 0; k < first; k++)
+		row[k] = row[i];
 	for (size_t k = i + 1; k < n; k++)
-		row[k] = row[0];
+		row[k] = row[i];
 	memcpy(&top, row, sizeof top);
 	for (size_t k = LANES; k < n; k += LANES) {
 		memcpy(&v, row + k, sizeof v);
@@ -302,6 +315,8 @@ softmax_row_body(float *row, size_t i, size_t n)
 		memcpy(row + k, &v, sizeof v);
 	}
 	exponentials_body(row, n);
+	for (size_t k = 0; k < first; k++)
+		row[k] = 0.0f;
 	for (size_t k = i + 1; k < n; k++)
 		row[k] = 0.0f;
 	for (size_t k = 0; k < n; k += LANES) {
@@ -316,7 +331,7 @@ softmax_row_body(float *row, size_t i, size_t n)
 		memcpy(row + k, &v, sizeof v);
 	}
 }
-WIDE(static, softmax_row, (float *row, size_t i, size_t n), (row, i, n))
+WIDE(static, softmax_row, (float *row, size_t first, size_t i, size_t n), (row, first, i, n))
 
 size_t
 stream_pitch(const Stream *s)
@@ -344,8 +359,12 @@ stream_attention_weights(const StreamStep *t, size_t sequence, size_t head, size
 	}
 	linalg_panel(s->linalg, true, n, at + n, d, (float)(1.0 / sqrt((double)d)), q, d, k, kv,
 		     weights, pitch);
-	for (size_t i = 0; i < n; i++)
-		softmax_row(weights + i * pitch, at + i, whole_lanes(at + n));
+	for (size_t i = 0; i < n; i++) {
+		const size_t seen = at + i + 1;
+		softmax_row(weights + i * pitch,
+			    v->window && v->window < seen ? seen - v->window : 0, at + i,
+			    whole_lanes(at + n));
+	}
 	return n;
 }
 

@@ -151,9 +151,9 @@ check_linear(Bench *b, Distil *x, const int32_t *ids, const float *slopes, int r
 static void
 test_gradients(void **state)
 {
-	const unsigned extras[] = {PLAIN, BIASES | NORMS};
+	const unsigned extras[] = {PLAIN, BIASES | NORMS, WINDOWS};
 	(void)state;
-	for (size_t e = 0; e < 2; e++) {
+	for (size_t e = 0; e < sizeof extras / sizeof *extras; e++) {
 		static int32_t ids[N];
 		Bench b = open_bench_with(e == 1, extras[e]);
 		Plan *p = plan_new(b.a, b.model);

@@ -68,8 +68,8 @@ random_tensor(Arena *a, Random *r, const Model *m, int role, uint32_t layer)
 	return t;
 }
 
-/* Optional tensors that a model has. */
-enum { PLAIN = 0, BIASES = 1, NORMS = 2, SANDWICH = 4 };
+/* Optional tensors that a model has; windows, gelu and a scaled embedding. */
+enum { PLAIN = 0, BIASES = 1, NORMS = 2, SANDWICH = 4, WINDOWS = 8 };
 
 static inline bool
 model_has(int role, unsigned extras)
@@ -103,6 +103,13 @@ make_model(Arena *a, bool tied, unsigned extras)
 		     .norm_eps = 1e-5f,
 		     .rope_base = 10000,
 		     .tied = tied};
+	if (extras & WINDOWS) {
+		m->window = 3;
+		m->window_period = LAYERS;
+		m->rope_base_window = 100;
+		m->embed_scale = 1.5f;
+		m->gelu = true;
+	}
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		const uint32_t n = role_layered[role] ? LAYERS : 1;
 		const Tensor **tensors = ARENA_ARRAY(a, const Tensor *, n);

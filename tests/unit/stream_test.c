@@ -100,7 +100,8 @@ a_plan(Bench *b)
 	return p;
 }
 
-static const unsigned extras[] = {PLAIN, BIASES, BIASES | NORMS};
+static const unsigned extras[] = {PLAIN, BIASES, BIASES | NORMS, WINDOWS};
+enum { MODELS = sizeof extras / sizeof *extras };
 
 /* With weights of 8 bits the rounded streams still differ by f32's rounding only, but for codes
  * that tip over. */
@@ -111,12 +112,13 @@ test_streams(void **state)
 		.kind = NUMBER_INT, .bits = 8, .scale_bits = 16, .group = 0, .signed_scale = true};
 	const Format rows = {
 		.kind = NUMBER_INT, .bits = 16, .scale_bits = 32, .group = 0, .zero = ZERO_REAL};
-	const CacheFormat caches[] = {
+	const CacheFormat caches[MODELS] = {
 		{.format = FORMAT_F32},
 		{.format = FORMAT_F16},
-		{.format = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}, .query_bits = 16}};
+		{.format = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}, .query_bits = 16},
+		{.format = FORMAT_F32}};
 	(void)state;
-	for (size_t k = 0; k < 3; k++) {
+	for (size_t k = 0; k < MODELS; k++) {
 		Bench b = open_bench(k == 1);
 		b.model = make_model(b.a, k == 1, extras[k]);
 		const Graph *g = rounded_graph(&b, a_plan(&b), weights, rows, caches[k]);
