@@ -1,5 +1,6 @@
 #include "gen/settings.h"
 #include "gen/pattern.h"
+#include "ir/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,16 @@ rule_parse(Diag *d, Arena *a, const char *rule, const Pattern **pattern, Format 
 	return true;
 }
 
+/* Whether a pattern names a matrix: an expert by its number, or with all of its role. */
+static bool
+rule_names(Arena *a, const Pattern *pattern, const Model *m, int role, uint32_t place)
+{
+	const char *name = plan_matrix_name(a, m, role, place);
+	const char *end = role_experts[role] ? strrchr(name, '.') : NULL;
+	return pattern_find(pattern, name, 0) >= 0 ||
+	       (end && pattern_find(pattern, arena_strndup(a, name, (size_t)(end - name)), 0) >= 0);
+}
+
 /* Sets every matrix that the pattern names; returns how many. A tied head is the embedding: either
  * name means both. */
 static int
@@ -131,16 +142,13 @@ rule_apply(Graph *g, Arena *a, const Pattern *pattern, Format f)
 	const Model *m = g->model;
 	int count = 0;
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		const uint32_t layers = role_layered[role] ? m->n_layer : 1;
-		for (uint32_t l = 0; l < layers; l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
-			const char *name = role_layered[role] ? arena_printf(a, "layers.%u.%s", l,
-									     role_names[role])
-							      : role_names[role];
+		const uint32_t experts = model_experts(m, role);
+		for (uint32_t i = 0; i < model_places(m, role); i++) {
+			const Tensor *t = model_expert(m, (Role)role, i / experts, i % experts);
 			if (!t || t->rows == 1 || role_stays_float(role) ||
-			    pattern_find(pattern, name, 0) < 0)
+			    !rule_names(a, pattern, m, role, i))
 				continue;
-			g->formats[role][l] = f;
+			g->formats[role][i] = f;
 			if (m->tied && (role == ROLE_EMBED || role == ROLE_HEAD))
 				g->formats[ROLE_EMBED][0] = g->formats[ROLE_HEAD][0] = f;
 			count++;
@@ -186,8 +194,10 @@ settings_apply(const Settings *s, Diag *d, Graph *g)
 		if (!rule_apply(g, g->arena, pattern, f)) {
 			diag_error(d, (Loc){0}, E_PATTERN, "pattern '%s' matches no matrix",
 				   pattern->text);
-			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down%s}",
-				  g->model->n_expert ? ",expert_gate,expert_up,expert_down" : "");
+			diag_hint(d, "names are embed, head and layers.N.{q,k,v,o,gate,up,down%s",
+				  g->model->n_expert ? ",expert_gate,expert_up,expert_down}, with "
+						       ".E behind an expert's"
+						     : "}");
 		}
 	}
 	return diag_errors(d) == 0;

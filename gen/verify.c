@@ -51,9 +51,9 @@ print_summary(const Model *m, const Plan *p)
 			activations += plan_says(p->activations[s][l].loc);
 		}
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			weights += plan_says(p->weights[role][l].loc);
-			codes += p->codes[role][l].codes != NULL;
+		for (uint32_t i = 0; i < model_places(m, role); i++) {
+			weights += plan_says(p->weights[role][i].loc);
+			codes += p->codes[role][i].codes != NULL;
 		}
 	for (uint32_t l = 0; l < m->n_layer; l++)
 		kv += plan_says(p->kv[l].loc);

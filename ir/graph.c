@@ -69,8 +69,35 @@ func_add(Graph *g, Func *f, Value v)
 Format
 graph_weight_format(const Graph *g, int role, int layer)
 {
+	return graph_expert_format(g, role, layer, 0);
+}
+
+Format
+graph_expert_format(const Graph *g, int role, int layer, uint32_t expert)
+{
 	INVARIANT(role >= 0 && role < ROLE_COUNT);
-	return g->formats[role][role_layered[role] && layer >= 0 ? layer : 0];
+	return g->formats[role][model_place(g->model, role, layer, expert)];
+}
+
+bool
+graph_formats_equal(const Graph *g, int role, int layer, int other_role, int other_layer)
+{
+	const uint32_t n = model_experts(g->model, role);
+	bool equal = n == model_experts(g->model, other_role);
+	for (uint32_t e = 0; e < n && equal; e++)
+		equal = format_equal(graph_expert_format(g, role, layer, e),
+				     graph_expert_format(g, other_role, other_layer, e));
+	return equal;
+}
+
+bool
+graph_formats_mixed(const Graph *g, int role, int layer)
+{
+	const Format first = graph_weight_format(g, role, layer);
+	bool mixed = false;
+	for (uint32_t e = 1; e < model_experts(g->model, role); e++)
+		mixed |= !format_equal(graph_expert_format(g, role, layer, e), first);
+	return mixed;
 }
 
 Format
@@ -124,6 +151,24 @@ linear_sums(Format weight, Format activation, uint32_t columns)
 	return weight.group ? weight.group : columns;
 }
 
+Format
+graph_row_format(const Graph *g, int role, int layer)
+{
+	for (uint32_t e = 0; e < model_experts(g->model, role); e++)
+		if (format_is_float(graph_expert_format(g, role, layer, e)))
+			return FORMAT_F32;
+	return graph_activations(g, role, layer);
+}
+
+uint32_t
+graph_linear_sums(const Graph *g, int role, int layer, Format row, uint32_t columns)
+{
+	uint32_t sums = 0;
+	for (uint32_t e = 0; e < model_experts(g->model, role) && !sums; e++)
+		sums = linear_sums(graph_expert_format(g, role, layer, e), row, columns);
+	return sums;
+}
+
 /* Groups that kernels read by: the lines of packed weights, the dwords of codes, five trits. */
 enum { INTEGER_WEIGHT_GROUP = 16, INTEGER_ACTIVATION_GROUP = 32, TRITS_SET = 20 };
 /* Sums of products of two bytes stay below 2^31. */
@@ -162,6 +207,41 @@ linear_fault(Arena *a, Format weight, Format activation, uint32_t columns)
 	if (columns > INTEGER_COLUMNS_MOST)
 		return arena_printf(a, "%u columns of integers, sums are exact up to %d", columns,
 				    INTEGER_COLUMNS_MOST);
+	return NULL;
+}
+
+/* Whether sums of some columns serve weights that want others: those without minima want none of a
+ * row of floats. */
+static bool
+sums_serve(uint32_t sums, uint32_t wanted, Format row)
+{
+	return sums == wanted || (format_is_float(row) && wanted == 0);
+}
+
+static const char *
+columns_words(Arena *a, uint32_t n)
+{
+	return n ? arena_printf(a, "%u columns", n) : "the row";
+}
+
+const char *
+graph_linear_fault(Arena *a, const Graph *g, int role, int layer, Format row, uint32_t columns,
+		   uint32_t *expert)
+{
+	const uint32_t n = model_experts(g->model, role);
+	const uint32_t sums = graph_linear_sums(g, role, layer, row, columns);
+	for (uint32_t e = 0; e < n; e++) {
+		const Format w = graph_expert_format(g, role, layer, e);
+		const char *fault = linear_fault(a, w, row, columns);
+		const uint32_t wanted = linear_sums(w, row, columns);
+		*expert = e;
+		if (!fault && !sums_serve(sums, wanted, row))
+			fault = arena_printf(a,
+					     "groups of %s do not go with the %s of another expert",
+					     columns_words(a, wanted), columns_words(a, sums));
+		if (fault)
+			return fault;
+	}
 	return NULL;
 }
 
@@ -278,8 +358,7 @@ transforms_equal(const Transform *a, const Transform *b)
 static bool
 value_equal_tensors(const Graph *g, const Func *a, const Func *b, int role)
 {
-	return role < 0 || format_equal(graph_weight_format(g, role, a->layer),
-					graph_weight_format(g, role, b->layer));
+	return role < 0 || graph_formats_equal(g, role, a->layer, role, b->layer);
 }
 
 /* The same code: what value_equal compares, constants apart. */
@@ -521,11 +600,13 @@ static void
 build_formats(Graph *g)
 {
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		uint32_t n = role_layered[role] ? g->model->n_layer : 1, rows, columns;
-		model_shape(g->model, (Role)role, &rows, &columns);
+		const Model *m = g->model;
+		const uint32_t n = model_places(m, role), experts = model_experts(m, role);
+		uint32_t rows, columns;
+		model_shape(m, (Role)role, &rows, &columns);
 		g->formats[role] = ARENA_ARRAY(g->arena, Format, n);
 		for (uint32_t i = 0; i < n; i++) {
-			const Tensor *t = model_tensor(g->model, (Role)role, i);
+			const Tensor *t = model_expert(m, (Role)role, i / experts, i % experts);
 			const bool stored = t && t->type && rows > 1 && !role_stays_float(role);
 			g->formats[role][i] = stored ? t->type->format : FORMAT_F32;
 		}

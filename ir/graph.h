@@ -180,7 +180,7 @@ typedef struct Graph {
 	const Model *model;
 	Func *funcs;
 	int count;
-	/* Format each tensor is compiled to: formats[role][layer], as Model.tensors. */
+	/* Format each tensor is compiled to: formats[role][model_place]. */
 	Format *formats[ROLE_COUNT];
 	Format activations; /* that `quantize` gives linears with integer weights; f32: none */
 	/* The same for linears of one role and layer where it differs: graph_set_activations. */
@@ -246,8 +246,14 @@ void graph_set_activations(Graph *g, int role, int layer, Format f);
  * are floats. */
 Format graph_kv(const Graph *g, int layer);
 Format graph_query(const Graph *g, int layer);
-/* Format that a tensor is compiled to. layer is ignored for roles that are not layered. */
+/* Format that a tensor is compiled to, of experts the first. layer is ignored for roles that are
+ * not layered. */
 Format graph_weight_format(const Graph *g, int role, int layer);
+Format graph_expert_format(const Graph *g, int role, int layer, uint32_t expert);
+/* Whether the matrices of two places have the same formats, expert by expert. */
+bool graph_formats_equal(const Graph *g, int role, int layer, int other_role, int other_layer);
+/* Whether a role's matrices in a layer differ in their formats. */
+bool graph_formats_mixed(const Graph *g, int role, int layer);
 /* Rows and columns of the tensor that a value names. */
 void graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns);
 /*
@@ -256,6 +262,16 @@ void graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t
  * weight group where the weights have minima, else 0.
  */
 uint32_t linear_sums(Format weight, Format activation, uint32_t columns);
+/*
+ * What all matrices of a role and layer read. One row serves all experts: floats where the weights
+ * of any are, and the sums that any wants (graph_linear_fault: two may not want different ones).
+ */
+Format graph_row_format(const Graph *g, int role, int layer);
+uint32_t graph_linear_sums(const Graph *g, int role, int layer, Format row, uint32_t columns);
+/* Why no kernel has the linears of a role and layer on rows of that format, in words of a, `expert`
+ * being the one to name; null: there is one. */
+const char *graph_linear_fault(Arena *a, const Graph *g, int role, int layer, Format row,
+			       uint32_t columns, uint32_t *expert);
 /* Why no linear of `columns` columns has these formats, in words of a; null: there is one. */
 const char *linear_fault(Arena *a, Format weight, Format activation, uint32_t columns);
 

@@ -241,11 +241,15 @@ check_attributes(Check *c, int i)
  * holds whole sets of any weights' lines (targets/pack.h), at most 32 columns. */
 /* Whether a linear of these formats exists; the contract says what it computes. */
 static void
-check_formats(Check *c, int i, Format weight, Format activation)
+check_formats(Check *c, int i, Format row)
 {
-	const uint32_t columns = c->f->values[c->f->values[i].operands[0]].width;
-	const char *fault = linear_fault(c->g->arena, weight, activation, columns);
-	if (fault)
+	const Value *v = &c->f->values[i];
+	uint32_t expert;
+	const char *fault = graph_linear_fault(c->g->arena, c->g, v->role, c->f->layer, row,
+					       c->f->values[v->operands[0]].width, &expert);
+	if (fault && v->op == OP_EXPERT)
+		check_report(c, i, "expert %u: %s", expert, fault);
+	else if (fault)
 		check_report(c, i, "%s", fault);
 }
 
@@ -297,13 +301,14 @@ check_linear(Check *c, int i)
 	if (op_table[x->op].result == 'a' && x->alone != (v->op == OP_EXPERT))
 		check_report(c, i, "reads rows %s", x->alone ? "alone" : "in tiles");
 	if (op_table[x->op].result == 'a') {
-		uint32_t sums = linear_sums(weight, x->format, x->width);
-		check_formats(c, i, weight, x->format);
+		const uint32_t sums =
+			graph_linear_sums(c->g, v->role, c->f->layer, x->format, x->width);
+		check_formats(c, i, x->format);
 		if (x->sums != sums)
 			check_report(c, i, "wants sums=%u of its activation, which has sums=%u",
 				     sums, x->sums);
-	} else if (!format_is_float(weight)) {
-		check_formats(c, i, weight, graph_activations(c->g, v->role, c->f->layer));
+	} else {
+		check_formats(c, i, graph_row_format(c->g, v->role, c->f->layer));
 	}
 }
 

@@ -99,8 +99,7 @@ check_linear_kernel(Check *c, int first)
 			check_report(c, i, "reads another activation than its kernel");
 		else if (v->op != a->op || v->operands[1] != a->operands[1] || v->slot != a->slot)
 			check_report(c, i, "is of another expert than its kernel");
-		else if (!format_equal(graph_weight_format(c->g, v->role, f->layer),
-				       graph_weight_format(c->g, a->role, f->layer)))
+		else if (!graph_formats_equal(c->g, v->role, f->layer, a->role, f->layer))
 			check_report(c, i, "has weights of another format than its kernel");
 	}
 	if (epilogue >= 0)

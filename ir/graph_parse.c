@@ -180,7 +180,7 @@ static void
 make_tensors(Parser *s)
 {
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		uint32_t n = role_layered[role] ? s->m->n_layer : 1;
+		const uint32_t n = model_places(s->m, role);
 		const uint32_t count = model_count(s->m, role);
 		Tensor **tensors = ARENA_ARRAY(s->arena, Tensor *, count);
 		s->g->formats[role] = ARENA_ARRAY(s->arena, Format, n);
@@ -331,33 +331,53 @@ parse_layer_number(const char **name, uint32_t n_layer, uint32_t *layer)
 	return true;
 }
 
-/* `q` or `layer.3.q`; layer is -1 in the first case. */
+/* Cuts a number below n, behind a dot, from the end of a name: `expert_up.5`. */
 static bool
-parse_tensor_name(Parser *s, int *role, int *layer)
+cut_number(char *name, uint32_t n, int *number)
+{
+	char *dot = strrchr(name, '.');
+	const size_t digits = dot ? strspn(dot + 1, "0123456789") : 0;
+	if (!digits || digits > 4 || dot[1 + digits] || (dot[1] == '0' && digits > 1))
+		return false;
+	*number = atoi(dot + 1);
+	*dot = 0;
+	return *number < (int)n;
+}
+
+/* `q`, `layer.3.q` or, with `expert`, `layer.3.expert_up.5`; what is not named is -1. */
+static bool
+parse_tensor_name(Parser *s, int *role, int *layer, int *expert)
 {
 	skip_blank(s);
 	const char *at = s->p, *name = word(s), *rest = name;
 	uint32_t n;
 	bool one = parse_layer_number(&rest, s->m->n_layer, &n) && *rest == '.';
+	char *base = arena_printf(s->arena, "%s", one ? rest + 1 : name);
 	*layer = one ? (int)n : -1;
-	if (!index_of(one ? rest + 1 : name, role_names, ROLE_COUNT, role))
-		return fail_name(s, at, "tensor role", one ? rest + 1 : name, role_names,
-				 ROLE_COUNT);
+	int number = -1;
+	const bool cut = one && expert && cut_number(base, s->m->n_expert, &number);
+	if (!index_of(base, role_names, ROLE_COUNT, role))
+		return fail_name(s, at, "tensor role", base, role_names, ROLE_COUNT);
 	if (one && !role_layered[*role])
 		return fail(s, at, "this role has one tensor, not one a layer");
+	if (number >= 0 && (!cut || !role_experts[*role]))
+		return fail(s, at, cut ? "this role has no experts" : "there is no such expert");
+	if (expert)
+		*expert = number;
 	return true;
 }
 
-/* `q FORMAT` or `layer.3.q FORMAT`. */
+/* `q FORMAT`, `layer.3.q FORMAT` or `layer.3.expert_up.5 FORMAT`. */
 static bool
 parse_weights(Parser *s)
 {
-	int role, layer;
+	int role, layer, expert;
 	Format f;
-	if (!parse_tensor_name(s, &role, &layer) || !format(s, &f))
+	if (!parse_tensor_name(s, &role, &layer, &expert) || !format(s, &f))
 		return false;
-	for (int i = 0; i < (role_layered[role] ? (int)s->m->n_layer : 1); i++)
-		if (layer < 0 || i == layer)
+	const int experts = (int)model_experts(s->m, role);
+	for (int i = 0; i < (int)model_places(s->m, role); i++)
+		if ((layer < 0 || i / experts == layer) && (expert < 0 || i % experts == expert))
 			s->g->formats[role][i] = f;
 	return true;
 }
@@ -386,7 +406,7 @@ parse_activations(Parser *s)
 	s->p = start;
 	if (strncmp(name, "layer.", 6) != 0 && !index_of(name, role_names, ROLE_COUNT, &role))
 		return format(s, &s->g->activations);
-	if (!parse_tensor_name(s, &role, &layer) || !format(s, &f))
+	if (!parse_tensor_name(s, &role, &layer, NULL) || !format(s, &f))
 		return false;
 	for (int i = 0; i < (role_layered[role] ? (int)s->m->n_layer : 1); i++)
 		if (layer < 0 || i == layer)

@@ -56,10 +56,29 @@ print_activations_of(Text *t, const Graph *g, int role, uint32_t layer)
 static bool
 only_f32(const Graph *g, int role)
 {
-	for (uint32_t i = 0; i < (role_layered[role] ? g->model->n_layer : 1); i++)
+	for (uint32_t i = 0; i < model_places(g->model, role); i++)
 		if (!format_equal(g->formats[role][i], FORMAT_F32))
 			return false;
 	return true;
+}
+
+/* Those of layer 0 stand for layers, and a layer's first expert's for experts, that do not differ.
+ */
+static void
+print_weights(Text *t, const Graph *g, int role)
+{
+	const uint32_t experts = model_experts(g->model, role);
+	text_printf(t, "\nweights %s ", role_names[role]);
+	format_print(t, g->formats[role][0]);
+	for (uint32_t i = 1; i < model_places(g->model, role); i++) {
+		const uint32_t layer = i / experts, expert = i % experts;
+		const Format f = g->formats[role][i];
+		if (format_equal(f, g->formats[role][expert ? layer * experts : 0]))
+			continue;
+		text_printf(t, "\nweights layer.%u.%s", layer, role_names[role]);
+		text_printf(t, expert ? ".%u " : " ", expert);
+		format_print(t, f);
+	}
 }
 
 static bool
@@ -93,17 +112,8 @@ print_formats(Text *t, const Graph *g)
 		if (!i || !cache_formats_equal(g->kv[i], g->kv[0]))
 			print_kv(t, g, i);
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		uint32_t n = role_layered[role] ? g->model->n_layer : 1;
-		if (role_optional[role] && only_f32(g, role))
-			continue;
-		text_printf(t, "\nweights %s ", role_names[role]);
-		format_print(t, g->formats[role][0]);
-		for (uint32_t i = 1; i < n; i++) {
-			if (format_equal(g->formats[role][i], g->formats[role][0]))
-				continue;
-			text_printf(t, "\nweights layer.%u.%s ", i, role_names[role]);
-			format_print(t, g->formats[role][i]);
-		}
+		if (!role_optional[role] || !only_f32(g, role))
+			print_weights(t, g, role);
 	}
 	text_printf(t, "\n");
 }

@@ -148,7 +148,7 @@ step_layer(const Step *s)
 Format
 step_weight_format(const Step *s)
 {
-	return graph_weight_format(s->interp->graph, s->value->role, (int)step_layer(s));
+	return graph_expert_format(s->interp->graph, s->value->role, (int)step_layer(s), s->expert);
 }
 
 Rows *
@@ -298,6 +298,7 @@ run_experts(Step *s)
 			one.in[0] = &in;
 			one.out = &out;
 			one.n = 1;
+			one.expert = e;
 			x->ops[OP_LINEAR](&one);
 		}
 		if (s->source.tensor)

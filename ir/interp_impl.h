@@ -70,6 +70,7 @@ struct Step {
 	const Value *value;
 	const int32_t *tokens;
 	int n, past;
+	uint32_t expert;		/* whose tensor, of a role of experts */
 	const Rows *in[VALUE_OPERANDS]; /* null: no operand */
 	Rows *out;
 	WeightSource source; /* of the tensor that the value names */

@@ -83,6 +83,27 @@ model_count(const Model *m, int role)
 	return role_experts[role] ? m->n_layer * m->n_expert : role_layered[role] ? m->n_layer : 1;
 }
 
+uint32_t
+model_experts(const Model *m, int role)
+{
+	return role_experts[role] && m->n_expert ? m->n_expert : 1;
+}
+
+uint32_t
+model_places(const Model *m, int role)
+{
+	return (role_layered[role] ? m->n_layer : 1) * model_experts(m, role);
+}
+
+uint32_t
+model_place(const Model *m, int role, int layer, uint32_t expert)
+{
+	const uint32_t experts = model_experts(m, role);
+	INVARIANT(expert < experts || !role_experts[role]);
+	return (role_layered[role] && layer >= 0 ? (uint32_t)layer : 0) * experts +
+	       (experts > 1 ? expert : 0);
+}
+
 const Tensor *
 model_expert(const Model *m, Role role, uint32_t layer, uint32_t expert)
 {

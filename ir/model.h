@@ -205,6 +205,12 @@ const Tensor *model_tensor(const Model *m, Role role, uint32_t layer);
 const Tensor *model_expert(const Model *m, Role role, uint32_t layer, uint32_t expert);
 /* Entries of m->tensors[role]. */
 uint32_t model_count(const Model *m, int role);
+/* Matrices of a role in a layer, and in all layers, whether the model has them or not. */
+uint32_t model_experts(const Model *m, int role);
+uint32_t model_places(const Model *m, int role);
+/* Which of model_places is an expert's of a layer: the layer (-1: none) does not count for roles
+ * that are not layered, the expert not for those of one matrix a layer. */
+uint32_t model_place(const Model *m, int role, int layer, uint32_t expert);
 /* Rows and columns that the architecture wants of a role. */
 void model_shape(const Model *m, Role role, uint32_t *rows, uint32_t *columns);
 

@@ -58,8 +58,7 @@ linears_stack(const Fuse *s, const Value *a, const Value *b)
 {
 	return a->op == b->op && a->operands[0] == b->operands[0] &&
 	       a->operands[1] == b->operands[1] && a->slot == b->slot &&
-	       format_equal(graph_weight_format(s->g, a->role, s->f->layer),
-			    graph_weight_format(s->g, b->role, s->f->layer));
+	       graph_formats_equal(s->g, a->role, s->f->layer, b->role, s->f->layer);
 }
 
 static void

@@ -11,17 +11,15 @@ make_quantize(const Graph *g, const Func *f, int i, Value *v)
 	if (!op_is_linear(linear->op))
 		return false;
 	const Value *x = &f->values[linear->operands[0]];
-	Format weight = graph_weight_format(g, linear->role, f->layer);
-	Format activations = graph_activations(g, linear->role, f->layer);
-	if (format_is_float(weight) || format_is_float(activations) ||
-	    op_table[x->op].result != 'r')
+	const Format row = graph_row_format(g, linear->role, f->layer);
+	if (format_is_float(row) || op_table[x->op].result != 'r')
 		return false;
 	*v = value_new(OP_QUANTIZE, x->width, linear->loc);
-	v->format = activations;
+	v->format = row;
 	v->format.scale_bits = 32;
 	v->basis = x->basis;
 	v->alone = linear->op == OP_EXPERT;
-	v->sums = linear_sums(weight, v->format, x->width);
+	v->sums = graph_linear_sums(g, linear->role, f->layer, v->format, x->width);
 	return true;
 }
 

@@ -16,7 +16,7 @@ make_tile(const Graph *g, const Func *f, int i, Value *v)
 	*v = value_new(OP_TILE, x->width, linear->loc);
 	v->basis = x->basis;
 	v->alone = linear->op == OP_EXPERT;
-	v->sums = linear_sums(graph_weight_format(g, linear->role, f->layer), v->format, x->width);
+	v->sums = graph_linear_sums(g, linear->role, f->layer, v->format, x->width);
 	return true;
 }
 

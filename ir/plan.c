@@ -32,6 +32,16 @@ site_exists(const Model *m, Site s)
 	return true;
 }
 
+const char *
+plan_matrix_name(Arena *a, const Model *m, int role, uint32_t place)
+{
+	const uint32_t experts = model_experts(m, role);
+	if (!role_layered[role])
+		return role_names[role];
+	const char *name = arena_printf(a, "layers.%u.%s", place / experts, role_names[role]);
+	return role_experts[role] ? arena_printf(a, "%s.%u", name, place % experts) : name;
+}
+
 Plan *
 plan_new(Arena *run, const Model *m)
 {
@@ -42,7 +52,7 @@ plan_new(Arena *run, const Model *m)
 		p->activations[s] = ARENA_ARRAY(run, PlanFormat, n);
 	}
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		const size_t n = role_layered[role] ? m->n_layer : 1;
+		const size_t n = model_places(m, role);
 		p->weights[role] = ARENA_ARRAY(run, PlanFormat, n);
 		p->codes[role] = ARENA_ARRAY(run, PlanCodes, n);
 	}

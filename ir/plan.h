@@ -58,7 +58,7 @@ typedef struct Plan {
 	const char *file, *data_file; /* paths of the plan and of its sidecar, or null */
 	uint8_t sha256[32];	      /* of the plan's text */
 	bool stored;		      /* the checkpoint already holds folded weights */
-	/* [SITE_COUNT], layered sites have n_layer entries, others one; likewise by role. */
+	/* [SITE_COUNT], layered sites have n_layer entries, others one; by role: [model_place]. */
 	PlanTransform *transforms[SITE_COUNT];
 	PlanFormat *activations[SITE_COUNT];
 	PlanFormat *weights[ROLE_COUNT];
@@ -73,6 +73,8 @@ plan_says(Loc loc)
 	return loc.file != 0;
 }
 
+/* What plans call a matrix: "head", "layers.0.q", "layers.0.expert_up.3". */
+const char *plan_matrix_name(Arena *a, const Model *m, int role, uint32_t place);
 /* A plan for m that says nothing. */
 Plan *plan_new(Arena *run, const Model *m);
 

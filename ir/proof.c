@@ -320,15 +320,16 @@ enum { ROW_COLUMNS_LEAST = 32 };
 static const double row_least_db = 0.5;
 
 static bool
-prove_codes(Proof *p, const Func *f, const Value *v)
+prove_codes(Proof *p, const Func *f, const Value *v, uint32_t expert)
 {
 	Arena *scratch = arena_new();
-	const Format format = graph_weight_format(p->planned, v->role, f->layer);
+	const Format format = graph_expert_format(p->planned, v->role, f->layer, expert);
 	WeightSource s;
 	WeightRow exact, codes;
 	Likeness all = {0};
 	int64_t bad = -1;
-	weight_source_open(&s, p->planned, f, v, p->options->jobs, p->options->fault);
+	weight_source_open_expert(&s, p->planned, f, v, expert, p->options->jobs,
+				  p->options->fault);
 	const Loc loc = s.codes ? s.codes->loc : v->loc;
 	const int columns = (int)s.columns;
 	weight_row_alloc(scratch, &exact, columns, format);
@@ -346,6 +347,8 @@ prove_codes(Proof *p, const Func *f, const Value *v)
 			bad = i;
 	}
 	const char *name = s.tensor->name;
+	if (v->op == OP_EXPERT)
+		name = arena_printf(p->run, "%s, expert %u", name, expert);
 	weight_source_close(&s);
 	arena_free(scratch);
 	const double db = likeness_db(&all, format.bits < 3);
@@ -367,14 +370,20 @@ prove_codes(Proof *p, const Func *f, const Value *v)
 static bool
 prove_all_codes(Proof *p)
 {
+	const Model *m = p->planned->model;
+	const Plan *plan = p->planned->plan;
 	bool ok = true;
 	for (int n = 0; n < p->planned->count; n++) {
 		const Func *f = &p->planned->funcs[n];
 		for (int i = 0; i < f->count; i++) {
 			const Value *v = &f->values[i];
-			const int layer = f->layer < 0 ? 0 : f->layer;
-			if (v->role >= 0 && p->planned->plan->codes[v->role][layer].codes)
-				ok = prove_codes(p, f, v) && ok;
+			/* All slots read the same matrices. */
+			if (v->role < 0 || (v->op == OP_EXPERT && v->slot))
+				continue;
+			for (uint32_t e = 0; e < model_experts(m, v->role); e++)
+				if (plan->codes[v->role][model_place(m, v->role, f->layer, e)]
+					    .codes)
+					ok = prove_codes(p, f, v, e) && ok;
 		}
 	}
 	return ok;

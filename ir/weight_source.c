@@ -82,9 +82,9 @@ fold_tensor(WeightSource *s, const Transform *out, int jobs)
 /* ---- opening ------------------------------------------------------------------------------ */
 
 static const PlanCodes *
-ready_codes(const Graph *g, int role, uint32_t layer)
+ready_codes(const Graph *g, int role, uint32_t place)
 {
-	const PlanCodes *codes = g->plan ? &g->plan->codes[role][layer] : NULL;
+	const PlanCodes *codes = g->plan ? &g->plan->codes[role][place] : NULL;
 	return codes && codes->codes ? codes : NULL;
 }
 
@@ -100,6 +100,7 @@ weight_source_open_expert(WeightSource *s, const Graph *g, const Func *f, const 
 			  uint32_t expert, int jobs, const WeightFault *fault)
 {
 	const uint32_t layer = role_layered[v->role] && f->layer >= 0 ? (uint32_t)f->layer : 0;
+	const uint32_t place = model_place(g->model, v->role, f->layer, expert);
 	const bool one_row = v->op == OP_EMBED || v->op == OP_BIAS,
 		   stored = g->plan && g->plan->stored;
 	const Transform *fold_in = stored ? NULL : v->fold_in;
@@ -109,9 +110,9 @@ weight_source_open_expert(WeightSource *s, const Graph *g, const Func *f, const 
 	INVARIANT(t != NULL);
 	*s = weight_source_of(t);
 	s->mapped = g->model->mapped;
-	s->codes = ready_codes(g, v->role, layer);
-	s->codes_format = graph_weight_format(g, v->role, f->layer);
-	s->real_zeros = s->codes && g->plan->weights[v->role][layer].format.zero == ZERO_REAL;
+	s->codes = ready_codes(g, v->role, place);
+	s->codes_format = g->formats[v->role][place];
+	s->real_zeros = s->codes && g->plan->weights[v->role][place].format.zero == ZERO_REAL;
 	if (fold_in || fold_out || fault)
 		s->arena = arena_new();
 	if (one_row)

@@ -295,6 +295,10 @@ emit_level(Arena *a, const Artefact *x, const Target *target)
 		emit_template(t, x, *s);
 		text_blank(t);
 	}
+	if (x->graph->model->n_expert) {
+		emit_template(t, x, "experts.h");
+		text_blank(t);
+	}
 	emit_linears(t, x);
 	emit_hadamard_functions(t, x);
 	for (int i = 0; i < x->layout->n_units; i++) {

@@ -322,10 +322,19 @@ emit_kernel_words(Arena *a, const Artefact *x, const Unit *u, int kernel, const 
 	*words = emit_words(&e, k);
 	if (k->kind == KERNEL_LINEAR) {
 		const Value *v = emit_kernel_value(&e, k, 0);
-		*words = arena_printf(
-			a, "%s; %s", *words,
-			emit_linear_name(a, graph_weight_format(x->graph, v->role, f->layer),
-					 emit_value(&e, v->operands[0])));
+		const Constant *c = unit_constant(u, kernel, v->role);
+		const char *between = "; ";
+		for (uint32_t i = 0; i < c->experts; i++) {
+			uint32_t same = 0;
+			while (!format_equal(c->formats[same], c->formats[i]))
+				same++;
+			if (same < i)
+				continue;
+			*words = arena_printf(
+				a, "%s%s%s", *words, between,
+				emit_linear_name(a, c->formats[i], emit_value(&e, v->operands[0])));
+			between = ", ";
+		}
 	}
 }
 
@@ -479,6 +488,17 @@ attention_floats(const Model *m)
 	return 512 + 64 * (d + padded) + queries * (2 * padded + 4);
 }
 
+/* templates/experts.h: the rows that a kernel of experts gathers; 0: it is none. */
+static uint64_t
+expert_floats(const Emit *e, const Kernel *k)
+{
+	enum { EXPERT_ROWS = 24 };
+	const Value *v = emit_kernel_value(e, k, 0);
+	if (v->op != OP_EXPERT)
+		return 0;
+	return EXPERT_ROWS * row_layout(emit_value(e, v->operands[0])).bytes / sizeof(float);
+}
+
 uint64_t
 emit_scratch_floats(const Artefact *x)
 {
@@ -493,6 +513,8 @@ emit_scratch_floats(const Artefact *x)
 					row_layout(emit_kernel_value(&e, &f->kernels[k], i)).padded;
 			if (emit_rows_scratch(&e, &f->kernels[k]) > floats)
 				floats = emit_rows_scratch(&e, &f->kernels[k]);
+			if (expert_floats(&e, &f->kernels[k]) > floats)
+				floats = expert_floats(&e, &f->kernels[k]);
 			most = floats > most ? floats : most;
 		}
 	}

@@ -115,21 +115,6 @@ emit_weight_fields(Arena *a, Format f, uint32_t k)
 	return t->text;
 }
 
-/* The call on each token's own expert, a block of all tokens at a time: a batch reads the weights
- * of those that it chose once. */
-static void
-emit_expert_loop(Text *t, Epilogue epilogue)
-{
-	text_line(t, "for (int b = blocks.first; b < blocks.end; b++)");
-	text_line(t, "\tfor (int i = 0; i < rows; i++) {");
-	text_line(t, "const Tiles one = linear_alone(spec, a, i);");
-	text_line(t,
-		  "linear_%s(spec, w + expert_at(e, i), b, b + 1, &one, 1, y + (ptrdiff_t)i * ld,",
-		  epilogues[epilogue].name);
-	text_line(t, "\tld%s);", bias_words(false, epilogue).arguments);
-	text_line(t, "}");
-}
-
 static void
 emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 {
@@ -144,17 +129,17 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 	format_print(words, a);
 	text_printf(words, " activations, %d columns", k);
 	const int group = w.group ? (int)w.group : k;
-	const int sums = act->sums ? (int)act->sums : group;
-	/* The name says all that the specification depends on. */
-	INVARIANT(act->sums == linear_sums(w, a, act->width));
+	/* The name says all that the specification depends on: the sums that these weights want,
+	 * which the row has, and more where other experts want some. */
+	const uint32_t wanted = linear_sums(w, a, act->width);
+	const int sums = wanted ? (int)wanted : group;
+	INVARIANT(act->sums == wanted || (act->alone && !wanted));
 	text_line(t, "/* %s */", words->text);
 	text_line(t, "static void");
-	text_line(t,
-		  "%s%s%s_%s(const unsigned char *w, Range blocks, const Tiles *a, int rows, "
-		  "float *y, int ld%s%s%s)",
+	text_line(t, "%s%s%s_%s(const unsigned char *w, Range blocks, %s, float *y, int ld%s%s)",
 		  fn, bias.name, act->alone ? "_expert" : "", epilogues[epilogue].name,
-		  epilogues[epilogue].parameters, bias.parameters,
-		  act->alone ? ", const Experts *e" : "");
+		  act->alone ? "const Experts *x" : "const Tiles *a, int rows",
+		  epilogues[epilogue].parameters, bias.parameters);
 	text_line(t, "{");
 	text_line(t, "static const Linear spec = {%s,",
 		  emit_weight_fields(t->arena, w, act->width));
@@ -162,7 +147,8 @@ emit_linear(Text *t, Format w, const Value *act, Epilogue epilogue, bool biased)
 		  row.planes, row.planes ? a.group : 0, sums, contract_split(k, w, a),
 		  a.zero != ZERO_NONE);
 	if (act->alone)
-		emit_expert_loop(t, epilogue);
+		text_line(t, "expert_%s(spec, w, blocks.first, blocks.end, x, y, ld);",
+			  epilogues[epilogue].name);
 	else
 		text_line(t, "linear_%s(spec, w, blocks.first, blocks.end, a, rows, y, ld%s%s);",
 			  epilogues[epilogue].name, epilogues[epilogue].arguments, bias.arguments);
@@ -178,30 +164,37 @@ typedef struct Done {
 	int n;
 } Done;
 
+/* The name of a linear's function. */
+static const char *
+function_name(Arena *a, Format w, const Value *act, Epilogue epilogue, bool biased)
+{
+	return arena_printf(a, "%s%s%s_%s", emit_linear_name(a, w, act),
+			    bias_words(biased, epilogue).name, act->alone ? "_expert" : "",
+			    epilogues[epilogue].name);
+}
+
 static void
 emit_linears_of(const Emit *e, const Kernel *kernel, Done *done)
 {
-	Arena *a = e->t->arena;
 	const Epilogue epilogue = kernel_epilogue(e, kernel);
 	for (int i = 0; i < kernel->count; i++) {
 		const Value *v = emit_kernel_value(e, kernel, i);
 		if (!op_is_linear(v->op))
 			continue;
 		const Value *act = emit_value(e, v->operands[0]);
-		const Format w = graph_weight_format(e->g, v->role, e->f->layer);
 		const bool biased = takes_bias(e, kernel, v, epilogue);
-		const char *name =
-			arena_printf(a, "%s%s%s_%s", emit_linear_name(a, w, act),
-				     bias_words(biased, epilogue).name, act->alone ? "_expert" : "",
-				     epilogues[epilogue].name);
-		bool seen = false;
-		for (int n = 0; n < done->n; n++)
-			seen |= !strcmp(done->names[n], name);
-		if (seen)
-			continue;
-		INVARIANT(done->n < LINEARS_MAX);
-		done->names[done->n++] = name;
-		emit_linear(e->t, w, act, epilogue, biased);
+		for (uint32_t x = 0; x < model_experts(e->g->model, v->role); x++) {
+			const Format w = graph_expert_format(e->g, v->role, e->f->layer, x);
+			const char *name = function_name(e->t->arena, w, act, epilogue, biased);
+			bool seen = false;
+			for (int n = 0; n < done->n; n++)
+				seen |= !strcmp(done->names[n], name);
+			if (seen)
+				continue;
+			INVARIANT(done->n < LINEARS_MAX);
+			done->names[done->n++] = name;
+			emit_linear(e->t, w, act, epilogue, biased);
+		}
 	}
 }
 
@@ -265,7 +258,8 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 	Text *t = e->t;
 	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), v->role);
 	const Value *act = emit_value(e, v->operands[0]);
-	const char *fn = emit_linear_name(t->arena, c->form.format, act);
+	const char *fn = function_name(t->arena, c->form.format, act, epilogue,
+				       takes_bias(e, k, v, epilogue));
 	uint32_t first, step;
 	constant_blocks(c, v->role, &first, &step);
 	const uint32_t blocks = (v->width + PACK_ROWS - 1) / PACK_ROWS;
@@ -276,20 +270,15 @@ emit_linear_call(const Emit *e, const Kernel *k, const Value *v, Epilogue epilog
 					     (unsigned long long)first * pack_block_bytes(c->form))
 			      : "w";
 	const char *bias = bias_arguments(e, k, v, epilogue);
-	const bool expert = v->op == OP_EXPERT;
-	fn = arena_printf(t->arena, "%s%s%s", fn,
-			  bias_words(takes_bias(e, k, v, epilogue), epilogue).name,
-			  expert ? "_expert" : "");
 	if (epilogue == EPILOGUE_LOGITS) {
-		text_line(t, "%s_logits(w, blocks, &a, j->rows, m->logits, %u, %u%s);", fn,
-			  v->width, v->width, bias);
+		text_line(t, "%s(w, blocks, &a, j->rows, m->logits, %u, %u%s);", fn, v->width,
+			  v->width, bias);
 		return;
 	}
 	const Value *r = linear_result(e, k, v, epilogue);
 	const RowLayout row = row_layout(r);
-	text_line(t, "%s_%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u%s%s);", fn,
-		  epilogues[epilogue].name, w, range, emit_buffer_name(e, r), row.padded,
-		  row.padded, bias, expert ? ", &experts" : "");
+	text_line(t, "%s(%s, %s, &a, j->rows, row_at(shared_rows(m), %s, %u, 0), %u%s);", fn, w,
+		  range, emit_buffer_name(e, r), row.padded, row.padded, bias);
 }
 
 /* The residual of an add is summed in place: copy it first where the result lies elsewhere. */
@@ -315,17 +304,105 @@ emit_residual(const Emit *e, const Kernel *k)
 	}
 }
 
-/* Where the tokens' experts lie, by the numbers of the route's slot. */
+/* ---- linears of experts ------------------------------------------------------------------- */
+
+/* Where each expert's matrices begin and which case of the kernel's switch is their format's. */
 static void
-emit_experts(const Emit *e, const Kernel *k, const Value *v)
+emit_expert_places(Text *t, const Constant *c)
 {
+	text_line(t, "/* By expert: where its weights begin, the case of their format. */");
+	text_line(t, "static const struct {");
+	text_line(t, "uint64_t at;");
+	text_line(t, "int form;");
+	t->indent--;
+	for (int i = 0; i < t->indent; i++)
+		text_add(t, "\t", 1);
+	text_printf(t, "} experts[%u] = {\n", c->experts);
+	t->indent++;
+	for (uint32_t e = 0; e < c->experts; e++) {
+		uint32_t form = 0;
+		while (!format_equal(c->formats[form], c->formats[e]))
+			form++;
+		text_line(t, "{%llu, %u},", (unsigned long long)constant_expert_at(c, e), form);
+	}
+	t->indent--;
+	text_line(t, "};");
+}
+
+/* The call of expert's format on the blocks of v's matrix in the expert's stack `of`. */
+static void
+emit_expert_call(const Emit *e, const Kernel *k, const Value *v, const Constant *c, uint32_t expert)
+{
+	Text *t = e->t;
+	const Epilogue epilogue = kernel_epilogue(e, k);
+	const PackForm form = constant_form(c, expert);
+	const Value *r = linear_result(e, k, v, epilogue);
+	const uint32_t padded = row_layout(r).padded;
+	uint32_t first, step;
+	constant_blocks(c, v->role, &first, &step);
+	const unsigned long long at = first * pack_block_bytes(form);
+	const bool stacked = c->n_roles > 1 && !is_gated(epilogue);
+	const uint32_t end = first + (v->width + PACK_ROWS - 1) / PACK_ROWS;
+	text_line(t, "%s(of%s, %s, &x, row_at(shared_rows(m), %s, %u, 0), %u);",
+		  function_name(t->arena, form.format, emit_value(e, v->operands[0]), epilogue,
+				false),
+		  at ? arena_printf(t->arena, " + %llu", at) : "",
+		  stacked ? arena_printf(t->arena, "range_cut(blocks, %u, %u)", first, end)
+			  : "blocks",
+		  emit_buffer_name(e, r), padded, padded);
+}
+
+/* The calls for the linears of a kernel, on one expert; a switch where formats differ. */
+static void
+emit_expert_calls(const Emit *e, const Kernel *k, const Constant *c)
+{
+	Text *t = e->t;
+	const Epilogue epilogue = kernel_epilogue(e, k);
+	const bool mixed = constant_mixed(c);
+	if (mixed)
+		text_line(t, "switch (experts[x.expert].form) {");
+	for (uint32_t x = 0; x < c->experts; x++) {
+		uint32_t same = 0;
+		while (!format_equal(c->formats[same], c->formats[x]))
+			same++;
+		if (same < x)
+			continue;
+		if (mixed)
+			text_line(t, "case %u:", x);
+		for (int i = 0; i < k->count; i++) {
+			const Value *v = emit_kernel_value(e, k, i);
+			if (op_is_linear(v->op))
+				emit_expert_call(e, k, v, c, x);
+			if (op_is_linear(v->op) && is_gated(epilogue))
+				break;
+		}
+		if (mixed)
+			text_line(t, "break;");
+	}
+	if (mixed)
+		text_line(t, "}");
+}
+
+static void
+emit_expert_kernel(const Emit *e, const Kernel *k)
+{
+	Text *t = e->t;
+	const Value *v = emit_kernel_value(e, k, 0), *route = emit_value(e, v->operands[1]);
 	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), v->role);
-	const Value *route = emit_value(e, v->operands[1]);
-	const RowLayout row = row_layout(route);
-	text_line(e->t,
-		  "const Experts experts = {row_at(shared_rows(m), %s, %u, 0) + %u, %u, %llu};",
-		  emit_buffer_name(e, route), row.padded, route->used + v->slot, row.padded,
-		  (unsigned long long)(c->bytes / c->experts));
+	const uint32_t ld = row_layout(route).padded;
+	if (constant_mixed(c))
+		emit_expert_places(t, c);
+	text_line(t, "const float *number = row_at(shared_rows(m), %s, %u, 0) + %u;",
+		  emit_buffer_name(e, route), ld, route->used + v->slot);
+	text_line(t, "Experts x = experts_of(a, number, %u, j->rows, own_scratch(m, tid));", ld);
+	text_line(t, "while (experts_next(&x)) {");
+	if (constant_mixed(c))
+		text_line(t, "const unsigned char *of = w + experts[x.expert].at;");
+	else
+		text_line(t, "const unsigned char *of = w + UINT64_C(%llu) * (uint64_t)x.expert;",
+			  (unsigned long long)constant_expert_at(c, 1));
+	emit_expert_calls(e, k, c);
+	text_line(t, "}");
 }
 
 void
@@ -334,6 +411,7 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 	Text *t = e->t;
 	const Epilogue epilogue = kernel_epilogue(e, k);
 	const Value *first = emit_kernel_value(e, k, 0);
+	const bool expert = first->op == OP_EXPERT;
 	uint32_t blocks = 0;
 	int linears = 0;
 	for (int i = 0; i < k->count; i++) {
@@ -350,10 +428,10 @@ emit_linear_kernel(const Emit *e, const Kernel *k)
 	text_line(t, "const unsigned char *w = %s;", emit_constant_expression(e, k, first->role));
 	text_line(t, "const Tiles a = tiles_of(%s_v%d(from));", e->u->ident, first->operands[0]);
 	text_line(t, "const Range blocks = range_of(%u, tid, n_threads);", blocks);
-	if (first->op == OP_EXPERT)
-		emit_experts(e, k, first);
+	if (expert)
+		emit_expert_kernel(e, k);
 	emit_residual(e, k);
-	for (int i = 0; i < k->count; i++) {
+	for (int i = 0; i < k->count && !expert; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
 		if (!op_is_linear(v->op))
 			continue;

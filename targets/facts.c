@@ -118,8 +118,9 @@ uint64_t
 facts_code_bytes(const Constant *c)
 {
 	uint64_t bytes = 0;
-	for (int i = 0; i < c->n_roles; i++)
-		bytes += c->experts * pack_code_bytes(c->form, c->rows[i]);
+	for (uint32_t e = 0; e < c->experts; e++)
+		for (int i = 0; i < c->n_roles; i++)
+			bytes += pack_code_bytes(constant_form(c, e), c->rows[i]);
 	return bytes;
 }
 

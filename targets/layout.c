@@ -20,19 +20,48 @@ constant_field(Arena *a, const Constant *c)
 	return t->text;
 }
 
+PackForm
+constant_form(const Constant *c, uint32_t expert)
+{
+	PackForm form = c->form;
+	form.format = c->formats[expert];
+	return form;
+}
+
+uint64_t
+constant_expert_at(const Constant *c, uint32_t expert)
+{
+	uint64_t bytes = 0;
+	for (uint32_t e = 0; e < expert; e++)
+		for (int i = 0; i < c->n_roles; i++)
+			bytes += pack_bytes(constant_form(c, e), c->rows[i]);
+	return bytes;
+}
+
+bool
+constant_mixed(const Constant *c)
+{
+	bool mixed = false;
+	for (uint32_t e = 1; e < c->experts; e++)
+		mixed |= !format_equal(c->formats[e], c->formats[0]);
+	return mixed;
+}
+
+/* A vector, or matrices of f in the forms of their formats. */
 static void
-constant_finish(Arena *a, const Graph *g, Constant *c)
+constant_finish(Arena *a, const Graph *g, const Func *f, Constant *c)
 {
 	c->field = constant_field(a, c);
-	c->bytes = 0;
 	c->experts = c->experts ? c->experts : 1;
-	for (int i = 0; i < c->n_roles; i++) {
-		uint32_t columns;
-		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &columns);
-		c->form.columns = columns;
-		c->bytes += c->vector ? round_up(columns, PACK_ROWS) * sizeof(float)
-				      : c->experts * pack_bytes(c->form, c->rows[i]);
-	}
+	c->formats = ARENA_ARRAY(a, Format, c->experts);
+	for (uint32_t e = 0; e < c->experts; e++)
+		c->formats[e] =
+			c->vector ? FORMAT_F32 : graph_expert_format(g, c->roles[0], f->layer, e);
+	c->form.format = c->formats[0];
+	for (int i = 0; i < c->n_roles; i++)
+		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &c->form.columns);
+	c->bytes = c->vector ? round_up(c->form.columns, PACK_ROWS) * sizeof(float)
+			     : constant_expert_at(c, c->experts);
 }
 
 /* Columns a row sum of the matrix of v: where zero points of its activations need them. */
@@ -62,24 +91,20 @@ unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 			continue;
 		if (op_table[v->op].tensor == TENSOR_VECTOR) {
 			Constant *c = &u->constants[u->n_constants++];
-			*c = (Constant){.roles = {v->role},
-					.n_roles = 1,
-					.vector = true,
-					.form.format = FORMAT_F32,
-					.kernel = kernel};
-			constant_finish(a, g, c);
+			*c = (Constant){
+				.roles = {v->role}, .n_roles = 1, .vector = true, .kernel = kernel};
+			constant_finish(a, g, f, c);
 			continue;
 		}
 		INVARIANT(stack.n_roles < STACK_MAX);
 		stack.roles[stack.n_roles++] = v->role;
-		stack.form.format = graph_weight_format(g, v->role, f->layer);
 		stack.form.sums = row_sums(f, v);
 		stack.experts = v->op == OP_EXPERT ? g->model->n_expert : 1;
 		slot = v->slot;
 	}
 	if (stack.n_roles) {
 		stack.interleaved = silu;
-		constant_finish(a, g, &stack);
+		constant_finish(a, g, f, &stack);
 		/* Kernels of several slots read one constant, each by a name of its own. */
 		if (stack.experts > 1 && slot)
 			stack.field = arena_printf(a, "%s_%u", stack.field, slot);
@@ -130,6 +155,9 @@ weights_same(const Graph *g, const Func *f, int role, const Func *other, int oth
 	const Plan *p = g->plan;
 	const int layer = f->layer < 0 ? 0 : f->layer,
 		  other_layer = other->layer < 0 ? 0 : other->layer;
+	/* The slots of a route read one matrix. */
+	if (f == other && role == other_role)
+		return true;
 	if (p && (p->codes[role][layer].codes || p->codes[other_role][other_layer].codes))
 		return false;
 	return model_tensor(g->model, (Role)role, (uint32_t)layer) ==
@@ -145,8 +173,11 @@ constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *
 {
 	if (a->n_roles != b->n_roles || a->vector != b->vector ||
 	    a->interleaved != b->interleaved || a->experts != b->experts ||
-	    a->form.sums != b->form.sums || !format_equal(a->form.format, b->form.format))
+	    a->form.sums != b->form.sums)
 		return false;
+	for (uint32_t e = 0; e < a->experts; e++)
+		if (!format_equal(a->formats[e], b->formats[e]))
+			return false;
 	for (int i = 0; i < a->n_roles; i++)
 		if (!weights_same(g, f, a->roles[i], other, b->roles[i]))
 			return false;

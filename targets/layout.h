@@ -24,7 +24,8 @@ typedef struct Constant {
 	bool vector;
 	bool interleaved; /* block 0 of each matrix, block 1 of each ... */
 	uint32_t experts; /* the stack of each expert, one behind the other; else 1 */
-	PackForm form;
+	PackForm form;	  /* of the first expert; the others' formats differ where there are some */
+	Format *formats;  /* [experts] */
 	uint32_t rows[STACK_MAX];
 	uint64_t bytes; /* of all experts */
 	int kernel;
@@ -54,7 +55,12 @@ Layout *layout_new(Arena *a, const Graph *g);
 const Unit *layout_unit(const Layout *l, int func);
 /* The constant of a unit that kernel k reads for value v's role; never null. */
 const Constant *unit_constant(const Unit *u, int kernel, int role);
-/* Bytes of a constant of f that one row reads. */
+/* The form of an expert's matrices; where its stack begins, experts of them being their bytes. */
+PackForm constant_form(const Constant *c, uint32_t expert);
+uint64_t constant_expert_at(const Constant *c, uint32_t expert);
+/* Whether experts have other forms than the first. */
+bool constant_mixed(const Constant *c);
+/* Bytes of a constant of f that one row reads, on an average of experts. */
 uint64_t constant_bytes_read(const Func *f, const Constant *c);
 /* The value of f that names role; never null. */
 const Value *constant_value(const Func *f, int role);

@@ -119,6 +119,7 @@ write_rope(Writer *w, const Model *m, RopeTable *rope)
 /* A run of blocks of a stack, packed in parallel into dst. */
 typedef struct PackJob {
 	const Constant *constant;
+	PackForm form;
 	const WeightSource *sources; /* [n_roles] */
 	uint32_t first;		     /* block of the stack */
 	uint64_t block_bytes;
@@ -148,7 +149,7 @@ pack_one(void *arg, int i)
 	uint32_t block;
 	const int matrix = stack_block(j->constant, j->first + (uint32_t)i, &block);
 	Arena *scratch = arena_new();
-	pack_block(scratch, &j->sources[matrix], j->constant->form, block,
+	pack_block(scratch, &j->sources[matrix], j->form, block,
 		   j->dst + (uint64_t)i * j->block_bytes, &j->bad_rows[i]);
 	arena_free(scratch);
 }
@@ -168,12 +169,14 @@ report_bad(Writer *w, const PackJob *j, int n)
 }
 
 static void
-write_matrices(Writer *w, const Constant *c, const WeightSource *sources)
+write_matrices(Writer *w, const Constant *c, uint32_t expert, const WeightSource *sources)
 {
-	const uint64_t block_bytes = pack_block_bytes(c->form);
-	const uint32_t blocks = (uint32_t)(c->bytes / c->experts / block_bytes);
+	const PackForm form = constant_form(c, expert);
+	const uint64_t block_bytes = pack_block_bytes(form);
+	const uint64_t bytes = constant_expert_at(c, expert + 1) - constant_expert_at(c, expert);
+	const uint32_t blocks = (uint32_t)(bytes / block_bytes);
 	const uint32_t chunk = blocks < CHUNK_BLOCKS ? blocks : CHUNK_BLOCKS;
-	PackJob j = {.constant = c, .sources = sources, .block_bytes = block_bytes};
+	PackJob j = {.constant = c, .form = form, .sources = sources, .block_bytes = block_bytes};
 	j.dst = ARENA_ARRAY(w->layer, uint8_t, chunk * block_bytes);
 	j.bad_rows = ARENA_ARRAY(w->layer, int64_t, chunk);
 	for (j.first = 0; j.first < blocks && w->ok; j.first += chunk) {
@@ -202,7 +205,7 @@ write_expert(Writer *w, const Graph *g, const Constant *c, const Func *f, uint32
 		memcpy(padded, row.row_f32, sources[0].columns * sizeof *padded);
 		writer_put(w, (const uint8_t *)padded, c->bytes);
 	} else {
-		write_matrices(w, c, sources);
+		write_matrices(w, c, expert, sources);
 	}
 	for (int i = 0; i < c->n_roles; i++)
 		weight_source_close(&sources[i]);

@@ -75,19 +75,6 @@ linear_alone(const Linear s, const Tiles *t, int token)
 	return one;
 }
 
-/* Where each token's expert lies: `bytes` apart, the number at number[token * ld]. */
-typedef struct Experts {
-	const float *number;
-	int ld;
-	ptrdiff_t bytes;
-} Experts;
-
-LATHE_INLINE ptrdiff_t
-expert_at(const Experts *e, int token)
-{
-	return (ptrdiff_t)e->number[(ptrdiff_t)token * e->ld] * e->bytes;
-}
-
 /* Bytes of a block of 32 rows (pack_block_bytes of the compiler). */
 LATHE_INLINE ptrdiff_t
 linear_block_bytes(const Linear s)
@@ -174,13 +161,16 @@ linear_bias(int mt, const float *bias, float *p)
 /* The bias of block b: biases have room for whole blocks. */
 #define LINEAR_BIAS(bias, b) ((bias) ? (bias) + (ptrdiff_t)32 * (b) : (bias))
 
+/* Where row i of a call's tokens goes: null means in order. */
+#define LINEAR_ROW(rows, i) ((rows) ? (rows)[i] : (i))
+
 /*
- * Rows [32 b0, 32 b1) of a matrix at w for n tokens: y[token * ld + 32 b + r] = result + bias, null
- * for none. y has room for whole blocks.
+ * Rows [32 b0, 32 b1) of a matrix at w for n tokens: y[LINEAR_ROW(rows, token) * ld + 32 b + r] =
+ * result + bias, null for none. y has room for whole blocks.
  */
 LATHE_INLINE void
-linear_store(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n, float *y,
-	     ptrdiff_t ld, const float *bias)
+linear_store_rows(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
+		  float *y, ptrdiff_t ld, const float *bias, const int *rows)
 {
 	const int tile = linear_tile(s);
 
@@ -188,14 +178,21 @@ linear_store(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tile
 		for (int token = 0; token < n; token += tile) {
 			const int mt = n - token < tile ? n - token : tile;
 			const Act a = linear_act(s, tiles, token);
-			float *to = y + token * ld + (ptrdiff_t)32 * b;
+			float *to = y + (ptrdiff_t)32 * b;
 			LATHE_ALIGN(64) float p[32 * LINEAR_TOKENS];
 
 			linear_block_any(s, mt, w + b * linear_block_bytes(s), &a, p);
 			linear_bias(mt, LINEAR_BIAS(bias, b), p);
 			for (int m = 0; m < mt; m++)
-				linear_put(p + 32 * m, to + m * ld, 32);
+				linear_put(p + 32 * m, to + LINEAR_ROW(rows, token + m) * ld, 32);
 		}
+}
+
+LATHE_INLINE void
+linear_store(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n, float *y,
+	     ptrdiff_t ld, const float *bias)
+{
+	linear_store_rows(s, w, b0, b1, tiles, n, y, ld, bias, NULL);
 }
 
 /* The same added to what x holds: x = x + (result + bias). */
@@ -228,7 +225,7 @@ linear_add(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles,
  */
 LATHE_INLINE void
 linear_gated(const Linear s, int gelu, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
-	     float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
+	     float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias, const int *rows)
 {
 	const int tile = linear_tile(s);
 
@@ -236,7 +233,7 @@ linear_gated(const Linear s, int gelu, const uint8_t *w, int b0, int b1, const T
 		for (int token = 0; token < n; token += tile) {
 			const int mt = n - token < tile ? n - token : tile;
 			const Act a = linear_act(s, tiles, token);
-			float *to = y + token * ld + (ptrdiff_t)32 * b;
+			float *to = y + (ptrdiff_t)32 * b;
 			LATHE_ALIGN(64) float p[2][32 * LINEAR_TOKENS];
 
 			LATHE_UNROLL(1)
@@ -246,13 +243,14 @@ linear_gated(const Linear s, int gelu, const uint8_t *w, int b0, int b1, const T
 						 &a, p[i]);
 			linear_bias(mt, LINEAR_BIAS(gate_bias, b), p[0]);
 			linear_bias(mt, LINEAR_BIAS(up_bias, b), p[1]);
-			for (int m = 0; m < mt; m++, to += ld)
+			for (int m = 0; m < mt; m++)
 				for (int r = 0; r < 32; r += 16) {
+					float *row = to + LINEAR_ROW(rows, token + m) * ld;
 					vf x = vf_load(p[0] + 32 * m + r);
 					vf gate = gelu ? vf_gelu(x) : vf_silu(x);
 					vf up = vf_load(p[1] + 32 * m + r);
 
-					vf_store(to + r, vf_mul(gate, up));
+					vf_store(row + r, vf_mul(gate, up));
 				}
 		}
 }
@@ -261,14 +259,14 @@ LATHE_INLINE void
 linear_silu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
 		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
 {
-	linear_gated(s, 0, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias);
+	linear_gated(s, 0, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias, NULL);
 }
 
 LATHE_INLINE void
 linear_gelu_mul(const Linear s, const uint8_t *w, int b0, int b1, const Tiles *tiles, int n,
 		float *y, ptrdiff_t ld, const float *gate_bias, const float *up_bias)
 {
-	linear_gated(s, 1, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias);
+	linear_gated(s, 1, w, b0, b1, tiles, n, y, ld, gate_bias, up_bias, NULL);
 }
 
 /* As linear_store for a matrix of n_rows rows, of which no row beyond is written. */

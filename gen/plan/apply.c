@@ -10,12 +10,12 @@ refused(Diag *d, Loc loc, const char *what)
 
 /* Real zero points are compiled as minima. */
 static void
-apply_weights(Graph *g, const Plan *p, Role role, uint32_t layer)
+apply_weights(Graph *g, const Plan *p, Role role, uint32_t place)
 {
-	const PlanFormat *f = &p->weights[role][layer];
+	const PlanFormat *f = &p->weights[role][place];
 	if (!plan_says(f->loc))
 		return;
-	Format *to = &g->formats[role][layer];
+	Format *to = &g->formats[role][place];
 	*to = f->format;
 	if (to->zero == ZERO_REAL) {
 		to->zero = ZERO_NONE;
@@ -65,14 +65,17 @@ check_linears(Diag *d, Graph *g, const Plan *p)
 		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++) {
 			const int site = role_site(role);
 			const Tensor *t = model_tensor(g->model, (Role)role, l);
-			const Format w = graph_weight_format(g, role, (int)l);
-			const Loc weights = p->weights[role][l].loc;
-			if (site < 0 || !t || format_is_float(w))
+			if (site < 0 || !t)
 				continue;
-			const Loc row = p->activations[site][l].loc;
+			uint32_t expert = 0;
+			const char *fault = graph_linear_fault(g->arena, g, role, (int)l,
+							       graph_row_format(g, role, (int)l),
+							       t->columns, &expert);
+			const Loc row = p->activations[site][l].loc,
+				  weights = p->weights[role]
+						      [model_place(g->model, role, (int)l, expert)]
+							      .loc;
 			const Loc loc = plan_says(row) ? row : weights;
-			const char *fault = linear_fault(
-				g->arena, w, graph_activations(g, role, (int)l), t->columns);
 			if (!fault || !plan_says(loc) ||
 			    (loc.file == said.file && loc.offset == said.offset))
 				continue;
@@ -88,8 +91,8 @@ plan_apply(Diag *d, Graph *g, const Plan *p)
 {
 	const int before = diag_errors(d);
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? g->model->n_layer : 1); l++)
-			apply_weights(g, p, (Role)role, l);
+		for (uint32_t i = 0; i < model_places(g->model, role); i++)
+			apply_weights(g, p, (Role)role, i);
 	apply_activations(d, g, p);
 	apply_kv(g, p);
 	check_linears(d, g, p);

@@ -1,5 +1,6 @@
 /*
- * Ready codes of weights in the sidecar: `layers.0.q.codes` U8 [rows, columns], `.scales` [rows,
+ * Ready codes of weights in the sidecar: `layers.0.q.codes` (of one expert
+ * `layers.0.expert_up.3.codes`) U8 [rows, columns], `.scales` [rows,
  * groups], and `.zeros` of asymmetric formats or `.minima` of formats with a minimum. Rows are in
  * the Hugging Face order. Row scales may be [rows], a scale of the whole tensor [1].
  */
@@ -208,20 +209,18 @@ read_codes(PlanReader *r)
 	if (!r->data)
 		return;
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
-			const PlanFormat *f = &r->plan->weights[role][l];
+		for (uint32_t i = 0; i < model_places(m, role); i++) {
+			const uint32_t experts = model_experts(m, role);
+			const Tensor *t = model_expert(m, (Role)role, i / experts, i % experts);
+			const PlanFormat *f = &r->plan->weights[role][i];
 			if (!t || t->rows == 1)
 				continue;
 			Coded c = {.r = r,
-				   .name = role_layered[role]
-						   ? arena_printf(r->arena, "layers.%u.%s", l,
-								  role_names[role])
-						   : role_names[role],
+				   .name = plan_matrix_name(r->arena, m, role, i),
 				   .tensor = t,
 				   .f = f,
 				   .groups = (uint32_t)format_groups(f->format, (int)t->columns)};
-			read_coded(&c, &r->plan->codes[role][l]);
+			read_coded(&c, &r->plan->codes[role][i]);
 		}
 	share_tied(m, r->plan);
 	report_unused(r);

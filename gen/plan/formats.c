@@ -98,6 +98,12 @@ matrix_name(const PlanReader *r, int role)
 	return t && t->rows > 1 && !role_stays_float(role) ? role_names[role] : NULL;
 }
 
+static uint32_t
+matrix_experts(const Model *m, int role)
+{
+	return role_experts[role] ? model_experts(m, role) : 0;
+}
+
 static bool
 role_is_layered(int role)
 {
@@ -111,14 +117,14 @@ check_weights(Arena *a, Diag *d, const Json *v)
 }
 
 static bool
-set_weights(PlanReader *r, const Json *v, int role, uint32_t layer)
+set_weights(PlanReader *r, const Json *v, int role, uint32_t place)
 {
 	PlanFormat f = {.loc = v->loc};
-	if (!model_tensor(r->model, (Role)role, layer))
+	if (!model_tensor(r->model, (Role)role, place / model_experts(r->model, role)))
 		return true;
 	if (!weight_format(r, v, &f))
 		return false;
-	r->plan->weights[role][layer] = f;
+	r->plan->weights[role][place] = f;
 	return true;
 }
 
@@ -233,7 +239,7 @@ set_kv(PlanReader *r, const Json *v, int i, uint32_t layer)
 static void
 read_kv(PlanReader *r, const Json *kv)
 {
-	static const Places places = {"layer", 1, layer_name, always_layered};
+	static const Places places = {"layer", 1, layer_name, always_layered, NULL};
 	if (!schema_is_single(kv)) {
 		rules_apply(r, kv, &places, check_kv, set_kv);
 		return;
@@ -248,9 +254,10 @@ read_kv(PlanReader *r, const Json *kv)
 void
 read_formats(PlanReader *r)
 {
-	static const Places tensors = {"matrix", ROLE_COUNT, matrix_name, role_is_layered};
+	static const Places tensors = {"matrix", ROLE_COUNT, matrix_name, role_is_layered,
+				       matrix_experts};
 	static const Places sites = {"site that a linear reads", SITE_COUNT, read_site_name,
-				     site_is_layered};
+				     site_is_layered, NULL};
 	const Json *weights = json_get(r->json, "weights");
 	const Json *activations = json_get(r->json, "activations");
 	const Json *kv = json_get(r->json, "kv");

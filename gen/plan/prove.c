@@ -74,8 +74,9 @@ stored_tolerance(const Model *m)
 {
 	double worst = 0;
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? m->n_layer : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
+		for (uint32_t i = 0; i < model_places(m, role); i++) {
+			const uint32_t experts = model_experts(m, role);
+			const Tensor *t = model_expert(m, (Role)role, i / experts, i % experts);
 			if (!t || t->rows == 1)
 				continue;
 			const Format f = t->type->format;

@@ -42,14 +42,19 @@ typedef struct Places {
 	 * stands for "layers.N" itself. */
 	const char *(*name)(const PlanReader *r, int i);
 	bool (*layered)(int i);
+	/* How many matrices of that name a layer has: experts, each named by its number behind
+	 * the name, which alone means all; null, or 0: none. */
+	uint32_t (*experts)(const Model *m, int i);
 } Places;
 
 /* Full name of a place. */
 const char *place_name(PlanReader *r, const Places *places, int i, uint32_t layer);
 /*
  * Calls set(r, value, i, layer) for each place that a key of `map` matches, with the value of the
- * most specific one. Malformed patterns, equal ranks and alternatives that match nothing are
- * reported. A value that `check` refuses, or that `set` has refused once, is set nowhere more.
+ * most specific one; where layers have experts, layer * experts + expert stands for the layer, and
+ * a key that names single experts wins over one of all. Malformed patterns, equal ranks and
+ * alternatives that match nothing are reported. A value that `check` refuses, or that `set` has
+ * refused once, is set nowhere more.
  */
 void rules_apply(PlanReader *r, const Json *map, const Places *places,
 		 bool (*check)(Arena *a, Diag *d, const Json *value),

@@ -64,7 +64,41 @@ behind_layer(const char *text, const char **layer, size_t *n)
 	return (*layer)[*n] ? *layer + *n + 1 : *layer + *n;
 }
 
-/* Says why an alternative matches nothing: no such place, or no such layer. */
+static uint32_t
+experts_of(const PlanReader *r, const Places *places, int i)
+{
+	return places->experts ? places->experts(r->model, i) : 0;
+}
+
+/* What of `rest` names an expert of place i, "" if nothing does; null: it names another place. */
+static const char *
+behind_name(PlanReader *r, const Places *places, int i, const char *rest)
+{
+	const char *name = places->name(r, i);
+	const size_t n = name ? strlen(name) : 0;
+	if (!name || !places->layered(i) || strncmp(rest, name, n) != 0)
+		return NULL;
+	if (!rest[n])
+		return "";
+	return rest[n] == '.' && rest[n + 1] && experts_of(r, places, i) ? rest + n + 1 : NULL;
+}
+
+/* Whether a part of a name is '*' or a number below `count`. */
+static bool
+part_fits(const char *part, size_t n, uint32_t count)
+{
+	uint64_t v = 0;
+	if (n == 1 && *part == '*')
+		return true;
+	for (size_t i = 0; i < n; i++) {
+		if (part[i] < '0' || part[i] > '9' || v >= count)
+			return false;
+		v = v * 10 + (uint64_t)(part[i] - '0');
+	}
+	return n > 0 && (n == 1 || *part != '0') && v < count;
+}
+
+/* Says why an alternative matches nothing: no such place, no such layer, or no such expert. */
 static void
 report_unmatched(PlanReader *r, const Places *places, const Rule *rule, const char *text)
 {
@@ -72,12 +106,17 @@ report_unmatched(PlanReader *r, const Places *places, const Rule *rule, const ch
 	size_t n = 0;
 	const char *rest = behind_layer(text, &layer, &n);
 	for (int i = 0; rest && i < places->count; i++) {
-		const char *name = places->name(r, i);
-		if (!name || !places->layered(i) || strcmp(name, rest))
+		const char *expert = behind_name(r, places, i, rest);
+		if (!expert)
 			continue;
+		const uint32_t layers = r->model->n_layer, experts = experts_of(r, places, i);
+		const bool of_expert = *expert && part_fits(layer, n, layers);
 		diag_error(r->d, rule->value->key_loc, E_PLAN_PATTERN,
-			   "'%s' matches nothing: there is no layer '%.*s'", text, (int)n, layer);
-		diag_hint(r->d, "the model has layers 0 to %u", r->model->n_layer - 1);
+			   "'%s' matches nothing: there is no %s '%.*s'", text,
+			   of_expert ? "expert" : "layer", of_expert ? (int)strlen(expert) : (int)n,
+			   of_expert ? expert : layer);
+		diag_hint(r->d, "the model has %s 0 to %u", of_expert ? "experts" : "layers",
+			  (of_expert ? experts : layers) - 1);
 		return;
 	}
 	if (strchr(text, '*') && !(rest && n == 1 && *layer == '*' && !strchr(rest, '*'))) {
@@ -163,10 +202,19 @@ rules_apply(PlanReader *r, const Json *map, const Places *places,
 		if (!places->name(r, i))
 			continue;
 		const uint32_t layers = places->layered(i) ? r->model->n_layer : 1;
+		const uint32_t experts = experts_of(r, places, i);
 		for (uint32_t l = 0; l < layers; l++) {
-			Rule *rule = rule_find(r, rules, map->count, place_name(r, places, i, l));
-			if (rule && !rule->refused)
-				rule->refused = !set(r, rule->value, i, l);
+			const char *name = place_name(r, places, i, l);
+			Rule *all = rule_find(r, rules, map->count, name);
+			if (!experts && all && !all->refused)
+				all->refused = !set(r, all->value, i, l);
+			for (uint32_t e = 0; e < experts; e++) {
+				Rule *rule = rule_find(r, rules, map->count,
+						       arena_printf(r->arena, "%s.%u", name, e));
+				rule = rule ? rule : all;
+				if (rule && !rule->refused)
+					rule->refused = !set(r, rule->value, i, l * experts + e);
+			}
 		}
 	}
 	for (uint32_t i = 0; i < map->count; i++)

@@ -466,7 +466,7 @@ check_unused(PlanReader *r)
 void
 read_transforms(PlanReader *r)
 {
-	static const Places places = {"site", SITE_COUNT, site_name, site_layered};
+	static const Places places = {"site", SITE_COUNT, site_name, site_layered, NULL};
 	const Json *transforms = json_get(r->json, "transforms");
 	const Json *apply = json_get(r->json, "apply");
 	if (transforms)

@@ -419,22 +419,50 @@ write_codes(Writer *w, const PlanCodes *c, const PlanFormat *f, const Tensor *t,
 			add_leaf(w, arena_printf(w->arena, "%s.%s", name, suffixes[i]), &parts[i]);
 }
 
+/* Whether a plan says the same of all experts of each layer. */
+static bool
+experts_same(Writer *w, const PlanFormat *formats, uint32_t layers, uint32_t experts)
+{
+	for (uint32_t i = 0; i < layers * experts; i++) {
+		const PlanFormat *first = &formats[i / experts * experts], *f = &formats[i];
+		const bool says = plan_says(f->loc);
+		if (says != plan_says(first->loc) ||
+		    (says && strcmp(weight_text(w->arena, f), weight_text(w->arena, first)) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* Formats of [layers][experts] matrices: a line of all experts where they do not differ, else each
+ * expert's own. */
+static void
+write_experts(Writer *w, const PlanFormat *formats, Role role, uint32_t layers, uint32_t experts)
+{
+	const bool same = experts_same(w, formats, layers, experts);
+	PlanFormat *of = ARENA_ARRAY(w->arena, PlanFormat, layers);
+	for (uint32_t e = 0; e < (same ? 1 : experts); e++) {
+		for (uint32_t l = 0; l < layers; l++)
+			of[l] = formats[l * experts + e];
+		write_formats(w, w->weights, of, layers,
+			      same ? role_names[role]
+				   : arena_printf(w->arena, "%s.%u", role_names[role], e),
+			      role_layered[role], weight_text);
+	}
+}
+
 static void
 write_weights(Writer *w, const Plan *p, Role role)
 {
-	const uint32_t n = role_layered[role] ? w->model->n_layer : 1;
-	write_formats(w, w->weights, p->weights[role], n, role_names[role], role_layered[role],
-		      weight_text);
+	const uint32_t n = model_places(w->model, role), experts = model_experts(w->model, role);
+	write_experts(w, p->weights[role], role, n / experts, experts);
 	/* A tied head's codes are the embedding's. */
 	if (role == ROLE_HEAD && p->codes[role]->codes == p->codes[ROLE_EMBED]->codes)
 		return;
-	for (uint32_t l = 0; l < n; l++)
-		if (p->codes[role][l].codes)
-			write_codes(w, &p->codes[role][l], &p->weights[role][l],
-				    model_tensor(w->model, role, l),
-				    role_layered[role] ? arena_printf(w->arena, "layers.%u.%s", l,
-								      role_names[role])
-						       : role_names[role]);
+	for (uint32_t i = 0; i < n; i++)
+		if (p->codes[role][i].codes)
+			write_codes(w, &p->codes[role][i], &p->weights[role][i],
+				    model_expert(w->model, role, i / experts, i % experts),
+				    plan_matrix_name(w->arena, w->model, role, i));
 }
 
 /* ---- the file ----------------------------------------------------------------------------- */

@@ -40,6 +40,9 @@ FORM = {"E0402", "E0403", "E0404"}  # what a JSON Schema can see
 MODEL = gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=HEADS, kv_heads=KV_HEADS,
                    context=16, tied=False).bytes()
 
+MIXTURE = gguf_model(hidden=HIDDEN, inter=INTER, layers=LAYERS, heads=HEADS, kv_heads=KV_HEADS,
+                     context=16, tied=False, experts=(4, 2, 64)).bytes()
+
 proved = set()  # names of cases that are proved, not only read
 cases = []  # (name, [ids], plan bytes, sidecar bytes or None, form: does JSON Schema refuse it)
 
@@ -561,10 +564,45 @@ def laws():
     law("codes-row-negated", "E0452", "layers.0.mlp.mid", {"identity": 64}, v_codes(one, 8), weights=f)
 
 
+def experts():
+    """Of a mixture of 4 experts."""
+    f, up = {"bits": 8, "group": 32}, "layers.*.expert_up"
+    weights("experts-accepted", None, f, up)
+    weights("experts-accepted-one", None, f, up + ".3")
+    weights("experts-accepted-some", None, f, "layers.1.{expert_gate,expert_up.0,expert_up.2,expert_down.1}")
+    weights("experts-beyond", "E0405", f, up + ".4")
+    weights("experts-beyond-in-list", "E0405", f, up + ".{3,4}")
+    weights("experts-beyond-layer", "E0405", f, "layers.2.expert_up.3")
+    weights("experts-leading-zero", "E0405", f, up + ".03")
+    weights("experts-no-number", "E0405", f, up + ".first")
+    weights("experts-of-router", "E0407", f, "layers.*.router.0")
+    weights("experts-of-linear", "E0407", f, "layers.*.q.0")
+    weights("experts-behind", "E0405", f, up + ".1.2")
+    case("experts-ambiguous", "E0406", {"weights": {up + ".{0,1}": f, up + ".{1,2}": f}})
+    weights("no-experts", "E0407", f, up + ".1")
+    columns = {"weights": {up: f, up + ".1": {"bits": 4, "group": 16}}}
+    case("experts-columns", "E0415", {**columns, "activations": {"layers.*.mlp.in": {"bits": 8}}})
+    proved.add("experts-columns")
+    case("experts-columns-of-floats", None, {**columns, "activations": {"layers.*.{attn.in,attn.o.in,mlp.in}": {
+        "bits": 32}, "head.in": {"bits": 32}}})
+    proved.add("experts-columns-of-floats")
+    codes = {"layers.0.expert_up.1.codes": ("U8", [64, 32], [128] * 2048),
+             "layers.0.expert_up.1.scales": ("F32", [64, 1], [1.0] * 64)}
+    row = {"weights": {up: {"bits": 8}}, "data": {"file": "plan.safetensors"}}
+
+    def renamed(name):
+        return safetensors({k.replace("expert_up.1", name): t for k, t in codes.items()})
+    case("experts-codes", None, row, renamed("expert_up.1"))
+    case("experts-codes-of-all", ["E0413"] * 2, row, renamed("expert_up"))
+    case("experts-codes-beyond", ["E0413"] * 2, row, renamed("expert_up.4"))
+    case("experts-codes-wrong", "E0452", {**row, "weights": {up: {"bits": 8, "scale": "f32"}}}, renamed("expert_up.2"))
+    proved.add("experts-codes-wrong")
+
+
 # ---- running -------------------------------------------------------------------------------------
 
 
-def run(lathe, model, c):
+def run(lathe, models, c):
     name, ids, plan, data, _ = c
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "plan.json"), "wb") as f:
@@ -572,7 +610,7 @@ def run(lathe, model, c):
         if data is not None:
             with open(os.path.join(folder, "plan.safetensors"), "wb") as f:
                 f.write(data)
-        os.symlink(model, os.path.join(folder, "model.gguf"))
+        os.symlink(models[name.startswith("experts-")], os.path.join(folder, "model.gguf"))
         how = ["-j", "1"] if name in proved else ["--no-proof"]
         p = subprocess.run([lathe, "verify", *how, "model.gguf", "plan.json"], cwd=folder,
                            capture_output=True, timeout=60)
@@ -644,16 +682,17 @@ def main():
     p.add_argument("--write-fuzz", metavar="FOLDER")
     a = p.parse_args()
     for group in (accepted, json_text, form, places, names, orders, bases, matrices, formats, codes,
-                  sidecar, laws):
+                  sidecar, laws, experts):
         group()
     if a.write_fuzz:
         return write_fuzz(a.write_fuzz)
     lathe = os.path.abspath(a.lathe)
     with tempfile.TemporaryDirectory() as folder:
-        model = os.path.join(folder, "model.gguf")
-        with open(model, "wb") as f:
-            f.write(MODEL)
-        bad = judge_all(a, cases, lambda c: run(lathe, model, c), EXPECTED, "plans refused or accepted as they should")
+        models = [os.path.join(folder, name) for name in ("model.gguf", "mixture.gguf")]
+        for path, data in zip(models, (MODEL, MIXTURE)):
+            with open(path, "wb") as f:
+                f.write(data)
+        bad = judge_all(a, cases, lambda c: run(lathe, models, c), EXPECTED, "plans refused or accepted as they should")
     for name in check_schema(lathe, a.update):
         bad += 1
         print(f"FAIL {name}: the JSON Schema says otherwise than the reader")

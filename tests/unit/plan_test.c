@@ -58,7 +58,7 @@ patterns_match_and_rank(void **state)
 /* ---- a model of shapes -------------------------------------------------------------------- */
 
 static Model *
-make_model(Arena *a, bool tied)
+make_model(Arena *a, bool tied, uint32_t experts)
 {
 	static const StoredType f32 = {.name = "F32",
 				       .block = 1,
@@ -78,12 +78,16 @@ make_model(Arena *a, bool tied)
 		     .q_width = 32,
 		     .kv_width = 16,
 		     .one = 1,
+		     .n_expert = experts,
+		     .n_used = experts,
+		     .expert_inter = INTER,
 		     .tied = tied};
 	memset(m->sha256, 0xab, sizeof m->sha256);
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		const uint32_t n = role_layered[role] ? LAYERS : 1;
+		const uint32_t n = model_places(m, role);
+		const bool there = !role_optional[role] || (role_experts[role] && experts);
 		const Tensor **slots = ARENA_ARRAY(a, const Tensor *, n);
-		for (uint32_t l = 0; l < n && !role_optional[role]; l++) {
+		for (uint32_t l = 0; l < n && there; l++) {
 			Tensor *t = ARENA_NEW(a, Tensor);
 			t->name = role_names[role];
 			t->type = &f32;
@@ -113,7 +117,7 @@ the_more_specific_pattern_wins(void **state)
 {
 	(void)state;
 	Arena *a = arena_new();
-	const Model *m = make_model(a, false);
+	const Model *m = make_model(a, false, 0);
 	const Plan *p = read_text(
 		a, m,
 		"{\"lathe_plan\": 1, \"weights\": {"
@@ -141,12 +145,36 @@ the_more_specific_pattern_wins(void **state)
 }
 
 static void
+one_expert_wins_over_all(void **state)
+{
+	(void)state;
+	Arena *a = arena_new();
+	const Model *m = make_model(a, false, 4);
+	const Plan *p = read_text(a, m,
+				  "{\"lathe_plan\": 1, \"weights\": {"
+				  "\"layers.0.{expert_gate,expert_up}\": {\"bits\": 4},"
+				  "\"layers.*.expert_up.{0,3}\": {\"bits\": 8},"
+				  "\"layers.1.expert_up.3\": {\"bits\": 6},"
+				  "\"layers.1.expert_down.*\": {\"bits\": 5}}}",
+				  NULL);
+	/* By layer and expert. */
+	static const uint8_t up[LAYERS][4] = {{8, 4, 4, 8}, {8, 0, 0, 6}, {8, 0, 0, 8}};
+	for (uint32_t i = 0; i < LAYERS * 4; i++) {
+		assert_int_equal(p->weights[ROLE_EXPERT_UP][i].format.bits, up[i / 4][i % 4]);
+		assert_int_equal(p->weights[ROLE_EXPERT_GATE][i].format.bits, i / 4 ? 0 : 4);
+		assert_int_equal(p->weights[ROLE_EXPERT_DOWN][i].format.bits, i / 4 == 1 ? 5 : 0);
+	}
+	assert_string_equal(plan_matrix_name(a, m, ROLE_EXPERT_UP, 7), "layers.1.expert_up.3");
+	arena_free(a);
+}
+
+static void
 a_tied_head_is_the_embedding(void **state)
 {
 	(void)state;
 	Arena *a = arena_new();
 	const Plan *p =
-		read_text(a, make_model(a, true),
+		read_text(a, make_model(a, true, 0),
 			  "{\"lathe_plan\": 1, \"weights\": {\"head\": {\"bits\": 6}}}", NULL);
 	assert_int_equal(p->weights[ROLE_EMBED]->format.bits, 6);
 	assert_int_equal(p->weights[ROLE_HEAD]->format.bits, 6);
@@ -175,7 +203,7 @@ data_names_bind_to_layers(void **state)
 	for (uint32_t l = 0; l < LAYERS; l++)
 		add_permutation(&w, arena_printf(a, "p.%u", l), INTER, l + 1);
 	const Plan *p = read_text(
-		a, make_model(a, false),
+		a, make_model(a, false, 0),
 		"{\"lathe_plan\": 1, \"transforms\": {\"P\": {\"permutation\": \"p.*\"},"
 		"\"H\": {\"hadamard\": 64}, \"X\": {\"product\": [\"H\", {\"inverse\": \"P\"}]}},"
 		"\"apply\": {\"layers.*.mlp.down.in\": \"X\", \"layers.1.mlp.mid\": \"P\"},"
@@ -417,15 +445,20 @@ random_plan(Arena *a, uint32_t *seed, const Model *m)
 					s == SITE_MLP_IN && next_random(seed, 2),
 					{1, 1}};
 	}
-	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? LAYERS : 1); l++) {
-			const Tensor *t = model_tensor(m, (Role)role, l);
-			if (!t || t->rows == 1 || !next_random(seed, 3))
-				continue;
-			p->weights[role][l] = random_weights(seed);
-			if (!format_is_float(p->weights[role][l].format) && next_random(seed, 2))
-				p->codes[role][l] = random_codes(a, seed, t, &p->weights[role][l]);
+	for (int role = 0; role < ROLE_COUNT; role++) {
+		const Tensor *t = model_tensor(m, (Role)role, 0);
+		const bool alike = next_random(seed, 2);
+		for (uint32_t i = 0; t && t->rows > 1 && i < model_places(m, role); i++) {
+			PlanFormat *f = &p->weights[role][i];
+			if (alike && i % model_experts(m, role))
+				*f = f[-1];
+			else if (next_random(seed, 3))
+				*f = random_weights(seed);
+			if (plan_says(f->loc) && !format_is_float(f->format) &&
+			    next_random(seed, 2))
+				p->codes[role][i] = random_codes(a, seed, t, f);
 		}
+	}
 	for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
 		for (uint32_t l = 0; l < (site_table[activations[i]].layered ? LAYERS : 1); l++) {
 			PlanFormat *f = &p->activations[activations[i]][l];
@@ -503,12 +536,12 @@ assert_same_plan(Arena *a, const Model *m, const Plan *x, const Plan *y)
 			assert_same_format(&x->activations[s][l], &y->activations[s][l]);
 		}
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (uint32_t l = 0; l < (role_layered[role] ? LAYERS : 1); l++) {
-			assert_same_format(&x->weights[role][l], &y->weights[role][l]);
-			if (model_tensor(m, (Role)role, l))
-				assert_same_codes(&x->codes[role][l], &y->codes[role][l],
-						  model_tensor(m, (Role)role, l),
-						  x->weights[role][l].format);
+		for (uint32_t i = 0; i < model_places(m, role); i++) {
+			assert_same_format(&x->weights[role][i], &y->weights[role][i]);
+			if (model_tensor(m, (Role)role, 0))
+				assert_same_codes(&x->codes[role][i], &y->codes[role][i],
+						  model_tensor(m, (Role)role, 0),
+						  x->weights[role][i].format);
 		}
 	for (uint32_t l = 0; l < LAYERS; l++)
 		assert_same_format(&x->kv[l], &y->kv[l]);
@@ -521,7 +554,7 @@ written_plans_read_back(void **state)
 	for (uint32_t i = 0; i < 150; i++) {
 		Arena *a = arena_new();
 		uint32_t seed = i;
-		const Model *m = make_model(a, false);
+		const Model *m = make_model(a, false, i % 3 ? 0 : 3);
 		const Plan *p = random_plan(a, &seed, m);
 		const PlanText text = plan_write(a, p, m, "x.safetensors");
 		const Plan *again = read_text(a, m, text.json->text, text.data);
@@ -548,6 +581,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(patterns_match_and_rank),
 		cmocka_unit_test(the_more_specific_pattern_wins),
+		cmocka_unit_test(one_expert_wins_over_all),
 		cmocka_unit_test(a_tied_head_is_the_embedding),
 		cmocka_unit_test(data_names_bind_to_layers),
 		cmocka_unit_test(numbers_of_every_type),
