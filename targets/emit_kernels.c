@@ -325,10 +325,7 @@ emit_kernel_words(Arena *a, const Artefact *x, const Unit *u, int kernel, const 
 		const Constant *c = unit_constant(u, kernel, v->role);
 		const char *between = "; ";
 		for (uint32_t i = 0; i < c->experts; i++) {
-			uint32_t same = 0;
-			while (!format_equal(c->formats[same], c->formats[i]))
-				same++;
-			if (same < i)
+			if (constant_first_alike(c, i) < i)
 				continue;
 			*words = arena_printf(
 				a, "%s%s%s", *words, between,

@@ -319,12 +319,9 @@ emit_expert_places(Text *t, const Constant *c)
 		text_add(t, "\t", 1);
 	text_printf(t, "} experts[%u] = {\n", c->experts);
 	t->indent++;
-	for (uint32_t e = 0; e < c->experts; e++) {
-		uint32_t form = 0;
-		while (!format_equal(c->formats[form], c->formats[e]))
-			form++;
-		text_line(t, "{%llu, %u},", (unsigned long long)constant_expert_at(c, e), form);
-	}
+	for (uint32_t e = 0; e < c->experts; e++)
+		text_line(t, "{%llu, %u},", (unsigned long long)constant_expert_at(c, e),
+			  constant_first_alike(c, e));
 	t->indent--;
 	text_line(t, "};");
 }
@@ -362,10 +359,7 @@ emit_expert_calls(const Emit *e, const Kernel *k, const Constant *c)
 	if (mixed)
 		text_line(t, "switch (experts[x.expert].form) {");
 	for (uint32_t x = 0; x < c->experts; x++) {
-		uint32_t same = 0;
-		while (!format_equal(c->formats[same], c->formats[x]))
-			same++;
-		if (same < x)
+		if (constant_first_alike(c, x) < x)
 			continue;
 		if (mixed)
 			text_line(t, "case %u:", x);

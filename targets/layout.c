@@ -38,13 +38,35 @@ constant_expert_at(const Constant *c, uint32_t expert)
 	return bytes;
 }
 
+uint32_t
+constant_first_alike(const Constant *c, uint32_t expert)
+{
+	uint32_t e = 0;
+	while (!format_equal(c->formats[e], c->formats[expert]))
+		e++;
+	return e;
+}
+
 bool
 constant_mixed(const Constant *c)
 {
 	bool mixed = false;
 	for (uint32_t e = 1; e < c->experts; e++)
-		mixed |= !format_equal(c->formats[e], c->formats[0]);
+		mixed |= constant_first_alike(c, e) > 0;
 	return mixed;
+}
+
+const char *
+constant_formats(Arena *a, const Constant *c)
+{
+	Text *t = text_new(a);
+	for (uint32_t e = 0; e < c->experts; e++) {
+		if (constant_first_alike(c, e) < e)
+			continue;
+		text_printf(t, e ? ", " : "");
+		format_print(t, c->formats[e]);
+	}
+	return t->text;
 }
 
 /* A vector, or matrices of f in the forms of their formats. */

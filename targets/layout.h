@@ -58,8 +58,11 @@ const Constant *unit_constant(const Unit *u, int kernel, int role);
 /* The form of an expert's matrices; where its stack begins, experts of them being their bytes. */
 PackForm constant_form(const Constant *c, uint32_t expert);
 uint64_t constant_expert_at(const Constant *c, uint32_t expert);
-/* Whether experts have other forms than the first. */
+/* Whether experts have other forms than the first; the first expert that has the format of one;
+ * the text of all formats. */
 bool constant_mixed(const Constant *c);
+uint32_t constant_first_alike(const Constant *c, uint32_t expert);
+const char *constant_formats(Arena *a, const Constant *c);
 /* Bytes of a constant of f that one row reads, on an average of experts. */
 uint64_t constant_bytes_read(const Func *f, const Constant *c);
 /* The value of f that names role; never null. */

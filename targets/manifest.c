@@ -82,7 +82,7 @@ manifest_constants(Text *t, const Build *b)
 				    "\"%s\", "
 				    "\"offset\": %llu, \"bytes\": %llu}",
 				    g->funcs[f].name, role_words(b->run, c),
-				    format_text(b->run, c->form.format),
+				    constant_formats(b->run, c),
 				    (unsigned long long)l->offsets[f][i],
 				    (unsigned long long)c->bytes);
 		}
@@ -246,7 +246,7 @@ report_text(const Build *b)
 		for (int i = 0; i < u->n_constants; i++)
 			text_line(t, "  %-12s %10llu bytes  %s%s", u->constants[i].field,
 				  (unsigned long long)u->constants[i].bytes,
-				  format_text(b->run, u->constants[i].form.format),
+				  constant_formats(b->run, &u->constants[i]),
 				  u->constants[i].interleaved ? ", interleaved" : "");
 		text_blank(t);
 		graph_print_func(t, g, f);

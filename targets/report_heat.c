@@ -14,9 +14,11 @@ typedef struct HeatRow {
 	int role; /* of the tensor; activations: of a linear that reads them; cache: 1 for queries
 		   */
 	bool layered;
+	uint32_t expert; /* of a tensor; the first one's row stands for all that do not differ */
 } HeatRow;
 
-enum { HEAT_ROWS_MAX = ROLE_COUNT + SITE_COUNT + 2 };
+/* Three roles have experts. */
+enum { HEAT_ROWS_MAX = ROLE_COUNT + SITE_COUNT + 2 + 3 * EXPERTS_MAX };
 
 typedef struct Heat {
 	HeatRow rows[HEAT_ROWS_MAX];
@@ -55,7 +57,7 @@ format_of(const Report *r, const HeatRow *row, uint32_t layer, Format *format)
 		if (v->role != row->role || op_table[v->op].tensor != TENSOR_MATRIX)
 			continue;
 		found = true;
-		*format = row->kind == HEAT_WEIGHTS ? graph_weight_format(r->g, v->role, f->layer)
+		*format = row->kind == HEAT_WEIGHTS ? graph_expert_format(r->g, v->role, f->layer, row->expert)
 						    : f->values[v->operands[0]].format;
 	}
 	return found;
@@ -82,24 +84,41 @@ has_role(const Report *r, int role, bool linear)
 	return false;
 }
 
-static Heat
+/* A tensor, then those of its experts whose formats are not the first one's in some layer. */
+static void
+add_weights(Heat *h, const Report *r, int role)
+{
+	const Model *m = r->g->model;
+	add_row(h, (HeatRow){HEAT_WEIGHTS, role_names[role], role, role_layered[role], 0});
+	for (uint32_t e = 1; e < model_experts(m, role); e++) {
+		bool differs = false;
+		for (int l = 0; l < (int)m->n_layer; l++)
+			differs |= !format_equal(graph_expert_format(r->g, role, l, e),
+						 graph_weight_format(r->g, role, l));
+		if (differs)
+			add_row(h, (HeatRow){HEAT_WEIGHTS,
+					     arena_printf(r->run, "%s.%u", role_names[role], e), role,
+					     true, e});
+	}
+}
+
+static Heat *
 heat_of(const Report *r)
 {
-	Heat h = {.count = 0};
+	Heat *h = ARENA_NEW(r->run, Heat);
 	bool seen[SITE_COUNT] = {false};
 	for (int role = 0; role < ROLE_COUNT; role++)
 		if (has_role(r, role, false))
-			add_row(&h, (HeatRow){HEAT_WEIGHTS, role_names[role], role,
-					      role_layered[role]});
+			add_weights(h, r, role);
 	for (int role = 0; role < ROLE_COUNT; role++) {
 		const int site = role_site(role);
 		if (site < 0 || seen[site] || !has_role(r, role, true))
 			continue;
 		seen[site] = true;
-		add_row(&h, (HeatRow){HEAT_ROWS, site_table[site].name, role, role_layered[role]});
+		add_row(h, (HeatRow){HEAT_ROWS, site_table[site].name, role, role_layered[role], 0});
 	}
-	add_row(&h, (HeatRow){HEAT_CACHE, "keys, values", 0, true});
-	add_row(&h, (HeatRow){HEAT_CACHE, "queries", 1, true});
+	add_row(h, (HeatRow){HEAT_CACHE, "keys, values", 0, true, 0});
+	add_row(h, (HeatRow){HEAT_CACHE, "queries", 1, true, 0});
 	return h;
 }
 
@@ -238,11 +257,11 @@ heat_field(Text *t, const Report *r, const HeatRow *row, HeatRun run)
 void
 report_heat(Text *t, const Report *r)
 {
-	const Heat h = heat_of(r);
+	const Heat *h = heat_of(r);
 	const uint32_t n = r->g->model->n_layer, step = n > 8 ? (n + 39) / 40 * 5 : 1;
-	for (int i = 0; i < h.count; i++) {
-		const HeatRow *row = &h.rows[i];
-		if (!i || row->kind != h.rows[i - 1].kind)
+	for (int i = 0; i < h->count; i++) {
+		const HeatRow *row = &h->rows[i];
+		if (!i || row->kind != h->rows[i - 1].kind)
 			text_printf(t, "<span class=\"kind\">%s</span>\n", kind_words[row->kind]);
 		text_printf(t,
 			    "<span class=\"name\">%s</span><svg class=\"field\" height=\"%d\">\n",
@@ -264,10 +283,10 @@ report_heat(Text *t, const Report *r)
 void
 report_heat_table(Text *t, const Report *r)
 {
-	const Heat h = heat_of(r);
-	for (int i = 0; i < h.count; i++)
+	const Heat *h = heat_of(r);
+	for (int i = 0; i < h->count; i++)
 		for (uint32_t l = 0; l < r->g->model->n_layer;) {
-			const HeatRun run = run_at(r, &h.rows[i], l);
+			const HeatRun run = run_at(r, &h->rows[i], l);
 			l = run.end;
 			if (!run.there)
 				continue;
@@ -275,10 +294,10 @@ report_heat_table(Text *t, const Report *r)
 				t,
 				"<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td><td "
 				"class=\"num\">%s</td><td>%s</td><td>%s</td><td>%s</td><td><code>",
-				h.rows[i].name, kind_words[h.rows[i].kind],
-				layers_words(r->run, &h.rows[i], run),
+				h->rows[i].name, kind_words[h->rows[i].kind],
+				layers_words(r->run, &h->rows[i], run),
 				bits_words(r->run, run.format),
-				group_words(r->run, &h.rows[i], run.format),
+				group_words(r->run, &h->rows[i], run.format),
 				scale_words(r->run, run.format), zero_words(run.format));
 			html(t, format_text(r->run, run.format));
 			text_printf(t, "</code></td></tr>\n");
