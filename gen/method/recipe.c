@@ -21,6 +21,7 @@
 #define POLISH_NAMES "none|descent|autoround"
 #define CLIP_NAMES "none|output"
 #define FIT_NAMES "corrected|own"
+#define GIVENS_NAMES "corrected|released"
 #define TARGET_NAMES "self|cross"
 
 /* "|none|hadamard|...": the names stand behind the first byte. */
@@ -69,6 +70,8 @@ static const Recipe defaults = {
 	.site_block = 128,
 	.kotms_steps = 100,
 	.kotms_rate = 0.01,
+	.ruquant_steps = 16,
+	.ruquant_reflect = true,
 	.statistics = 2048,
 	.mse_steps = 20,
 	.sweeps = 20,
@@ -337,9 +340,13 @@ refuse(Diag *d, const char *why)
 static const char *
 sites_fault(const Recipe *r)
 {
-	bool seen = false;
-	for (int s = 0; s < SITE_COUNT; s++)
+	bool seen = false, ruquant = false;
+	for (int s = 0; s < SITE_COUNT; s++) {
 		seen |= site_rotation_seen(site_rotation(r, (Site)s));
+		ruquant |= site_rotation(r, (Site)s) == ROTATION_RUQUANT;
+	}
+	if (r->ruquant_givens && !ruquant)
+		return "ruquant.givens is given, but no site is rotated by ruquant";
 	if (r->site_smooth > 0.0 && !seen)
 		return "site.smooth is in front of rotations that are made of what calibration "
 		       "sees, and the recipe has none";

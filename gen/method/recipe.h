@@ -40,9 +40,11 @@ typedef struct Recipe {
 	int site_block;	    /* of rotations that sites.h makes, at most; 0: the whole row */
 	double site_smooth; /* power, in front of those; 0: none */
 	bool smooth_o;	    /* at o's input too */
-	int statistics;	    /* tokens that those and permutations are made of */
-	int permute;	    /* Permutation: P3, in front of R3 */
-	int clip;	    /* Clip */
+	int ruquant_steps, ruquant_givens; /* of a matrix; 1: turned as released */
+	bool ruquant_reflect;		   /* the whole row, behind all */
+	int statistics;			   /* tokens that those and permutations are made of */
+	int permute;			   /* Permutation: P3, in front of R3 */
+	int clip;			   /* Clip */
 	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
 	double kotms_rate;
 	Format weights, activations, kv, table; /* table: embedding and head */

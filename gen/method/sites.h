@@ -26,6 +26,7 @@ typedef struct SiteProblem {
 typedef const Transform *(*SiteRotationFn)(Arena *run, const SiteProblem *p, const char **why);
 const Transform *site_chain(Arena *run, const SiteProblem *p, const char **why);
 const Transform *site_kotms(Arena *run, const SiteProblem *p, const char **why);
+const Transform *site_ruquant(Arena *run, const SiteProblem *p, const char **why);
 
 /* The recipe's rotation at a site of the four; ROTATION_NONE at any other. */
 Rotation site_rotation(const Recipe *r, Site site);

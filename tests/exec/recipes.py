@@ -93,6 +93,11 @@ def main():
         chain = [x for site in ("attn", "o", "mlp", "down") for x in ("--set", f"rotate.{site}=chain")] + ["--set", "site.block=16"]
         try_one("chain", *a4, *chain)
         try_one("chained", *a4, *chain, "--set", "site.smooth=0.5")
+        ruquant = [x.replace("chain", "ruquant") for x in chain]
+        try_one("ruquant", *a4, *ruquant)
+        try_one("turned", *a4, *ruquant, "--set", "ruquant.givens=released", "--set", "ruquant.reflect=no")
+        try_one("whole", "--recipe", "ruquant", "--bits", "w4a4", "--set", "rotate.qk=hadamard", "--set",
+                "kv=int8(group=row,scale=f32,zero=real)")
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
@@ -103,7 +108,7 @@ def main():
         try_one("ternary", "--recipe", "twin", "--bits", "wta16")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
                                                        ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
-                                                       ("chain", "r3"), ("chained", "r3"), ("smooth", "unsmooth")) if loss[a] >= loss[b]]
+                                                       ("chain", "r3"), ("chained", "r3"), ("ruquant", "r3"), ("turned", "rows4"), ("whole", "unsmooth"), ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
         p = run(lathe, "plan", model, "--tokenizer", f"{data}/tok512.bin", "--recipe", "rtn", "--calibration",

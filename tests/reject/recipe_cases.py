@@ -79,6 +79,9 @@ case("site-block-none", *SMALL, "--set", "rotate.down=chain", "--set", "site.blo
 case("site-unknown", *SMALL, "--set", "rotate.residual=chain")
 case("kotms-prime", *SMALL, "--set", "rotate.down=kotms", sizes=dict(SIZES, inter=47))
 case("kotms-loss", *SMALL, "--set", "kotms.loss=least")
+case("ruquant-givens-alone", *SMALL, "--set", "ruquant.givens=released", "--set", "rotate.attn=chain")
+case("ruquant-steps", *SMALL, "--set", "ruquant.steps=1001", "--set", "rotate.attn=ruquant")
+case("ruquant-down-block", *SMALL, "--set", "rotate.down=ruquant", "--set", "rotate.block=16")
 case("text-missing", *SMALL, text=None)
 case("text-empty", *SMALL, text=b"")
 case("text-short", *SMALL, text=b"dog")
@@ -91,6 +94,8 @@ case("temporary-missing", *SMALL, status=2, environment={"TMPDIR": "/nonexistent
 case("folder-missing", *SMALL, status=2, out="none/plan.json")
 case("site-right", *SMALL, "--quiet", "--set", "rotate.attn=chain", "--set", "rotate.o=chain", "--set", "rotate.mlp=chain",
      "--set", "rotate.down=chain", "--set", "site.block=8", "--set", "site.smooth=0.5", "--set", "site.smooth.o=yes", status=0)
+case("ruquant-right", *SMALL, "--quiet", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
+     "--set", "site.block=12", "--set", "site.smooth=0.6", "--set", "ruquant.givens=released", status=0)
 case("right", *SMALL, "--quiet", status=0)
 
 
