@@ -13,6 +13,7 @@
 #define KOTMS_LOSS_NAMES "released|paper"
 #define FIXED_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
+#define WALSH_ORDER_NAMES "natural|sequency"
 #define SCALE_NAMES "absmax|mse|piso"
 #define CURVATURE_NAMES "identity|diagonal|pivot|dense"
 #define GROUPS_NAMES "alone|turn|rounded"
@@ -73,6 +74,7 @@ static const Recipe defaults = {
 	.ruquant_steps = 16,
 	.ruquant_reflect = true,
 	.statistics = 2048,
+	.walsh_exponent = 0.5,
 	.mse_steps = 20,
 	.sweeps = 20,
 	.sequences = 64,
@@ -396,6 +398,7 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					      "context of %u",
 					      r->length, m->n_ctx));
 	why = sites_fault(r);
+	why = why ? why : walsh_fault(run, r, m);
 	if (why)
 		return refuse(d, why);
 	if (r->block && (m->inter % (uint32_t)r->block || r->down == ROTATION_NONE))

@@ -27,6 +27,8 @@ typedef enum Permutation {
 	PERMUTE_MASSDIFF_L2, /* of equal root of the mean of x^2 */
 	PERMUTATIONS
 } Permutation;
+/* In what order the coordinates of a Walsh transform lie. */
+typedef enum WalshOrder { WALSH_NATURAL, WALSH_SEQUENCY, WALSH_ORDERS } WalshOrder;
 /* How a clip ratio of rows is chosen: not at all, or by the squared error of the outputs. */
 typedef enum Clip { CLIP_NONE, CLIP_OUTPUT, CLIP_RULES } Clip;
 /* What a linear's outputs should be near to: those of its own weights on the rows that it reads, or
@@ -47,6 +49,9 @@ typedef struct Recipe {
 	int clip;			   /* Clip */
 	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
 	double kotms_rate;
+	int walsh_order; /* WalshOrder */
+	bool walsh_pad;
+	double walsh_exponent;
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */
 	int query;				/* bits of a query that meets an integer cache */

@@ -27,6 +27,10 @@ typedef const Transform *(*SiteRotationFn)(Arena *run, const SiteProblem *p, con
 const Transform *site_chain(Arena *run, const SiteProblem *p, const char **why);
 const Transform *site_kotms(Arena *run, const SiteProblem *p, const char **why);
 const Transform *site_ruquant(Arena *run, const SiteProblem *p, const char **why);
+const Transform *site_walsh(Arena *run, const SiteProblem *p, const char **why);
+const Transform *site_influence(Arena *run, const SiteProblem *p, const char **why);
+/* What of the recipe's Walsh rotations the model's widths do not allow; null: nothing. */
+const char *walsh_fault(Arena *run, const Recipe *r, const Model *m);
 
 /* The recipe's rotation at a site of the four; ROTATION_NONE at any other. */
 Rotation site_rotation(const Recipe *r, Site site);

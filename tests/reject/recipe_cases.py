@@ -24,6 +24,15 @@ def case(name, *arguments, status=1, **facts):
     cases.append((name, arguments, status, facts))
 
 
+def dead_model():
+    """Of the second layer v and up are zero: o and down read nothing but zeros."""
+    m = Llama2c(**SIZES)
+    for name in ("wv", "w3"):
+        half = len(m.tensors[name]) // 2
+        m.tensors[name][half:] = [0.0] * half
+    return m
+
+
 case("recipe-missing", "--calibration", "text")
 case("recipe-unknown", "--recipe", "gptg", "--calibration", "text")
 case("calibration-missing", "--recipe", "gptq")
@@ -82,6 +91,12 @@ case("kotms-loss", *SMALL, "--set", "kotms.loss=least")
 case("ruquant-givens-alone", *SMALL, "--set", "ruquant.givens=released", "--set", "rotate.attn=chain")
 case("ruquant-steps", *SMALL, "--set", "ruquant.steps=1001", "--set", "rotate.attn=ruquant")
 case("ruquant-down-block", *SMALL, "--set", "rotate.down=ruquant", "--set", "rotate.block=16")
+case("walsh-pad", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=yes", sizes=dict(SIZES, inter=48))
+case("walsh-width", *SMALL, "--set", "rotate.down=walsh", "--set", "site.block=0", sizes=dict(SIZES, inter=188))
+case("walsh-width-odd", *SMALL, "--set", "rotate.down=walsh", sizes=dict(SIZES, inter=45))
+case("walsh-dead", *SMALL, "--set", "rotate.down=walsh", model=dead_model())
+case("influence-dead", *SMALL, "--set", "rotate.o=influence", model=dead_model())
+case("influence-power", *SMALL, "--set", "rotate.attn=influence", "--set", "walsh.exponent=0")
 case("text-missing", *SMALL, text=None)
 case("text-empty", *SMALL, text=b"")
 case("text-short", *SMALL, text=b"dog")
