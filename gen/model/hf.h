@@ -26,11 +26,13 @@ typedef enum HfFact {
 
 enum { SHARDS_MAX = 4096, FILES_MAX = SHARDS_MAX + 8 };
 
-/* How matrices are quantized; method null: they are not. */
+/* How matrices are quantized; layout null: they are not. */
 typedef struct HfQuant {
-	const struct HfMethod *method;
+	const struct HfLayout *layout;
 	uint32_t bits, group; /* group 0: a scale a row */
 	bool symmetric, zero_plus_one;
+	bool signed_scales; /* of symmetric ones; of others they are positive */
+	const Json *extra;  /* object: what is another for a matrix by its name; null: nothing */
 } HfQuant;
 
 typedef struct HfReader {

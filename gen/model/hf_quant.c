@@ -4,6 +4,7 @@
  *                       along the outputs, less 1 in format v1; scales [groups, out]
  *   awq                 qweight [in, out/p], qzeros [groups, out/p], lanes along the outputs in the
  *                       order 0 2 4 6 1 3 5 7; scales [groups, out]
+ *   auto-round          as gptq or as awq, by packing_format; symmetric scales of either sign
  *   compressed-tensors  weight_packed [out, in/p], lanes along the inputs; weight_zero_point
  *                       [out/p, groups], lanes along the outputs; weight_scale [out, groups]
  * p values a word, the first in the lowest bits. value = (code - zero) * scale; without zero points
@@ -15,16 +16,28 @@
 #include <math.h>
 #include <string.h>
 
-enum { WORD_BITS = 32, AWQ_BITS = 4, LANES_MAX = 16 };
+enum { WORD_BITS = 32, AWQ_BITS = 4, LANES_MAX = 16, PLAIN_BITS = 16 };
 
-typedef struct HfMethod {
-	const char *name, *stored;			    /* stored: for listings */
+typedef struct HfLayout {
+	const char *stored;				    /* for listings */
 	const char *codes, *scales, *zeros, *order, *shape; /* ends of names; null: none */
-	bool (*read)(HfReader *r, const Json *config);
-	bool inputs_first;	 /* matrices lie [inputs, outputs] */
+	bool inputs_first;				    /* matrices lie [inputs, outputs] */
 	bool codes_along_inputs; /* lanes of the codes; those of zero points go along outputs */
 	uint8_t lanes[LANES_MAX];
-} HfMethod;
+} HfLayout;
+
+#define IN_ORDER                                                     \
+	{                                                            \
+		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 \
+	}
+static const HfLayout gptq_layout = {"GPTQ", ".qweight", ".scales", ".qzeros", ".g_idx",
+				     NULL,   true,	 true,	    IN_ORDER};
+static const HfLayout awq_layout = {
+	"AWQ", ".qweight", ".scales", ".qzeros", NULL, NULL, true, false, {0, 4, 1, 5, 2, 6, 3, 7}};
+static const HfLayout packed_layout = {
+	"PACKED",	 ".weight_packed", ".weight_scale", ".weight_zero_point",
+	".weight_g_idx", ".weight_shape",  false,	    true,
+	IN_ORDER};
 
 /* ---- config.json ---------------------------------------------------------------------------- */
 
@@ -40,19 +53,32 @@ refuse(const HfReader *r, const Json *at, const char *what)
 	return false;
 }
 
-/* Bits and values a scale, -1 for a row. */
+static bool
+read_bits(const HfReader *r, const Json *v, const char *key, HfQuant *q)
+{
+	int64_t bits = 0;
+	if (!key_integer(r->d, v, key, 1, 8, &bits, E_METADATA))
+		return false;
+	q->bits = (uint32_t)bits;
+	return bits == 2 || bits == 4 || bits == 8 ||
+	       refuse(r, v, "a width other than 2, 4 and 8 bits");
+}
+
+/* Values a scale, -1 for a row. */
+static bool
+read_group(const HfReader *r, const Json *v, const char *key, HfQuant *q)
+{
+	int64_t group = 0;
+	if (!key_integer(r->d, v, key, -1, WIDTH_MAX, &group, E_METADATA))
+		return false;
+	q->group = group > 0 ? (uint32_t)group : 0;
+	return group != 0 || refuse(r, v, "no group size");
+}
+
 static bool
 read_sizes(HfReader *r, const Json *v, const char *bits_key, const char *group_key)
 {
-	int64_t bits = 0, group = 0;
-	if (!key_integer(r->d, v, bits_key, 1, 8, &bits, E_METADATA) ||
-	    !key_integer(r->d, v, group_key, -1, WIDTH_MAX, &group, E_METADATA))
-		return false;
-	if ((bits != 2 && bits != 4 && bits != 8) || group == 0)
-		return refuse(r, v, group ? "a width other than 2, 4 and 8 bits" : "no group size");
-	r->quant.bits = (uint32_t)bits;
-	r->quant.group = group > 0 ? (uint32_t)group : 0;
-	return true;
+	return read_bits(r, v, bits_key, &r->quant) && read_group(r, v, group_key, &r->quant);
 }
 
 static bool
@@ -64,6 +90,7 @@ read_gptq(HfReader *r, const Json *config)
 	    !key_bool(r->d, config, "sym", &r->quant.symmetric, E_METADATA) ||
 	    !key_text(r->d, config, "checkpoint_format", &format, E_METADATA))
 		return false;
+	r->quant.layout = &gptq_layout;
 	r->quant.zero_plus_one = !strcmp(format, "gptq");
 	return r->quant.zero_plus_one || !strcmp(format, "gptq_v2") ||
 	       refuse(r, json_get(config, "checkpoint_format"), "this checkpoint_format");
@@ -79,6 +106,7 @@ read_awq(HfReader *r, const Json *config)
 		return false;
 	if (r->quant.bits != AWQ_BITS || !zero_point)
 		return refuse(r, config, "a width other than 4 bits, or no zero point,");
+	r->quant.layout = &awq_layout;
 	return true;
 }
 
@@ -88,10 +116,8 @@ read_compressed(HfReader *r, const Json *config)
 	const Json *groups = key_get(config, "config_groups");
 	if (!hf_rotation_config(r, ROTATION_COMPRESSED, key_get(config, "transform_config")))
 		return false;
-	if (r->rotation && !groups) {
-		r->quant.method = NULL;
+	if (r->rotation && !groups)
 		return true;
-	}
 	const Json *group =
 		groups && groups->kind == JSON_OBJECT && groups->count == 1 ? groups->first : NULL;
 	const Json *weights = key_get(group, "weights");
@@ -112,29 +138,93 @@ read_compressed(HfReader *r, const Json *config)
 		return false;
 	if (channel)
 		r->quant.group = 0;
+	r->quant.layout = &packed_layout;
 	return true;
 }
 
-#define IN_ORDER                                                     \
-	{                                                            \
-		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 \
+/* What one of extra_config's entries says of a matrix; of 16 bits: that it has no codes. */
+static bool
+read_entry(const HfReader *r, const Json *v, HfQuant *q)
+{
+	int64_t bits = q->bits;
+	if (v->kind != JSON_OBJECT)
+		return refuse(r, v, "an entry of extra_config that is no object");
+	if (!key_integer(r->d, v, "bits", 1, WORD_BITS, &bits, E_METADATA))
+		return false;
+	if (bits >= PLAIN_BITS) {
+		q->layout = NULL;
+		return true;
 	}
-static const HfMethod methods[] = {
-	{"gptq", "GPTQ", ".qweight", ".scales", ".qzeros", ".g_idx", NULL, read_gptq, true, true,
-	 IN_ORDER},
-	{"awq",
-	 "AWQ",
-	 ".qweight",
-	 ".scales",
-	 ".qzeros",
-	 NULL,
-	 NULL,
-	 read_awq,
-	 true,
-	 false,
-	 {0, 4, 1, 5, 2, 6, 3, 7}},
-	{"compressed-tensors", "PACKED", ".weight_packed", ".weight_scale", ".weight_zero_point",
-	 ".weight_g_idx", ".weight_shape", read_compressed, false, true, IN_ORDER},
+	return check_keys(r, v, "an entry of extra_config") &&
+	       key_bool(r->d, v, "sym", &q->symmetric, E_METADATA) &&
+	       (!key_get(v, "bits") || read_bits(r, v, "bits", q)) &&
+	       (!key_get(v, "group_size") || read_group(r, v, "group_size", q)) &&
+	       (q->layout != &awq_layout || q->bits == AWQ_BITS ||
+		refuse(r, v, "a width other than 4 bits"));
+}
+
+static bool
+read_extra(HfReader *r, const Json *extra)
+{
+	if (extra && extra->kind != JSON_OBJECT)
+		return refuse(r, extra, "an extra_config that is no object");
+	for (const Json *v = extra ? extra->first : NULL; v; v = v->next) {
+		HfQuant q = r->quant;
+		if (strspn(v->key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789._-") != strlen(v->key))
+			return refuse(r, v, "an entry of extra_config for an expression");
+		if (!read_entry(r, v, &q))
+			return false;
+	}
+	r->quant.extra = extra;
+	return true;
+}
+
+/* A packing is GPTQ's layout, with zero points less 1 or as they are, or AWQ's. */
+static bool
+read_auto_round(HfReader *r, const Json *config)
+{
+	static const struct {
+		const char *name;
+		const HfLayout *layout;
+		bool zero_plus_one;
+	} packings[] = {
+		{"auto_round:auto_gptq", &gptq_layout, true},
+		{"auto_round:gptq", &gptq_layout, true},
+		{"auto_round:gptqmodel", &gptq_layout, false},
+		{"auto_round", &gptq_layout, false},
+		{"auto_round:auto_awq", &awq_layout, false},
+		{"auto_round:awq", &awq_layout, false},
+	};
+	const char *name = NULL;
+	r->quant.symmetric = true;
+	if (!read_sizes(r, config, "bits", "group_size") ||
+	    !key_bool(r->d, config, "sym", &r->quant.symmetric, E_METADATA) ||
+	    !key_text(r->d, config, "packing_format", &name, E_METADATA) ||
+	    !hf_rotation_config(r, ROTATION_AUTO_ROUND, key_get(config, "spinquant_config")))
+		return false;
+	for (size_t i = 0; name && i < sizeof packings / sizeof *packings; i++)
+		if (!strcmp(name, packings[i].name)) {
+			r->quant.layout = packings[i].layout;
+			r->quant.zero_plus_one = packings[i].zero_plus_one;
+		}
+	if (!r->quant.layout)
+		return refuse(r, name ? json_get(config, "packing_format") : config,
+			      name ? "this packing_format" : "no packing_format");
+	if (r->quant.layout == &awq_layout && r->quant.bits != AWQ_BITS)
+		return refuse(r, config, "a width other than 4 bits");
+	r->quant.signed_scales = true;
+	return read_extra(r, key_get(config, "extra_config"));
+}
+
+static const struct {
+	const char *name;
+	bool (*read)(HfReader *r, const Json *config);
+} methods[] = {
+	{"gptq", read_gptq},
+	{"awq", read_awq},
+	{"compressed-tensors", read_compressed},
+	{"auto-round", read_auto_round},
 };
 
 enum { METHOD_COUNT = sizeof methods / sizeof methods[0] };
@@ -144,11 +234,12 @@ hf_quant_config(HfReader *r)
 {
 	const Json *config = key_get(r->config, "quantization_config");
 	const Json *name = key_get(config, "quant_method");
+	if (!hf_rotation_config(r, ROTATION_AUTO_ROUND, key_get(r->config, "spinquant_config")))
+		return false;
 	if (!config)
 		return true;
 	for (int i = 0; name && name->kind == JSON_STRING && i < METHOD_COUNT; i++)
 		if (!strcmp(name->string, methods[i].name)) {
-			r->quant.method = &methods[i];
 			return check_keys(r, config, methods[i].name) && methods[i].read(r, config);
 		}
 	diag_error(r->d, name ? name->loc : config->loc, E_METADATA_UNKNOWN,
@@ -172,12 +263,11 @@ typedef struct Lanes {
 
 typedef struct Packed {
 	PackedCodes read; /* the first: a pointer to it is one to all */
-	const HfMethod *method;
+	HfQuant quant;
 	Lanes codes, zeros;
 	const SafeTensor *scales;
 	uint64_t scale_row_step, scale_group_step;
-	uint32_t rows, columns, groups, group, bits, per_word;
-	uint8_t zero_plus;
+	uint32_t rows, columns, groups, group, per_word;
 } Packed;
 
 static uint32_t
@@ -186,9 +276,9 @@ lane_value(const Packed *p, const Lanes *l, uint32_t row, uint32_t column)
 	const uint32_t packed = l->along_rows ? row : column;
 	const uint64_t at = (l->along_rows ? row / p->per_word : row) * l->row_step +
 			    (l->along_rows ? column : column / p->per_word) * l->column_step;
-	const unsigned shift = p->method->lanes[packed % p->per_word] * p->bits;
+	const unsigned shift = p->quant.layout->lanes[packed % p->per_word] * p->quant.bits;
 	const uint32_t word = (uint32_t)little_endian(l->words + 4 * at, 4);
-	return word >> shift & ((1u << p->bits) - 1);
+	return word >> shift & ((1u << p->quant.bits) - 1);
 }
 
 static float
@@ -201,7 +291,7 @@ scale_value(const Packed *p, uint32_t row, uint32_t group)
 static uint32_t
 zero_value(const Packed *p, uint32_t row, uint32_t group)
 {
-	return lane_value(p, &p->zeros, row, group) + p->zero_plus;
+	return lane_value(p, &p->zeros, row, group) + p->quant.zero_plus_one;
 }
 
 static void
@@ -232,7 +322,7 @@ find_part(const HfReader *r, const char *prefix, const char *suffix)
 /* Whether t is of the type and [rows, columns] as weights lie, or turned where inputs come first.
  */
 static bool
-check_part(const HfReader *r, const HfMethod *m, const SafeTensor *t, bool right_type,
+check_part(const HfReader *r, const HfLayout *m, const SafeTensor *t, bool right_type,
 	   uint32_t rows, uint32_t columns)
 {
 	const uint32_t shape[2] = {m->inputs_first ? columns : rows,
@@ -250,7 +340,7 @@ check_part(const HfReader *r, const HfMethod *m, const SafeTensor *t, bool right
 static bool
 find_shape(const HfReader *r, const char *prefix, const SafeTensor *codes, Packed *p)
 {
-	const HfMethod *m = r->quant.method;
+	const HfLayout *m = p->quant.layout;
 	const SafeTensor *said = find_part(r, prefix, m->shape);
 	int64_t rows = 0, columns = 0;
 	if (codes->type != DTYPE_I32 || codes->rank != 2 || codes->shape[0] > WIDTH_MAX ||
@@ -288,7 +378,7 @@ divide_up(uint32_t n, uint32_t by)
 
 /* Where the numbers of a part lie, of rows and columns in words. */
 static Lanes
-lanes_of(const HfMethod *m, const SafeTensor *t, bool along_rows)
+lanes_of(const HfLayout *m, const SafeTensor *t, bool along_rows)
 {
 	return (Lanes){.words = t->data,
 		       .row_step = m->inputs_first ? 1 : t->shape[1],
@@ -319,14 +409,16 @@ check_order(const HfReader *r, const SafeTensor *order, const Packed *p)
 static bool
 check_numbers(const HfReader *r, const SafeTensor *codes, const Packed *p)
 {
-	const uint32_t middle = 1u << (p->bits - 1);
+	const uint32_t middle = 1u << (p->quant.bits - 1);
+	const bool may_sign = p->quant.signed_scales && p->quant.symmetric;
 	for (uint32_t row = 0; row < p->rows; row++)
 		for (uint32_t g = 0; g < p->groups; g++) {
 			const float scale = scale_value(p, row, g);
 			const uint32_t zero = p->zeros.words ? zero_value(p, row, g) : middle;
-			const bool bad_scale = !(scale > 0 && isfinite(scale));
+			const bool sign = scale > 0 || (scale < 0 && may_sign);
+			const bool bad_scale = !(sign && isfinite(scale));
 			if (!bad_scale && zero < 2 * middle &&
-			    (!r->quant.symmetric || zero == middle))
+			    (!p->quant.symmetric || zero == middle))
 				continue;
 			diag_error(r->d, bad_scale ? p->scales->loc : codes->loc,
 				   bad_scale ? E_NOT_FINITE : E_CODE,
@@ -342,14 +434,14 @@ check_numbers(const HfReader *r, const SafeTensor *codes, const Packed *p)
 static bool
 read_parts(const HfReader *r, const char *prefix, const SafeTensor *codes, Packed *p)
 {
-	const HfMethod *m = p->method;
+	const HfLayout *m = p->quant.layout;
 	const SafeTensor *scales = find_part(r, prefix, m->scales);
 	const SafeTensor *zeros = find_part(r, prefix, m->zeros);
 	if (!find_shape(r, prefix, codes, p))
 		return false;
-	p->group = r->quant.group ? r->quant.group : p->columns;
+	p->group = p->quant.group ? p->quant.group : p->columns;
 	p->groups = divide_up(p->columns, p->group);
-	if (!scales || (!zeros && !r->quant.symmetric)) {
+	if (!scales || (!zeros && !p->quant.symmetric)) {
 		diag_error(r->d, codes->loc, E_TENSOR_MISSING, "tensor '%s%s' is missing", prefix,
 			   scales ? m->zeros : m->scales);
 		return false;
@@ -377,22 +469,28 @@ read_matrix(const HfReader *r, const char *prefix, const SafeTensor *codes, Foun
 {
 	Packed *p = ARENA_NEW(r->arena, Packed);
 	StoredType *type = ARENA_NEW(r->arena, StoredType);
-	*p = (Packed){.read = {packed_read},
-		      .method = r->quant.method,
-		      .bits = r->quant.bits,
-		      .per_word = WORD_BITS / r->quant.bits,
-		      .zero_plus = r->quant.zero_plus_one};
+	*p = (Packed){.read = {packed_read}, .quant = r->quant};
+	const Json *extra = key_get(r->quant.extra, prefix);
+	if (extra && !read_entry(r, extra, &p->quant))
+		return PART_BAD;
+	if (!p->quant.layout) {
+		refuse(r, extra, "an entry of extra_config for codes, of 16 bits,");
+		return PART_BAD;
+	}
+	p->per_word = WORD_BITS / p->quant.bits;
 	if (!read_parts(r, prefix, codes, p))
 		return PART_BAD;
-	*type = (StoredType){.name = p->method->stored,
+	const bool symmetric = p->quant.symmetric;
+	*type = (StoredType){.name = p->quant.layout->stored,
 			     .block = 1,
 			     .block_bytes = 1,
 			     .format = {.kind = NUMBER_INT,
-					.bits = (uint8_t)p->bits,
+					.bits = (uint8_t)p->quant.bits,
 					.scale_bits = p->scales->type == DTYPE_F32 ? 32 : 16,
 					.bf16 = p->scales->type == DTYPE_BF16,
-					.group = r->quant.group,
-					.zero = r->quant.symmetric ? ZERO_NONE : ZERO_INTEGER}};
+					.signed_scale = symmetric && p->quant.signed_scales,
+					.group = p->quant.group,
+					.zero = symmetric ? ZERO_NONE : ZERO_INTEGER}};
 	*found = (FoundTensor){.tensor = {.name = arena_printf(r->arena, "%s.weight", prefix),
 					  .type = type,
 					  .packed = &p->read,
@@ -409,7 +507,7 @@ read_matrix(const HfReader *r, const char *prefix, const SafeTensor *codes, Foun
 HfPart
 hf_quant_part(const HfReader *r, const SafeTensor *s, FoundTensor *found)
 {
-	const HfMethod *m = r->quant.method;
+	const HfLayout *m = r->quant.layout;
 	if (!m)
 		return PART_NONE;
 	const char *const ends[] = {m->codes, m->scales, m->zeros, m->order, m->shape};

@@ -55,11 +55,37 @@ of_compressed(const HfReader *r, const char *name)
 	return false;
 }
 
+/* Of auto-round: what runs in front of a module, and what was kept beside the model. */
+static bool
+of_auto_round(const HfReader *r, const char *name)
+{
+	static const char *const ends[] = {
+		".spinquant_r1_type", ".spinquant_r1_size", ".spinquant_r1_matrix",
+		".spinquant_r4_type", ".spinquant_r4_size", ".spinquant_r4_matrix",
+	};
+	static const char *const whole[] = {
+		"spinquant_R1",	       "spinquant_R2_head",  "spinquant_R3_head",
+		"spinquant_R4_matrix", "spinquant_R4_had_K", "spinquant_R4_K",
+	};
+	(void)r;
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		if (ends_with(name, ends[i]))
+			return true;
+	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+		if (!strcmp(name, whole[i]))
+			return true;
+	return false;
+}
+
 bool
 hf_rotation_part(HfReader *r, const SafeTensor *s)
 {
+	static bool (*const of[ROTATIONS])(const HfReader *r, const char *name) = {
+		[ROTATION_COMPRESSED] = of_compressed,
+		[ROTATION_AUTO_ROUND] = of_auto_round,
+	};
 	ModelRotation *x = r->rotation;
-	if (!x || !of_compressed(r, s->name))
+	if (!x || !of[x->dialect](r, s->name))
 		return false;
 	if (!x->tensors) {
 		uint32_t n = 0;

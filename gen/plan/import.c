@@ -403,6 +403,7 @@ import_said(Arena *run, Diag *d, const Model *m, bool quiet)
 	static bool (*const dialects[ROTATIONS])(Import * x) = {
 		[ROTATION_COMPRESSED] = import_compressed,
 		[ROTATION_PRISM] = import_prism,
+		[ROTATION_AUTO_ROUND] = import_auto_round,
 	};
 	Import *x = import_new(run, d, m, m->rotation->loc);
 	x->said_unknown = quiet;

@@ -76,9 +76,26 @@ bool import_apply(Import *x, Module m, Spot s, uint32_t layer, const Atom *atom,
 /* The sites of what was applied; each must undo what it should. false after diagnostics. */
 bool import_finish(Import *x);
 
+/* Who has a base matrix that no construction gives: the tensor, null: nobody, of a name. */
+typedef struct ImportBases {
+	const SafeTensor *(*find)(const void *from, const char *name);
+	const void *from;
+	const char *name; /* null: its order in digits */
+} ImportBases;
+
+/* The Hadamard transform of order n as QuaRot, SpinQuant and auto-round have it; null after a
+ * diagnostic. */
+const Transform *import_hadamard(const Import *x, uint32_t n, ImportBases bases);
+/* The map R^T, R the stored t [n][n] times factor; null after a diagnostic: it is not orthogonal.
+ */
+const Transform *import_orthogonal(const Import *x, const SafeTensor *t, double factor);
+/* r1 is folded into all that makes the residual and all that reads it. */
+bool import_residual(Import *x, const Atom *r1, Loc loc);
+
 /* The dialects: each applies what x->rotation or the files say. false after diagnostics. */
 bool import_compressed(Import *x);
 bool import_prism(Import *x);
+bool import_auto_round(Import *x);
 bool import_matrices(Import *x, const ImportFiles *files);
 
 /* A name in the list of those that are understood; a diagnostic otherwise. */

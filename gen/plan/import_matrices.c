@@ -2,22 +2,12 @@
  * Rotations that QuaRot and SpinQuant fold into a model, from safetensors files: the model itself
  * says nothing. In their words rows are x R; here a map is R^T. Both run H of the mlp's width in
  * front of down; QuaRot, which takes Hadamard matrices for R2, folds into o the one of all its
- * columns, H_heads (x) H_head, of which v brings the second factor and the first runs. H of n = K
- * 2^k is B (x) Sylvester, B the first of pinned_bases.def that fits.
+ * columns, H_heads (x) H_head, of which v brings the second factor and the first runs.
  */
 #include "import_impl.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const struct {
-	uint32_t order;
-	const char *sha256;
-} pinned[] = {
-#define PINNED(order, sha256) {order, sha256},
-#include "pinned_bases.def"
-};
 
 typedef struct Matrices {
 	Import *x;
@@ -27,11 +17,11 @@ typedef struct Matrices {
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-/* The tensor of a base matrix of this order; null: no file has it. */
+/* The tensor of a name; null: no file has it. */
 static const SafeTensor *
-find_base(const Matrices *s, uint32_t order)
+find_base(const void *from, const char *name)
 {
-	const char *name = arena_printf(s->x->arena, "%u", order);
+	const Matrices *s = from;
 	const SafeTensor *t = NULL;
 	for (uint32_t i = 0; i < s->files->n && !t; i++)
 		t = safetensors_find(s->files->files[i], name);
@@ -94,99 +84,14 @@ atom_new(const Matrices *s, const char *name, const Transform *t)
 static const Atom *
 stored_atom(const Matrices *s, const SafeTensor *t)
 {
-	const uint32_t n = (uint32_t)t->shape[0];
-	double *m = ARENA_ARRAY(s->x->arena, double, (size_t)n *n);
-	const char *why = "an element is NaN or infinite";
-	bool finite = n <= TRANSFORM_MATRIX_MAX;
-	for (uint32_t i = 0; i < n && finite; i++)
-		for (uint32_t j = 0; j < n; j++) {
-			m[(size_t)j * n + i] = safetensor_number(t, (uint64_t)i * n + j);
-			finite &= isfinite(m[(size_t)j * n + i]);
-		}
-	const Transform *made = finite ? transform_recognise(s->x->arena, n, m, &why) : NULL;
-	if (made && transform_facts(made).orthogonal)
-		return atom_new(s, t->name, made);
-	import_refuse(s->x, t->loc, "tensor '%s' is not orthogonal%s%s", t->name, made ? "" : ": ",
-		      made ? "" : why);
-	return NULL;
+	const Transform *made = import_orthogonal(s->x, t, 1);
+	return made ? atom_new(s, t->name, made) : NULL;
 }
 
-/*
- * Entries [k][k] of a base as the tools have it: Paley's first construction is transposed there, in
- * the second the two factors of the Kronecker product are swapped.
- */
-static void
-tools_order(const Base *b, int8_t *entries)
-{
-	const uint32_t k = b->order, half = k / 2;
-	for (uint32_t i = 0; i < k; i++)
-		for (uint32_t j = 0; j < k; j++)
-			entries[i * k + j] = b->construction == BASE_PALEY1
-						     ? b->entries[j * k + i]
-						     : b->entries[(i % half * 2 + i / half) * k +
-								  j % half * 2 + j / half];
-}
-
-static bool
-has_digest(const Base *b, const char *sha256)
-{
-	char hex[65];
-	if (b)
-		sha256_hex(b->sha256, hex);
-	return b && !strcmp(hex, sha256);
-}
-
-/* The base of a digest: by a construction, else of the files; null after a diagnostic. */
-static const Base *
-pinned_base(const Matrices *s, uint32_t k, const char *sha256)
-{
-	static const Construction constructions[] = {BASE_PALEY1, BASE_PALEY2};
-	const uint32_t parameters[] = {k - 1, k / 2 - 1};
-	Arena *a = s->x->arena;
-	const char *why = NULL;
-	int8_t *entries = ARENA_ARRAY(a, int8_t, (size_t)k * k);
-	for (size_t i = 0; i < sizeof constructions / sizeof *constructions; i++) {
-		const Base *b = base_make(a, constructions[i], parameters[i], &why);
-		if (!b)
-			continue;
-		tools_order(b, entries);
-		b = base_data(a, k, entries, &why);
-		if (has_digest(b, sha256))
-			return b;
-	}
-	const SafeTensor *t = find_base(s, k);
-	const Base *b = t ? base_data(a, k, (const int8_t *)t->data, &why) : NULL;
-	if (has_digest(b, sha256))
-		return b;
-	import_refuse(s->x, t ? t->loc : s->x->m->loc,
-		      t ? "the base matrix '%u' is another one than the tool's"
-			: "the tool's base matrix of order %u is needed, as tensor '%u'",
-		      k, k);
-	diag_hint(s->x->d, "I8 [%u, %u], row-major, of the digest %s", k, k, sha256);
-	return NULL;
-}
-
-/* The tools' Hadamard transform of order n; null after a diagnostic. */
 static const Transform *
 tools_hadamard(const Matrices *s, uint32_t n)
 {
-	Arena *a = s->x->arena;
-	const char *why = NULL;
-	const Base *base = NULL;
-	bool found = !(n & (n - 1));
-	if (found)
-		base = base_make(a, BASE_ONE, 1, &why);
-	for (size_t i = 0; i < sizeof pinned / sizeof *pinned && !found; i++) {
-		const uint32_t k = pinned[i].order, rest = n / k;
-		if (n % k || (rest & (rest - 1)))
-			continue;
-		found = true;
-		base = pinned_base(s, k, pinned[i].sha256);
-	}
-	if (!found)
-		import_refuse(s->x, s->x->m->loc,
-			      "QuaRot and SpinQuant have no Hadamard matrix of order %u", n);
-	return base ? transform_hadamard(a, n, base, &why) : NULL;
+	return import_hadamard(s->x, n, (ImportBases){find_base, s, NULL});
 }
 
 /* ---- applying ----------------------------------------------------------------------------- */
@@ -195,24 +100,6 @@ static bool
 apply(const Matrices *s, Module m, Spot spot, uint32_t l, const Atom *a, bool inverse)
 {
 	return import_apply(s->x, m, spot, l, a, inverse, s->x->m->loc);
-}
-
-static bool
-apply_residual(const Matrices *s)
-{
-	static const Module readers[] = {MODULE_Q,    MODULE_K,	 MODULE_V,
-					 MODULE_GATE, MODULE_UP, MODULE_HEAD};
-	static const Module makers[] = {MODULE_EMBED, MODULE_O, MODULE_DOWN};
-	const Atom *r1 = s->r1 ? stored_atom(s, s->r1) : NULL;
-	for (size_t i = 0; r1 && i < sizeof readers / sizeof *readers; i++)
-		for (uint32_t l = 0; l < import_layers(s->x, readers[i]); l++)
-			if (!apply(s, readers[i], SPOT_COLUMNS, l, r1, true))
-				return false;
-	for (size_t i = 0; r1 && i < sizeof makers / sizeof *makers; i++)
-		for (uint32_t l = 0; l < import_layers(s->x, makers[i]); l++)
-			if (!apply(s, makers[i], SPOT_ROWS, l, r1, false))
-				return false;
-	return r1 || !s->r1;
 }
 
 static bool
@@ -257,7 +144,10 @@ import_matrices(Import *x, const ImportFiles *files)
 			if (!read_tensor(&s, &files->files[i]->tensors[k]))
 				return false;
 	const Transform *down = tools_hadamard(&s, x->m->inter);
-	if (!down || (quarot && !quarot_atoms(&s, &head, &heads)) || !apply_residual(&s))
+	if (!down || (quarot && !quarot_atoms(&s, &head, &heads)))
+		return false;
+	const Atom *r1 = s.r1 ? stored_atom(&s, s.r1) : NULL;
+	if (s.r1 && (!r1 || !import_residual(x, r1, x->m->loc)))
 		return false;
 	const Atom *h = atom_new(&s, "H", down);
 	for (uint32_t l = 0; l < x->m->n_layer; l++) {

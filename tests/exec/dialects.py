@@ -253,22 +253,27 @@ def prisms(lathe):
 # ---- SpinQuant and QuaRot -------------------------------------------------------------------------
 
 
+def fold_residual(net, r):
+    """Rows x become x R in the residual."""
+    for module in ("model.embed_tokens", "lm_head"):
+        net.columns(module, r)
+    for layer in range(net.layers):
+        stem = f"model.layers.{layer}."
+        for x in ("self_attn.q", "self_attn.k", "self_attn.v", "mlp.gate", "mlp.up"):
+            net.columns(f"{stem}{x}_proj", r)
+        for x in ("self_attn.o", "mlp.down"):
+            net.rows(f"{stem}{x}_proj", transpose(r))
+
+
 def rotated_by(tool, net, r1, r2):
     """Rows x become x R1 in the residual; heads of v become v R2; W of what reads them follows. Both tools run Hadamard's
     transform in front of down. QuaRot's R2 is Hadamard's, and o gets that of its whole row, so that heads are mixed as
     the model runs. Returns the tensors of R.safetensors."""
     net.fuse_norms()
     down, tensors = hadamard(len(net.get("model.layers.0.mlp.gate_proj.weight"))), []
-    for module in ["model.embed_tokens", "lm_head"]:
-        net.columns(module, r1)
+    fold_residual(net, r1)
     for layer in range(net.layers):
         stem = f"model.layers.{layer}."
-        for x in "qkv":
-            net.columns(f"{stem}self_attn.{x}_proj", r1)
-        for x in ("gate", "up"):
-            net.columns(f"{stem}mlp.{x}_proj", r1)
-        net.rows(stem + "self_attn.o_proj", transpose(r1))
-        net.rows(stem + "mlp.down_proj", transpose(r1))
         net.columns(stem + "mlp.down_proj", transpose(down))
         net.rows(stem + "self_attn.v_proj", transpose(r2[layer]))
         if tool == "quarot":
@@ -316,6 +321,82 @@ def matrices(lathe):
         check(lathe, tool, net, Net(), True, "R.safetensors", "--dialect", tool)
 
 
+# ---- auto-round -----------------------------------------------------------------------------------
+
+
+class AutoRound:
+    """`spinquant_config` applied to a model. Rows x become x R where it runs, and the weights behind them W R: R1 in front
+    of q, k, v, gate and up, or folded into all of the residual, with gains that are 1; R2 on the heads of v, which o undoes;
+    R4 in front of down. R is Sylvester's over the root, of R4 that of hadamard(), or H diag(+-1)."""
+
+    def __init__(self, net, **config):
+        self.net = net
+        c = {"r1": True, "r2": True, "r3": False, "r4": False, "online_r1_rotation": True, "rotation_size": None, **config}
+        size = c["rotation_size"]
+        widths = {k: len(net.get(f"model.layers.0.{x}.weight")[0]) for k, x in (
+            ("hidden_size", "self_attn.q_proj"), ("intermediate_size", "mlp.down_proj"))}
+        self.random = {k: c.get(f"random_r{k}", False) for k in (1, 2, 4)}
+        if c["r1"]:
+            n = size or widths["hidden_size"]
+            r, stored = self.matrix(1, n)
+            if c["online_r1_rotation"]:
+                for layer in range(net.layers):
+                    for x in ("self_attn.q", "self_attn.k", "self_attn.v", "mlp.gate", "mlp.up"):
+                        self.runs("r1", f"model.layers.{layer}.{x}_proj", r, stored)
+            else:
+                fold_residual(net, r)
+        if c["r2"]:
+            self.values(self.matrix(2, net.head_dim)[0])
+        if c["r4"]:
+            r, stored = self.matrix(4, size or widths["intermediate_size"])
+            for layer in range(net.layers):
+                self.runs("r4", f"model.layers.{layer}.mlp.down_proj", r, stored)
+        net.folder.config["spinquant_config"] = {**c, "algorithm": "spinquant", "head_dim": net.head_dim, **widths}
+
+    def matrix(self, k, n):
+        """(R, what is stored of it)"""
+        r = hadamard(n) if k == 4 else scaled(sylvester(n), root(n))
+        if not self.random[k]:
+            return (transpose(r) if k == 4 else r), None
+        s = signs(self.net.rng, n)
+        r = [[x * y for x, y in zip(row, s)] for row in r]
+        return r, [1 if x > 0 else -1 for row in r for x in row]
+
+    def runs(self, name, module, r, stored):
+        self.net.columns(module, r)
+        stem = f"{module}.spinquant_{name}_"
+        self.net.add(stem + "type", "I32", [], [int(stored is not None)])
+        self.net.add(stem + "size", "I32", [], [len(r)])
+        if stored:
+            self.net.add(stem + "matrix", "I8", [len(r)] * 2, stored)
+
+    def values(self, r):
+        for layer in range(self.net.layers):
+            self.net.rows(f"model.layers.{layer}.self_attn.v_proj", transpose(r))
+            self.net.columns(f"model.layers.{layer}.self_attn.o_proj", r)
+
+
+# name: spinquant_config, whether all of the plan is known
+AUTO_ROUND = {
+    "R1 runs": (dict(), True),
+    "R1 to R4, the mlp's of order 48": (dict(r3=True, r4=True), True),
+    "random, in blocks": (dict(r4=True, random_r1=True, random_r4=True, rotation_size=16), True),
+    "R1 folded": (dict(online_r1_rotation=False, r4=True, random_r4=True), True),
+    "R1 folded and random, R2 random": (dict(online_r1_rotation=False, random_r1=True, random_r2=True), False),
+}
+
+
+def auto_round(lathe):
+    for name, (config, known) in AUTO_ROUND.items():
+        net = Net()
+        if not config.get("online_r1_rotation", True):
+            net.fuse_norms()
+        AutoRound(net, **config)
+        want = check(lathe, "auto-round, " + name, net, Net(), known)
+        if name == "random, in blocks":
+            check_artefact(lathe, "rotated", want)
+
+
 def main():
     lathe = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as work:
@@ -323,6 +404,7 @@ def main():
         compressed(lathe)
         prisms(lathe)
         matrices(lathe)
+        auto_round(lathe)
         os.chdir("/")
 
 

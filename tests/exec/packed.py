@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Quantized checkpoints (GPTQ, AWQ, compressed-tensors): codes, scales and zero points are the file's.
+"""Quantized checkpoints (GPTQ, AWQ, compressed-tensors, auto-round): codes, scales and zero points are the file's.
 
     packed.py LATHE
 
@@ -97,6 +97,12 @@ def group_config(**weights):
                 "weights": {"type": "int", "dynamic": False, "observer": "minmax", **weights}}}}
 
 
+def auto_round(packing, **more):
+    return {"quant_method": "auto-round", "bits": 4, "group_size": 32, "sym": True, "data_type": "int",
+            "packing_format": "auto_round" + packing, "autoround_version": "0.10.0", "iters": 50, "nsamples": 512,
+            "batch_size": 4, **more}
+
+
 # name: bits, group (0: row), symmetric, type of scales, packer, quantization_config
 CASES = {
     "gptq": (4, 32, True, "F16", gptq, dict(quant_method="gptq", bits=4, group_size=32, sym=True, desc_act=False)),
@@ -112,13 +118,33 @@ CASES = {
         num_bits=4, group_size=32, symmetric=False, strategy="group")),
     "compressed-tensors by channel": (8, 0, True, "F32", lambda *a: compressed(*a, zeros=False), group_config(
         num_bits=8, symmetric=True, strategy="channel")),
+    "auto-round as GPTQ": (4, 32, True, "F16", gptq, auto_round(":auto_gptq", block_name_to_quantize="model.layers")),
+    "auto-round, zero points as they are": (4, 32, False, "F16", lambda *a: gptq(*a, plus_one=0)[:3], auto_round(
+        "", sym=False)),
+    "auto-round as AWQ": (4, 32, True, "F16", awq, auto_round(":auto_awq")),
+    "auto-round, other matrices otherwise": (4, 32, True, "F16", gptq, auto_round(":auto_gptq", extra_config={
+        "model.layers.0.mlp.down_proj": {"bits": 8, "group_size": -1, "sym": False, "act_bits": None, "data_type": "int"},
+        "model.layers.0.self_attn.q_proj": {"bits": 2}, "lm_head": {"bits": 16, "data_type": "float"},
+        "model.layers.0.self_attn.k_proj": {"bits": 16, "data_type": "float"}})),
 }
-COMPILED = ("gptq with zero points", "compressed-tensors by channel")
+COMPILED = ("gptq with zero points", "compressed-tensors by channel", "auto-round, other matrices otherwise")
+
+
+def signs(config, symmetric):
+    """Of scales: auto-round's symmetric ones may be negative."""
+    return (-1, 1) if symmetric and config["quant_method"] == "auto-round" else (1,)
+
+
+def of_module(name, module):
+    """(bits, values a scale, whether symmetric) of a module; 16 bits: not quantized."""
+    bits, group, symmetric, *_, config = CASES[name]
+    own = config.get("extra_config", {}).get(module, {})
+    return own.get("bits", bits), max(own.get("group_size", group), 0), own.get("sym", symmetric)
 
 
 def make(name, seed=3):
     """(a folder of packed weights, a GGUF file of the same numbers)"""
-    bits, group, symmetric, dtype, pack, config = CASES[name]
+    _, _, _, dtype, pack, config = CASES[name]
     rng = random.Random(seed)
     g = gguf_model(**SIZES)
     h = Folder(g)
@@ -129,15 +155,21 @@ def make(name, seed=3):
             tensors.append(t)
             continue
         rows, columns = t[2]
+        module = t[0][:-len(".weight")]
+        bits, group, symmetric = of_module(name, module)
+        if bits == 16:
+            tensors.append(t)
+            continue
         groups = columns // group if group else 1
         top = (1 << bits) - 1
         q = [[rng.randint(0, top) for _ in range(columns)] for _ in range(rows)]
         z = [[1 << bits - 1 if symmetric else rng.randint(1, top) for _ in range(groups)] for _ in range(rows)]
-        s = [[SCALES[dtype][0](rng.uniform(0.5, 1.5) / top / columns ** 0.5 * 4) for _ in range(groups)] for _ in range(rows)]
+        s = [[SCALES[dtype][0](rng.uniform(0.5, 1.5) / top / columns ** 0.5 * 4 * rng.choice(signs(config, symmetric)))
+              for _ in range(groups)] for _ in range(rows)]
         values = [f32((q[r][k] - z[r][k * groups // columns]) * s[r][k * groups // columns])
                   for r in range(rows) for k in range(columns)]
         original.data[:] = struct.pack(f"<{len(values)}f", *values)
-        tensors += pack(t[0][:-len(".weight")], q, z, s, bits, dtype)
+        tensors += pack(module, q, z, s, bits, dtype)
     h.tensors = tensors
     return h, g
 
@@ -161,14 +193,19 @@ def check(lathe, name, work):
     # The product of a code and a 16-bit scale is an f32; else the GGUF file's was rounded.
     worst = max(abs(a - b) for a, b in zip(got, want)) / max(map(abs, want))
     assert len(got) == len(want) == 272 * len(IDS) and worst <= (1e-6 if CASES[name][3] == "F32" else 0), (name, worst)
-    bits, group, symmetric, dtype = CASES[name][:4]
+    dtype, config = CASES[name][3], CASES[name][5]
     shown = run(lathe, "inspect", folder, "--values", out).stdout
     with open(out, "rb") as f:
         values = f.read()
     # The list is of tensors by role; rows of qwen2 are in one order in both files.
     assert all(bytes(t.data) in values for t in g.tensors) and len(values) == sum(len(t.data) for t in g.tensors), name
-    wanted = f"int{bits}(group={group or 'row'},scale={dtype.lower()}{'' if symmetric else ',zero=integer'})"
-    assert shown.count(wanted) == 7, (wanted, shown)
+    modules = [f"model.layers.0.{x}_proj" for x in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate",
+                                                    "mlp.up", "mlp.down")]
+    for bits, group, symmetric in {of_module(name, m) for m in modules}:
+        kind = "" if len(signs(config, symmetric)) == 1 else ",signed"
+        wanted = f"int{bits}(group={group or 'row'},scale={dtype.lower()}{kind if symmetric else ',zero=integer'})"
+        count = sum(of_module(name, m) == (bits, group, symmetric) for m in modules)
+        assert bits == 16 or shown.count(wanted) == count, (wanted, count, shown)
     if name not in COMPILED:
         print(f"{name}: the logits of its numbers")
         return

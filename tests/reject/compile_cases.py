@@ -184,6 +184,9 @@ def models():
                  files=files)
     compile_case("scale-f32", 0, "--quantize", "layers.*.up=bits:4,group:32,scale:f32", model="big.gguf",
                  files=files)
+    odd = gguf_model("F32", **SIZES)
+    odd.key("tokenizer.ggml.merges")[2][2] = "q z"
+    compile_case("merge-of-no-token", USER, model="odd.gguf", files={"odd.gguf": odd.bytes()})
     compile_case("tokenizer-missing", USER, "--tokenizer", "none.bin", model="small.bin")
     compile_case("tokenizer-folder", USER, "--tokenizer", "out", model="small.bin")
     compile_case("tokenizer-for-gguf", USER, "--tokenizer", "tok.bin")

@@ -14,8 +14,9 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "exec")]
 import rotate  # noqa: E402
-from dialects import entry, floats, inputs, prism, r1, r2, r3, r4  # noqa: E402
+from dialects import AutoRound, entry, floats, inputs, prism, r1, r2, r3, r4  # noqa: E402
 from driver import judge_all, options  # noqa: E402
+from packed import make as packed_model  # noqa: E402
 from rotate import Net, sylvester  # noqa: E402
 from tinyhf import safetensors, write  # noqa: E402
 
@@ -196,13 +197,6 @@ def matrices():
         given = {**model, "./R.safetensors": data or safetensors(tensors)}
         case("matrices-" + name, diagnostic, given, "model", "R.safetensors", *arguments)
     spin = ("--dialect", "spinquant")
-    spinquant = {"algorithm": "spinquant", "r1": True, "online_r1_rotation": True, "r2": True, "r3": False, "r4": True}
-    for name, change in (("floats", {"spinquant_config": spinquant}),
-                         ("codes", {"quantization_config": {"quant_method": "auto-round", "bits": 4,
-                                                            "spinquant_config": spinquant}})):
-        net = Net()
-        net.folder.config.update(change)
-        case("auto-round-" + name, "E0106", {"model/" + k: v for k, v in net.folder.files().items()}, "model")
     case("matrices-none", None, model, "model", *spin)
     case("nothing-said", "E0421", model, "model")
     case("dialect-unknown", "E0001", model, "model", "--dialect", "duquant")
@@ -227,6 +221,80 @@ def matrices():
     for inter in (48, 56, 72, 88):  # of 12, 28, 36 and 44
         known = {"model/" + k: v for k, v in Net(inter=inter).folder.files().items()}
         case(f"matrices-base-of-{inter}", None, known, "model", *spin)
+
+
+# ---- auto-round ------------------------------------------------------------------------------------
+
+
+def auto_rounds():
+    stem, gate = "model.layers.0.mlp.down_proj.spinquant_r4_", "model.layers.1.mlp.gate_proj.spinquant_r1_"
+
+    def auto(name, diagnostic, change=None, fused=False, more=(), inter=48, **config):
+        net = Net(inter=inter)
+        if fused:
+            net.fuse_norms()
+        AutoRound(net, **config)
+        net.folder.config["spinquant_config"].update(more)
+        if change:
+            change(net)
+        case("auto-round-" + name, diagnostic, {"model/" + k: v for k, v in net.folder.files().items()})
+
+    def drop(name):
+        return lambda net: net.folder.drop(name)
+
+    def number(name, value, dtype="I32"):
+        return lambda net: (net.folder.drop(name), net.add(name, dtype, [], [value]))
+
+    def matrix(name, n, values, dtype="I8"):
+        return lambda net: (net.folder.drop(name), net.add(name, dtype, [n, n], values))
+
+    def codes(of, **config):
+        h, _ = packed_model(of)
+        h.config["quantization_config"]["spinquant_config"] = {"algorithm": "spinquant", "r1": False, **config}
+        case(f"auto-round-{of.split(' ')[-1]}-codes", None, {"model/" + k: v for k, v in h.files().items()})
+    ones, flat = [x for row in sylvester(32) for x in row], [1] * 1024
+    folded = dict(online_r1_rotation=False)
+    auto("good", None, r3=True, r4=True)
+    auto("good-random", None, random_r1=True, random_r4=True, r4=True, rotation_size=16)
+    auto("good-kept", None, matrix("spinquant_R1", 32, [x * rotate.root(32) for x in ones], "F32"), True, **folded)
+    codes("auto-round as GPTQ")
+    codes("auto-round as AWQ", r3=True)
+    auto("no-object", "E0105", lambda net: net.folder.config.update(spinquant_config="quarot"))
+    auto("twice", "E0421", lambda net: net.folder.config.update(quantization_config={
+        "quant_method": "auto-round", "bits": 4, "group_size": 32, "packing_format": "auto_round",
+        "spinquant_config": {"r1": True}}))
+    auto("key", "E0106", more={"smooth": True})
+    auto("algorithm", "E0106", more={"algorithm": "hadamard"})
+    auto("r1-is-no-truth", "E0105", more={"r1": 1})
+    auto("size-0", "E0105", more={"rotation_size": 0})
+    auto("size-24", "E0421", more={"rotation_size": 24})
+    auto("size-64", "E0421", more={"rotation_size": 64, "r1": False, "r4": True}, change=lambda net: [
+        net.add(f"model.layers.{i}.mlp.down_proj.spinquant_r4_{k}", "I32", [], [v])
+        for i in range(2) for k, v in (("type", 0), ("size", 64))])
+    auto("other-width", "E0421", more={"hidden_size": 64})
+    auto("no-type", "E0421", drop(stem + "type"), r4=True)
+    auto("trained-type", "E0421", number(stem + "type", 2), r4=True)
+    auto("type-of-floats", "E0421", number(stem + "type", 0, "F32"), r4=True)
+    auto("other-size", "E0421", number(gate + "size", 16))
+    auto("no-matrix", "E0421", drop(gate + "matrix"), random_r1=True)
+    auto("matrix-of-floats", "E0421", matrix(gate + "matrix", 32, ones, "F32"), random_r1=True)
+    auto("matrix-of-order-16", "E0421", matrix(gate + "matrix", 16, ones[:256]), random_r1=True)
+    auto("matrices-differ", "E0421", matrix(gate + "matrix", 32, ones), random_r1=True)
+    auto("matrix-not-hadamard", "E0421", lambda net: [matrix(f"model.layers.{i}.mlp.down_proj.spinquant_r4_matrix", 16, [
+        1] * 256)(net) for i in range(2)], r4=True, random_r4=True, rotation_size=16)
+    auto("rotation-off", "E0421", more={"r1": False})
+    auto("folded-with-gains", "E0421", **folded)
+    auto("kept-of-another-shape", "E0421", matrix("spinquant_R1", 16, flat[:256], "F32"), True, **folded)
+    auto("kept-not-orthogonal", "E0421", matrix("spinquant_R1", 32, flat, "F32"), True, **folded)
+    auto("kept-nan", "E0421", matrix("spinquant_R2_head", 16, [float("nan")] * 256, "F32"))
+    for name, stored, inter in (("order-104", None, 104), ("order-104-other", [1] * 2704, 104), ("order-200", None, 200)):
+        def change(net, stored=stored, inter=inter):
+            for i in range(2):
+                for k, v in (("type", 0), ("size", inter)):
+                    net.add(f"model.layers.{i}.mlp.down_proj.spinquant_r4_{k}", "I32", [], [v])
+            if stored:
+                net.add("spinquant_R4_had_K", "F32", [52, 52], stored)
+        auto(name, "E0421", change, inter=inter, more={"r4": True})
 
 
 # ---- the driver ------------------------------------------------------------------------------------
@@ -258,7 +326,7 @@ def run(lathe, one_case):
 
 def main():
     a = options(__doc__).parse_args()
-    for group in (compressed, prisms, matrices):
+    for group in (compressed, prisms, matrices, auto_rounds):
         group()
     lathe = os.path.abspath(a.lathe)
     return judge_all(a, cases, lambda c: run(lathe, c), EXPECTED, "models refused or accepted as they should") != 0
