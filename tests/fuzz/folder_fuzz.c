@@ -1,33 +1,29 @@
 /*
- * Mutants of a Hugging Face folder, read from memory: folder_fuzz FOLDER COUNT SEED [JOBS]
+ * Mutants of a model of several files, read from memory: folder_fuzz FOLDER COUNT SEED [JOBS]
  *
- * Mutant i is a function of (folder, seed, i): a few changes in one of its files, cut short behind
- * the header where that is safetensors. Built with sanitizers; a crash, a hang or an early exit
- * ends the run with status 1 and the number of the mutant. JOBS 0 runs the mutant COUNT - 1 alone.
+ * A folder is a Hugging Face one, or has one model.gguf, or shards of a GGUF file, which are read
+ * from disk. What it says of a rotation is imported, and so are matrices called
+ * spinquant.safetensors or quarot.safetensors, whose name is the dialect; a plan that comes out is
+ * written and read back. A mutant has a few changes in one of its files, most in the header where
+ * that is no JSON. The folder itself is read first and must be accepted; COUNT 0 reads it alone and
+ * takes a refusal too.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "gen/model/model.h"
+#include "gen/plan/import.h"
 #include "targets/tokenizer.h"
-#include "tests/random.h"
+#include "tests/fuzz/mutants.h"
 
-enum { FILES_MAX = 16, MUTATIONS = 4, SPAN_MAX = 40, HANG_SECONDS = 20, JOBS_MAX = 64 };
+enum { FILES_MAX = 16, MUTATIONS = 4, HEAD = 2000 };
 
 typedef struct Folder {
+	const char *name;
 	FolderFile files[FILES_MAX];
 	uint32_t n;
 } Folder;
-
-typedef struct Tally {
-	uint64_t index, read, accepted;
-} Tally;
 
 static int
 compare_files(const void *x, const void *y)
@@ -40,6 +36,7 @@ folder_open(Arena *a, Folder *f, const char *path)
 {
 	DIR *d = opendir(path);
 	const char *error;
+	f->name = path;
 	if (!d)
 		return false;
 	for (struct dirent *e; (e = readdir(d)) && f->n < FILES_MAX;) {
@@ -55,55 +52,58 @@ folder_open(Arena *a, Folder *f, const char *path)
 	return f->n > 0;
 }
 
+static bool
+ends_with(const char *name, const char *end)
+{
+	const size_t n = strlen(name), e = strlen(end);
+	return n >= e && !strcmp(name + n - e, end);
+}
+
 /* Text that means something in these files. */
 static const char *const words[] = {
-	"null",	   "true",	   "false",	 "0",
-	"-1",	   "1e308",	   "4294967296", "9223372036854775807",
-	"\"\"",	   "[]",	   "{}",	 "[[",
-	"\"BPE\"", "\"I32\"",	   "\"F16\"",	 "\\u0000",
-	"\\ud800", "\"",	   "(?:",	 "[^",
-	"{1,3}",   "(?i:",	   "|",		 "\\\\p{L}",
-	"$",	   "\xE2\x96\x81", "\xFF",	 ",",
-	":",
+	"null",
+	"true",
+	"false",
+	"0",
+	"-1",
+	"16",
+	"1e308",
+	"4294967296",
+	"9223372036854775807",
+	"\"\"",
+	"[]",
+	"{}",
+	"[[",
+	"\"BPE\"",
+	"\"I32\"",
+	"\"F16\"",
+	"\\u0000",
+	"\\ud800",
+	"\"",
+	"(?:",
+	"[^",
+	"{1,3}",
+	"(?i:",
+	"|",
+	"\\\\p{L}",
+	"$",
+	"\xE2\x96\x81",
+	"\xFF",
+	"\"Linear\"",
+	"\"Embedding\"",
+	"\"LlamaAttention\"",
+	"\"re:.*\"",
+	"\"re:.*v_proj$\"",
+	"\"lm_head\"",
+	"\"input\"",
+	"\"weight_input\"",
+	"\"weight_output\"",
+	"\"output\"",
+	"\"q_attn\"",
+	"\"hadamard\"",
+	"\"random-hadamard\"",
+	"\"random-matrix\"",
 };
-
-/* One change of data[size]; returns the new size, which is at most size + SPAN_MAX. */
-static size_t
-mutate(uint8_t *data, size_t size, size_t aim, uint64_t *r)
-{
-	const size_t at = random_below(r, aim ? aim : 1);
-	size_t n = 1 + random_below(r, SPAN_MAX);
-	if (!size || at >= size)
-		return size;
-	n = n < size - at ? n : size - at;
-	switch (random_below(r, 6)) {
-	case 0:
-		data[at] ^= (uint8_t)(1u << random_below(r, 8));
-		return size;
-	case 1:
-		data[at] = (uint8_t)random_next(r);
-		return size;
-	case 2: /* a span goes */
-		memmove(data + at, data + at + n, size - at - n);
-		return size - n;
-	case 3: { /* a span comes again */
-		const size_t from = random_below(r, size - n + 1);
-		uint8_t span[SPAN_MAX];
-		memcpy(span, data + from, n);
-		memmove(data + at + n, data + at, size - at);
-		memcpy(data + at, span, n);
-		return size + n;
-	}
-	case 4: { /* a word stands here instead */
-		const char *w = words[random_below(r, sizeof words / sizeof *words)];
-		const size_t length = strlen(w), over = length < size - at ? length : size - at;
-		memcpy(data + at, w, over);
-		return size;
-	}
-	default:
-		return random_below(r, 8) ? size : at;
-	}
-}
 
 /* What an accepted model promises: rows, RoPE, and a tokenizer that is emitted or refused. */
 static void
@@ -132,102 +132,127 @@ touch(Arena *a, Diag *d, const Model *m, uint64_t *r)
 	}
 }
 
+/* A plan that came out is one of the model: written it reads back. */
 static void
-run_mutant(Arena *a, const Folder *f, uint64_t seed, uint64_t i, Tally *tally)
+use_plan(Arena *a, const Model *m, Plan *p)
 {
-	uint64_t r = seed * 0x2545f4914f6cdd1du + i * 0xd1342543de82ef95u;
-	Folder changed = *f;
-	random_next(&r);
-	FolderFile *file = &changed.files[random_below(&r, f->n)];
-	uint8_t *data = malloc(file->size + MUTATIONS * SPAN_MAX + 1);
-	if (!data)
-		fatal_environment("no memory for %s", file->name);
-	memcpy(data, file->data, file->size);
-	size_t size = file->size;
-	const bool text = strstr(file->name, ".json") != NULL;
-	for (uint64_t k = 0, n = 1 + random_below(&r, MUTATIONS); k < n; k++)
-		size = mutate(data, size, text || size < 2000 ? size : 2000, &r);
-	/* exactly as large, so that a byte behind it is seen */
-	uint8_t *exact = malloc(size ? size : 1);
-	if (!exact)
-		fatal_environment("no memory for %s", file->name);
-	memcpy(exact, data, size);
-	free(data);
-	file->data = exact;
-	file->size = size;
+	p->maker.program = "folder_fuzz";
+	const PlanText text = plan_write(a, p, m, "x.safetensors");
 	Diag *d = diag_new(a, NULL);
 	diag_limit(d, 0);
-	const ModelOptions o = {.trust_values = false};
-	const Model *m = model_read_folder(a, d, "model", changed.files, changed.n, &o);
+	if (!plan_read_memory(a, d, "plan.json", text.json->text, text.json->size,
+			      text.data ? (const uint8_t *)text.data->text : NULL,
+			      text.data ? text.data->size : 0, m)) {
+		fprintf(stderr, "what was imported is not read:\n%s", text.json->text);
+		abort();
+	}
+}
+
+/* Whether what the folder says of a rotation is understood. */
+static bool
+import(Arena *a, Diag *d, const Folder *f, const Model *m)
+{
+	ImportFiles files = {.dialect = NULL};
+	const int before = diag_errors(d);
+	for (uint32_t i = 0; i < f->n; i++) {
+		const FolderFile *file = &f->files[i];
+		const bool spinquant = !strcmp(file->name, "spinquant.safetensors");
+		if (!spinquant && strcmp(file->name, "quarot.safetensors") != 0)
+			continue;
+		const Safetensors **one = ARENA_NEW(a, const Safetensors *);
+		*one = safetensors_parse(a, d, diag_file(d, file->name, NULL, file->size),
+					 file->name, file->data, file->size);
+		if (!*one)
+			return false;
+		files = (ImportFiles){spinquant ? "spinquant" : "quarot", one, 1};
+	}
+	if (!m->rotation && !files.dialect)
+		return true;
+	Plan *p = plan_import(a, d, m, &files);
+	if (!p == (diag_errors(d) == before))
+		abort(); /* a refusal without a message, or the other way round */
+	if (p)
+		use_plan(a, m, p);
+	return p != NULL;
+}
+
+/* Shards of a GGUF file, written to a folder of this process in TMPDIR, which the caller removes.
+ */
+static const Model *
+read_shards(Arena *a, Diag *d, const Folder *f, const ModelOptions *o)
+{
+	const char *place =
+		arena_printf(a, "%s/folder_fuzz.%ld", temporary_place(), (long)getpid());
+	mkdir(place, 0700);
+	for (uint32_t i = 0; i < f->n; i++) {
+		const FolderFile *file = &f->files[i];
+		const char *path = arena_printf(a, "%s/%s", place, file->name);
+		unlink(path); /* the old one is still mapped */
+		FILE *out = fopen(path, "wb");
+		if (!out || fwrite(file->data, 1, file->size, out) != file->size || fclose(out))
+			fatal_environment("cannot write %s", path);
+	}
+	return model_read(a, d, arena_printf(a, "%s/%s", place, f->files[0].name), o);
+}
+
+static bool
+read_folder(Arena *a, const Folder *f, uint64_t *r)
+{
+	Diag *d = diag_new(a, NULL);
+	diag_limit(d, 0);
+	const ModelOptions o = {.rotated = true};
+	const FolderFile *gguf = NULL;
+	for (uint32_t i = 0; i < f->n && !gguf; i++)
+		gguf = ends_with(f->files[i].name, ".gguf") ? &f->files[i] : NULL;
+	const Model *m =
+		!gguf ? model_read_folder(a, d, "model", f->files, f->n, &o)
+		: strstr(gguf->name, "-of-")
+			? read_shards(a, d, f, &o)
+			: model_read_memory(a, d, "model.gguf", gguf->data, gguf->size, &o);
 	if (!m == !diag_errors(d))
 		abort(); /* a refusal without a message, or the other way round */
 	if (m)
-		touch(a, d, m, &r);
-	tally->read++;
-	tally->accepted += m != NULL;
-	free(exact);
-	arena_reset(a);
+		touch(a, d, m, r);
+	return m && import(a, d, f, m);
 }
 
-static void
-run_worker(const Folder *f, uint64_t seed, uint64_t first, uint64_t count, uint64_t step,
-	   Tally *tally)
+static bool
+run_mutant(Arena *a, void *subject, uint64_t *r)
 {
-	const struct itimerval hang = {.it_value.tv_sec = HANG_SECONDS};
-	Arena *a = arena_new();
-	for (uint64_t i = first; i < count; i += step) {
-		tally->index = i;
-		setitimer(ITIMER_PROF, &hang, NULL);
-		run_mutant(a, f, seed, i, tally);
-	}
-	arena_free(a);
+	Folder changed = *(const Folder *)subject;
+	FolderFile *file = &changed.files[random_below(r, changed.n)];
+	Mutant m = mutant_new(file->data, file->size);
+	const bool text = strstr(file->name, ".json") != NULL;
+	for (uint64_t k = 0, n = 1 + random_below(r, MUTATIONS); k < n; k++)
+		if (text)
+			mutate_text(&m, r, words, sizeof words / sizeof *words);
+		else
+			mutate_binary(&m, r, HEAD);
+	file->data = m.data;
+	file->size = m.size;
+	const bool accepted = read_folder(a, &changed, r);
+	free(m.data);
+	return accepted;
 }
 
 int
 main(int argc, char **argv)
 {
 	Arena *a = arena_new();
-	Folder f = {0};
+	Folder f = {.n = 0};
+	uint64_t r = 0;
 	if (argc < 4 || argc > 5 || !folder_open(a, &f, argv[1])) {
 		fprintf(stderr, "usage: folder_fuzz FOLDER COUNT SEED [JOBS]\n");
 		return 2;
 	}
-	const uint64_t count = strtoull(argv[2], NULL, 10), seed = strtoull(argv[3], NULL, 10);
-	int jobs = argc > 4 ? atoi(argv[4]) : 1, bad = 0;
-	Tally *tallies = mmap(NULL, JOBS_MAX * sizeof *tallies, PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (tallies == MAP_FAILED)
-		fatal_environment("no shared memory");
-	if (jobs <= 0) {
-		run_worker(&f, seed, count - 1, count, 1, tallies);
-		printf("mutant %llu was %s\n", (unsigned long long)count - 1,
-		       tallies->accepted ? "accepted" : "refused");
-		return 0;
-	}
-	jobs = jobs > JOBS_MAX ? JOBS_MAX : jobs;
-	pid_t pids[JOBS_MAX];
-	for (int j = 0; j < jobs; j++) {
-		pids[j] = fork();
-		if (pids[j] < 0)
-			fatal_environment("cannot fork");
-		if (pids[j] == 0) {
-			run_worker(&f, seed, (uint64_t)j, count, (uint64_t)jobs, &tallies[j]);
-			_exit(0);
-		}
-	}
-	uint64_t read = 0, accepted = 0;
-	for (int j = 0; j < jobs; j++) {
-		int status;
-		if (waitpid(pids[j], &status, 0) < 0 || status != 0) {
-			fprintf(stderr, "%s: mutant %llu of seed %llu ended the reader\n", argv[1],
-				(unsigned long long)tallies[j].index, (unsigned long long)seed);
-			bad++;
-		}
-		read += tallies[j].read;
-		accepted += tallies[j].accepted;
-	}
-	printf("%s: %llu mutants read, %llu accepted\n", argv[1], (unsigned long long)read,
-	       (unsigned long long)accepted);
+	const bool accepted = read_folder(a, &f, &r), mutants = strcmp(argv[2], "0") != 0;
+	if (!mutants)
+		printf("%s is %s\n", f.name, accepted ? "accepted" : "refused");
+	else if (!accepted)
+		fprintf(stderr, "%s itself is refused\n", f.name);
+	const int status = !mutants    ? 0
+			   : !accepted ? 1
+				       : mutants_run(f.name, run_mutant, &f, argc - 2, argv + 2);
 	arena_free(a);
-	return bad || read != count;
+	return status;
 }

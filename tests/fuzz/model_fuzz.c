@@ -1,21 +1,13 @@
 /*
  * Mutants of a model file, read from memory: model_fuzz FILE COUNT SEED [JOBS] [TOKENIZER]
  *
- * Mutant i is a function of (file, seed, i), whatever COUNT and JOBS are. With TOKENIZER (llama2.c)
- * both files are mutated. Built with sanitizers; a crash, a hang or an early exit ends the run with
- * status 1 and the number of the mutant, `model_fuzz FILE i+1 SEED 0 ...` runs that one alone.
+ * With TOKENIZER (llama2.c) both files are mutated. A file may be large: it is changed in place,
+ * cut by poisoned memory, and restored. `model_fuzz FILE i+1 SEED 0 ...` runs mutant i alone.
  */
 #define _GNU_SOURCE
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "gen/model/gguf.h"
 #include "gen/model/model.h"
-#include "tests/random.h"
+#include "tests/fuzz/mutants.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -32,10 +24,8 @@
 enum {
 	GUARD = 1 << 16,    /* unreadable bytes behind the end */
 	SCAN_MAX = 4 << 20, /* files up to here have their values checked too */
-	HANG_SECONDS = 20,  /* of CPU time: a busy machine is no hang */
 	MUTATIONS = 4,
 	SPAN_MAX = 64,
-	JOBS_MAX = 64,
 };
 
 /* A private copy of a file that is changed and restored. */
@@ -53,11 +43,6 @@ typedef struct Subject {
 	} undo[MUTATIONS];
 	int n_undo;
 } Subject;
-
-typedef struct Tally {
-	uint64_t index; /* the mutant at work */
-	uint64_t read, accepted;
-} Tally;
 
 /* The tensor entries end where a GGUF's data begins. */
 static void
@@ -226,46 +211,32 @@ touch(Arena *a, const Model *m, uint64_t *r)
 	return sum;
 }
 
-static void
-run_mutant(Arena *a, Subject *model, Subject *tokenizer, uint64_t seed, uint64_t i, Tally *tally)
+typedef struct Subjects {
+	Subject model, tokenizer;
+	bool two;
+} Subjects;
+
+static bool
+run_mutant(Arena *a, void *subjects, uint64_t *r)
 {
-	uint64_t r = seed * 0x2545f4914f6cdd1du + i * 0xd1342543de82ef95u;
-	random_next(&r);
-	bool both = tokenizer && random_below(&r, 2);
-	mutate(both ? tokenizer : model, &r);
-	ModelOptions o = {.trust_values = model->size > SCAN_MAX};
-	if (tokenizer) {
-		o.tokenizer_data = tokenizer->data;
-		o.tokenizer_size = tokenizer->shown;
+	Subjects *s = subjects;
+	mutate(s->two && random_below(r, 2) ? &s->tokenizer : &s->model, r);
+	ModelOptions o = {.trust_values = s->model.size > SCAN_MAX};
+	if (s->two) {
+		o.tokenizer_data = s->tokenizer.data;
+		o.tokenizer_size = s->tokenizer.shown;
 	}
 	Diag *d = diag_new(a, NULL);
 	diag_limit(d, 0);
-	const Model *m = model_read_memory(a, d, model->name, model->data, model->shown, &o);
+	const Model *m = model_read_memory(a, d, s->model.name, s->model.data, s->model.shown, &o);
 	if (!m == !diag_errors(d))
 		abort(); /* a refusal without a message, or the other way round */
-	if (m && touch(a, m, &r) == UINT64_MAX)
+	if (m && touch(a, m, r) == UINT64_MAX)
 		abort();
-	tally->read++;
-	tally->accepted += m != NULL;
-	restore(model);
-	if (tokenizer)
-		restore(tokenizer);
-	arena_reset(a);
-}
-
-/* Mutants first, first + step, ... below count. */
-static void
-run_worker(Subject *model, Subject *tokenizer, uint64_t seed, uint64_t first, uint64_t count,
-	   uint64_t step, Tally *tally)
-{
-	const struct itimerval hang = {.it_value.tv_sec = HANG_SECONDS};
-	Arena *a = arena_new();
-	for (uint64_t i = first; i < count; i += step) {
-		tally->index = i;
-		setitimer(ITIMER_PROF, &hang, NULL);
-		run_mutant(a, model, tokenizer, seed, i, tally);
-	}
-	arena_free(a);
+	restore(&s->model);
+	if (s->two)
+		restore(&s->tokenizer);
+	return m != NULL;
 }
 
 int
@@ -275,46 +246,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: model_fuzz FILE COUNT SEED [JOBS] [TOKENIZER]\n");
 		return 2;
 	}
-	uint64_t count = strtoull(argv[2], NULL, 10), seed = strtoull(argv[3], NULL, 10);
-	int jobs = argc > 4 ? atoi(argv[4]) : 1, bad = 0;
-	Subject model = {0}, tokenizer = {0};
-	if (!subject_open(&model, argv[1]) || (argc > 5 && !subject_open(&tokenizer, argv[5])))
+	Subjects s = {.two = argc > 5};
+	if (!subject_open(&s.model, argv[1]) || (s.two && !subject_open(&s.tokenizer, argv[5])))
 		return 2;
-	Subject *second = argc > 5 ? &tokenizer : NULL;
-	Tally *tallies = mmap(NULL, JOBS_MAX * sizeof *tallies, PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (tallies == MAP_FAILED)
-		fatal_environment("no shared memory");
-	if (jobs <= 0) {
-		run_worker(&model, second, seed, count - 1, count, 1, tallies);
-		printf("mutant %llu of seed %llu was %s\n", (unsigned long long)count - 1,
-		       (unsigned long long)seed, tallies->accepted ? "accepted" : "refused");
-		return 0;
-	}
-	jobs = jobs > JOBS_MAX ? JOBS_MAX : jobs;
-	pid_t pids[JOBS_MAX];
-	for (int j = 0; j < jobs; j++) {
-		pids[j] = fork();
-		if (pids[j] < 0)
-			fatal_environment("cannot fork");
-		if (pids[j] == 0) {
-			run_worker(&model, second, seed, (uint64_t)j, count, (uint64_t)jobs,
-				   &tallies[j]);
-			_exit(0);
-		}
-	}
-	uint64_t read = 0, accepted = 0;
-	for (int j = 0; j < jobs; j++) {
-		int status;
-		if (waitpid(pids[j], &status, 0) < 0 || status != 0) {
-			fprintf(stderr, "%s: mutant %llu of seed %llu ended the reader\n", argv[1],
-				(unsigned long long)tallies[j].index, (unsigned long long)seed);
-			bad++;
-		}
-		read += tallies[j].read;
-		accepted += tallies[j].accepted;
-	}
-	printf("%s: %llu mutants read, %llu accepted\n", argv[1], (unsigned long long)read,
-	       (unsigned long long)accepted);
-	return bad || read != count;
+	return mutants_run(argv[1], run_mutant, &s, argc > 4 ? 3 : 2, argv + 2);
 }
