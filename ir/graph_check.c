@@ -104,7 +104,7 @@ is_activation_format(Format f)
 			      .zero = f.zero,
 			      .clip = f.clip};
 	return format_equal(f, codes) &&
-	       (f.bits == 4 || f.bits == 6 || f.bits == 8 || f.bits == 16);
+	       (f.bits == 2 || f.bits == 4 || f.bits == 6 || f.bits == 8 || f.bits == 16);
 }
 
 static void

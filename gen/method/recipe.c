@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocate.h"
 #include "distil.h"
 #include "sites.h"
 
@@ -69,6 +70,8 @@ static const Recipe defaults = {
 	.damp = 0.01,
 	.hold = 0.1,
 	.site_block = 128,
+	.budget_pairs = 1.0,
+	.budget_tokens = 512,
 	.kotms_steps = 100,
 	.kotms_rate = 0.01,
 	.ruquant_steps = 16,
@@ -245,12 +248,13 @@ recipe_bits(Diag *d, Recipe *r, const char *bits)
 	const char *s = bits + (ternary ? 2 + trits : 0);
 	const unsigned long w = ternary ? 2 : count_behind(&s, 'w'), a = count_behind(&s, 'a');
 	const unsigned long g = count_behind(&s, 'g');
-	const bool rows = a == 4 || a == 6 || a == 8 || a == 16;
+	const bool rows = a == 2 || a == 4 || a == 6 || a == 8 || a == 16;
 	if (*s || w < 2 || w > 8 || w == 7 || !rows || g > 65536) {
 		diag_error(d, (Loc){0}, E_RECIPE, "'%s' names no bits", bits);
-		diag_hint(d,
-			  "w2 to w8, wt (ternary) or wt5 (five a byte), a4, a6, a8 or a16, and a "
-			  "weight group: w4a4, w2a16g64, wt5a8");
+		diag_hint(
+			d,
+			"w2 to w8, wt (ternary) or wt5 (five a byte), a2, a4, a6, a8 or a16, and a "
+			"weight group: w4a4, w2a16g64, wt5a8");
 		return false;
 	}
 	r->weights.bits = (uint8_t)w;
@@ -331,6 +335,23 @@ recipe_rounding(const Recipe *r)
 			  .sweeps = r->sweeps};
 }
 
+/* Bits by layer are of rows of integers, and between the fewest and the most that these have. */
+static const char *
+budget_fault(Arena *run, const Recipe *r)
+{
+	const int least = allocate_bits[0], most = allocate_bits[ALLOCATE_BITS - 1];
+	if (r->budget == 0.0)
+		return NULL;
+	if (format_is_float(r->activations))
+		return "budget is of the bits of rows of integers, and activations are floats";
+	if (r->budget < least || r->budget > most)
+		return arena_printf(run,
+				    "a budget of %g bits cannot be met: rows of a layer have "
+				    "%d to %d",
+				    r->budget, least, most);
+	return NULL;
+}
+
 static bool
 refuse(Diag *d, const char *why)
 {
@@ -399,6 +420,7 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					      r->length, m->n_ctx));
 	why = sites_fault(r);
 	why = why ? why : walsh_fault(run, r, m);
+	why = why ? why : budget_fault(run, r);
 	if (why)
 		return refuse(d, why);
 	if (r->block && (m->inter % (uint32_t)r->block || r->down == ROTATION_NONE))

@@ -47,6 +47,8 @@ typedef struct Recipe {
 	int statistics;			   /* tokens that those and permutations are made of */
 	int permute;			   /* Permutation: P3, in front of R3 */
 	int clip;			   /* Clip */
+	double budget, budget_pairs;	   /* allocate.h */
+	int budget_tokens;
 	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
 	double kotms_rate;
 	int walsh_order; /* WalshOrder */

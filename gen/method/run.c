@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "allocate.h"
 #include "clip.h"
 #include "distil.h"
 #include "gen/plan/apply.h"
@@ -360,7 +361,8 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	stage_formats(o->recipe, o->model, r.plan);
 	if (!stage_rotate(run, d, o->recipe, o->model, r.plan) ||
 	    !sites_choose(run, d, o, pool, r.plan) ||
-	    !stage_online(run, d, o->recipe, o->model, r.plan))
+	    !stage_online(run, d, o->recipe, o->model, r.plan) ||
+	    !allocate_rows(run, d, o, pool, r.plan))
 		return NULL;
 	r.graph = recipe_graph(run, d, o->model, r.plan);
 	if (!r.graph)
