@@ -55,7 +55,7 @@ bool format_equal(Format a, Format b);
 int format_offset(Format f);
 /* Largest weight code: 2, or 2^bits - 1. */
 int format_top(Format f);
-/* Largest magnitude of a symmetric row's code: 7, 31, 127, 32639 for 4, 6, 8, 16 bits. */
+/* Largest magnitude of a symmetric row's code: 1, 7, 31, 127, 32639 for 2, 4, 6, 8, 16 bits. */
 int format_qmax(Format f);
 /* Smallest and largest code of a row: -qmax and qmax; asymmetric -2^(bits-1) and 2^(bits-1) - 1,
  * of 16 bits again -qmax and qmax. */

@@ -455,7 +455,7 @@ cache_fault(const Check *c, CacheFormat kv)
 	Format query = {.kind = NUMBER_INT, .bits = kv.query_bits, .scale_bits = 32};
 	if (!is_cache_format(kv.format))
 		return "is no format of the KV cache";
-	if (integers && !is_activation_format(query))
+	if (integers && (query.bits < 4 || !is_activation_format(query)))
 		return "meets queries of 4, 6, 8 or 16 bits";
 	if (!integers && kv.query_bits)
 		return "meets queries of floats";

@@ -13,7 +13,7 @@ enum RowZero { ROW_SYMMETRIC, ROW_ZERO_INTEGER, ROW_ZERO_REAL };
 
 /* How a row becomes codes; a literal in every call. */
 typedef struct RowFormat {
-	int bits;  /* 4, 6, 8 or 16 */
+	int bits;  /* 2, 4, 6, 8 or 16 */
 	int group; /* columns a scale; 0: one a row */
 	enum RowZero zero;
 	float clip; /* factor of the range that the codes span; 0: none */
