@@ -63,29 +63,46 @@ pattern_of(const Json *v, const char *kind)
 	return text && text->kind == JSON_STRING ? text->string : NULL;
 }
 
+/* U+2581 in front of a text, also as the beginning that no newline is before. */
+static bool
+is_prefix(const Json *v)
+{
+	const char *regex = pattern_of(v, "Regex");
+	return !strcmp(hf_type(v), "Prepend") ||
+	       (!strcmp(hf_type(v), "Replace") && regex && !strcmp(regex, "(?<!\\n)^"));
+}
+
+/* U+2581 for spaces. */
+static bool
+replaces_spaces(const Json *v)
+{
+	const char *regex = pattern_of(v, "Regex");
+	const char *from = regex ? regex : pattern_of(v, "String");
+	return !strcmp(hf_type(v), "Replace") && from && !strcmp(from, " ");
+}
+
 bool
 hf_normalizer(const HfReader *r, const Json *root, Tokenizer *t)
 {
 	const Json *parts[PARTS_MAX];
 	const bool bpe = t->kind == TOKENIZER_BPE;
 	uint32_t n;
-	bool replaced = false;
+	bool replaced = false, prefixed = false;
 	if (!list_parts(r, key_get(root, "normalizer"), "normalizers", "normalizer", parts, &n))
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
-		const char *type = hf_type(parts[i]), *from = pattern_of(parts[i], "String");
-		if (bpe ? !strcmp(type, "NFC")
-			: !strcmp(type, "Prepend") ||
-				    (!strcmp(type, "Replace") && from && !strcmp(from, " "))) {
-			if (!hf_token_keys(r, parts[i], type))
-				return false;
-			replaced |= !strcmp(type, "Replace");
-			t->nfc |= bpe;
-			if (!strcmp(type, "Prepend"))
-				t->add_space_prefix = PREFIX_ALWAYS;
-			continue;
-		}
-		return not_understood(r, parts[i], "normalizer");
+		const char *type = hf_type(parts[i]);
+		const bool prefix = !bpe && is_prefix(parts[i]);
+		if (!(bpe ? !strcmp(type, "NFC") : prefix || replaces_spaces(parts[i])) ||
+		    (prefix && prefixed))
+			return not_understood(r, parts[i], "normalizer");
+		if (!hf_token_keys(r, parts[i], type))
+			return false;
+		t->nfc |= bpe;
+		prefixed |= prefix;
+		replaced |= !prefix;
+		if (prefix)
+			t->add_space_prefix = PREFIX_ALWAYS;
 	}
 	if (!bpe && n && !replaced)
 		return not_understood(r, parts[0], "normalizer without a Replace of spaces, only");

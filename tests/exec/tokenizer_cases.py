@@ -9,6 +9,12 @@ ORACLE is any program that reads cases (uint32 parse_special, uint32 size, bytes
 int32 n and n int32 ids of llama.cpp's llama_tokenize(vocab, text, size, ids, room, false,
 parse_special), the model loaded with its key tokenizer.ggml.pre overridden by the second argument.
 
+    ORACLE SmolLM2-135M-Instruct.Q4_1.gguf PRE < cases.bin > pre.bin
+    tokenizer_cases.py digest < pre.bin
+
+prints a row of other_rules in tokenizer_smollm2_test.c, for corpus.bin = a case of the first CORPUS_PART bytes of
+wiki.test.raw too (tokenizer_cases.py corpus < wiki.test.raw).
+
     tokenizer_cases.py cases_llama2c > cases.bin
     ORACLE tok512.bin < cases.bin > scored.bin
     tokenizer_cases.py golden_llama2c scored.bin > tests/exec/tokenizer_llama2c.txt
@@ -16,8 +22,11 @@ parse_special), the model loaded with its key tokenizer.ggml.pre overridden by t
 Here it writes what encode() of llama2.c's run.c gives without BOS and EOS.
 """
 
+import hashlib
 import struct
 import sys
+
+CORPUS_PART = 300000
 
 SPACES = [
     "\t", "\n", "\r\n", "\n\n", "\r", "\r\n\r\n \r\n", " \n", "\n ", "  \n  a", "\t\tif (x)\t{\n",
@@ -98,6 +107,20 @@ def read_ids(path):
     return ids
 
 
+def digest(data):
+    """Of all ids and how many of each case, but of those with U+2028: of llama.cpp's expressions no class but \\s has a
+    space that is not ASCII, of ours and of tokenizers' those that say so."""
+    at, kept = 0, hashlib.sha256()
+    for _, text in cases():
+        if at == len(data):
+            break
+        end = at + 4 + 4 * struct.unpack_from("<i", data, at)[0]
+        if "\u2028".encode() not in text:
+            kept.update(data[at:end])
+        at = end
+    return kept.hexdigest()
+
+
 def print_golden(head, pairs, *lists):
     assert all(len(ids) == len(pairs) for ids in lists)
     print(head + " Made by tokenizer_cases.py.")
@@ -110,6 +133,12 @@ def print_golden(head, pairs, *lists):
 
 def main():
     command = sys.argv[1]
+    if command == "digest":
+        print(digest(sys.stdin.buffer.read()))
+        return
+    if command == "corpus":
+        sys.stdout.buffer.write(struct.pack("<II", 0, CORPUS_PART) + sys.stdin.buffer.read(CORPUS_PART))
+        return
     pairs = cases()
     if command.endswith("_llama2c"):
         # C strings; and long runs say nothing more here.

@@ -62,6 +62,7 @@ SENTENCEPIECE = {
 }
 UNIGRAM = {
     "unigram llama": dict(prefix="normalizer", byte_fallback=True),
+    "unigram llm-jp": dict(prefix="expression", byte_fallback=True),
     "unigram always": dict(prefix="always", split=True),
     "unigram first": dict(prefix="first", split=False, byte_fallback=True),
     "unigram never": dict(prefix="never", split=True),
@@ -105,6 +106,9 @@ def train_byte_level(name):
 def put_spaces(t, options):
     if options["prefix"] == "normalizer":
         t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    elif options["prefix"] == "expression":
+        t.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"(?<!\n)^"), "▁"),
+                                             normalizers.Replace(Regex(" "), "▁")])
     else:
         t.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=options["prefix"], split=options["split"])
 
@@ -151,7 +155,8 @@ def train_unigram(name):
     put_spaces(t, options)
     text = json.loads(t.to_str())
     vocab = text["model"]["vocab"]
-    text["pre_tokenizer"] = json.loads(t.to_str())["pre_tokenizer"] if options["prefix"] != "normalizer" else None
+    if options["prefix"] in ("normalizer", "expression"):
+        text["pre_tokenizer"] = None
     if options.get("byte_fallback"):
         vocab += [[f"<0x{b:02X}>", 0.0] for b in range(256)]
         text["model"]["byte_fallback"] = True

@@ -294,6 +294,13 @@ def tokenizers():
     unigram("-sampling", "E0150", lambda t, v: t["model"].update(alpha=0.1))
     unigram("-byte-level", "E0151", lambda t, v: t.update(pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False}))
     unigram("-spaces", "E0151", lambda t, v: t.update(pre_tokenizer=None))
+    unigram("-two-prefixes", "E0151", lambda t, v: t.update(pre_tokenizer=None, normalizer={
+        "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {
+            "type": "Replace", "pattern": {"Regex": r"(?<!\n)^"}, "content": "▁"}]}))
+    unigram("-replaced", "E0150", lambda t, v: t.update(pre_tokenizer=None, normalizer={
+        "type": "Replace", "pattern": {"Regex": " "}, "content": "_"}))
+    unigram("-expression", "E0151", lambda t, v: t.update(pre_tokenizer=None, normalizer={
+        "type": "Replace", "pattern": {"Regex": "^"}, "content": "▁"}))
     unigram("-normalizer", "E0151", lambda t, v: t.update(normalizer={"type": "NFKC"}))
     token("dropout", "E0150", model(dropout=0.1))
     token("prefix", "E0150", model(continuing_subword_prefix="##"))

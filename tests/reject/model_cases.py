@@ -472,7 +472,7 @@ def tokenizer():
         gguf(f"tokenizer-scores-{name}", diagnostic, scored)
     gguf("tokenizer-model-number", "E0151", key(GGML + "model", "u32", 2))
     gguf("tokenizer-model-missing", "E0150", lambda g: g.drop(GGML + "model"))
-    for pre in ("llama-bpe", "qwen2", "deepseek-coder"):
+    for pre in ("llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3"):
         gguf(f"pre-tokenizer-{pre}", None, key("tokenizer.ggml.pre", "str", pre))
     for pre in ("default", "chatglm-bpe", ""):
         gguf(f"pre-tokenizer-{pre or 'empty'}", "E0151", key(GGML + "pre", "str", pre))
