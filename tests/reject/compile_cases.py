@@ -22,7 +22,7 @@ import threading
 import time
 
 from driver import judge_all, options
-from tinymodel import Llama2c, gguf_model
+from tinymodel import MERGES, Llama2c, gguf_model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "compile_cases.expected")
@@ -184,9 +184,10 @@ def models():
                  files=files)
     compile_case("scale-f32", 0, "--quantize", "layers.*.up=bits:4,group:32,scale:f32", model="big.gguf",
                  files=files)
-    odd = gguf_model("F32", **SIZES)
-    odd.key("tokenizer.ggml.merges")[2][2] = "q z"
-    compile_case("merge-of-no-token", USER, model="odd.gguf", files={"odd.gguf": odd.bytes()})
+    for name, merge in (("begins", "qqq e"), ("ends", "e qqq"), ("makes", "q q"), ("twice", MERGES[0])):
+        g = gguf_model("F32", **SIZES)
+        g.set("tokenizer.ggml.merges", ["array", "str"], MERGES + [merge])
+        compile_case("tokenizer-merge-" + name, USER, model="merges.gguf", files={"merges.gguf": g.bytes()})
     compile_case("tokenizer-missing", USER, "--tokenizer", "none.bin", model="small.bin")
     compile_case("tokenizer-folder", USER, "--tokenizer", "out", model="small.bin")
     compile_case("tokenizer-for-gguf", USER, "--tokenizer", "tok.bin")
