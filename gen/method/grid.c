@@ -530,3 +530,30 @@ scale_piso_zero(Arena *scratch, const ScaleProblem *p, int window, int *zero)
 	}
 	return best;
 }
+
+ScaleResult
+scale_e2m(Arena *scratch, const ScaleProblem *p)
+{
+	double *q = ARENA_ARRAY(scratch, double, (size_t)p->n), mean = 0.0, diagonal = 0.0;
+	double alpha = 0.0, beta = 0.0, beyond = 0.0, count = 0.0;
+	const double *v = target(scratch, p);
+	for (int i = 0; i < p->n; i++) {
+		mean += fabs((double)p->w[i]) / p->n;
+		diagonal += weight_of(p, i) / p->n;
+	}
+	for (int i = 0; i < p->n; i++)
+		if (fabs((double)p->w[i]) > 0.75 * mean)
+			q[i] = p->w[i] > 0.0f ? 1.0 : -1.0;
+	for (int i = 0; i < p->n; i++) {
+		const double w = (double)p->w[i], more = 1e-4 * diagonal;
+		beyond += q[i] * w;
+		count += q[i] * q[i];
+		alpha += q[i] * (v[i] + more * w);
+		beta += q[i] != 0.0 ? q[i] * (curved(p, i, q) + more * q[i]) : 0.0;
+	}
+	double s = count > 0.0 ? beyond / count : 0.0;
+	if (beta > 0.0 && alpha > 0.0)
+		s = alpha / beta;
+	const float stored_scale = format_scale_round(p->format, (float)s);
+	return (ScaleResult){stored_scale, scale_error(scratch, p, stored_scale)};
+}

@@ -54,7 +54,13 @@ ScaleResult scale_mse(Arena *scratch, const ScaleProblem *p, int steps);
  * best scale for its diagonal only (section 3.1); 0: never.
  */
 ScaleResult scale_piso(Arena *scratch, const ScaleProblem *p, int window);
-/* The same for levels shifted by a zero point, the best of all of them (section 3.3); p->grid is
+/*
+ * Of ternary levels (twla.md section 4.1, without a mean): weights beyond 0.75 of the mean |w| are
+ * 1 or -1, and for these codes the scale is the best under H, of whose mean diagonal 1e-4 is added;
+ * where that is not above 0, the mean |w| of those weights.
+ */
+ScaleResult scale_e2m(Arena *scratch, const ScaleProblem *p);
+/* As PiSO for levels shifted by a zero point, the best of all of them (section 3.3); p->grid is
  * not looked at. */
 ScaleResult scale_piso_zero(Arena *scratch, const ScaleProblem *p, int window, int *zero);
 

@@ -15,7 +15,7 @@
 #define FIXED_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
 #define WALSH_ORDER_NAMES "natural|sequency"
-#define SCALE_NAMES "absmax|mse|piso"
+#define SCALE_NAMES "absmax|mse|piso|e2m"
 #define CURVATURE_NAMES "identity|diagonal|pivot|dense"
 #define GROUPS_NAMES "alone|turn|rounded"
 #define ROUND_NAMES "rtn|gptq|qronos|twin"

@@ -35,6 +35,8 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 		return "pivots are those of error correction, which rounding to nearest has not";
 	if (r->groups == GROUPS_IN_TURN && r->curvature != CURVATURE_DENSE)
 		return "what the others leave to a group in turn only a dense curvature says";
+	if (r->scale == SCALE_E2M && !f.ternary)
+		return "e2m parts weights into three, and their format is not ternary";
 	if (r->scale == SCALE_MSE && r->mse_steps < 1)
 		return arena_printf(a, "%d steps of a search", r->mse_steps);
 	if (!(r->damp >= 0.0 && r->damp <= 1.0))

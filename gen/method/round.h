@@ -8,7 +8,7 @@
 #include "grid.h"
 #include "linalg.h"
 
-typedef enum ScaleRule { SCALE_ABSMAX, SCALE_MSE, SCALE_PISO, SCALE_RULES } ScaleRule;
+typedef enum ScaleRule { SCALE_ABSMAX, SCALE_MSE, SCALE_PISO, SCALE_E2M, SCALE_RULES } ScaleRule;
 /* Whose curvature PiSO takes: 1; diag H; the pivots of GPTQ's factor; H (piso.md section 5.1). */
 typedef enum Curvature {
 	CURVATURE_IDENTITY,

@@ -57,7 +57,7 @@ wants_cross(const Recipe *r)
 static bool
 wants_rows(const Recipe *r)
 {
-	return r->round != ROUND_RTN || r->scale == SCALE_PISO || r->polish != POLISH_NONE ||
+	return r->round != ROUND_RTN || r->scale >= SCALE_PISO || r->polish != POLISH_NONE ||
 	       r->refit || r->clip != CLIP_NONE;
 }
 

@@ -85,6 +85,8 @@ ask_rule(Arena *scratch, const Rounding *how, ScaleProblem *p)
 		fit.scale = scale_absmax(scratch, p).scale;
 	else if (how->scale == SCALE_MSE)
 		fit.scale = scale_mse(scratch, p, how->mse_steps).scale;
+	else if (how->scale == SCALE_E2M)
+		fit.scale = scale_e2m(scratch, p).scale;
 	else if (zeros)
 		fit.scale = scale_piso_zero(scratch, p, DENSE_WINDOW, &fit.zero).scale;
 	else

@@ -199,13 +199,90 @@ test_nothing(void **state)
 	arena_free(a);
 }
 
+/* Of all ternary codes of a short row, each with its best scale, none is better than PiSO's where H
+ * is diagonal: codes are then nearest to w / s for some s. */
+static void
+test_ternary_codes(void **state)
+{
+	enum { SHORT = 7, CODES = 2187 };
+	Arena *a = arena_new();
+	uint64_t seed = 9;
+	const Grid grid = grid_of(stored(2, 32, true));
+	(void)state;
+	for (int k = 0; k < CASES; k++) {
+		const Case c = case_of(&seed);
+		ScaleProblem p = {.n = SHORT, .w = c.w, .ld = SHORT, .grid = &grid};
+		double best = 0.0;
+		p.format = stored(2, 32, true);
+		p.weight = k % 2 ? c.weight : NULL;
+		for (int i = 0; i < CODES; i++) {
+			double alpha = 0.0, beta = 0.0;
+			for (int j = 0, rest = i; j < SHORT; j++, rest /= 3) {
+				const double h = p.weight ? p.weight[j] : 1.0;
+				alpha += h * (rest % 3 - 1) * (double)c.w[j];
+				beta += h * (rest % 3 != 1);
+			}
+			if (alpha > 0.0)
+				best = fmin(best, -alpha * alpha / beta);
+		}
+		const double found = scale_piso(a, &p, 0).error;
+		if (!(fabs(found - best) <= 1e-6 * fabs(best)))
+			fail_msg("J is %.9g, of all codes %.9g", found, best);
+		not_worse(found, scale_e2m(a, &p).error);
+		arena_reset(a);
+	}
+	arena_free(a);
+}
+
+/* For the codes that the threshold gives no scale near by has less error under the damped H. */
+static void
+test_e2m(void **state)
+{
+	Arena *a = arena_new();
+	uint64_t seed = 10;
+	const Grid grid = grid_of(stored(2, 32, true));
+	(void)state;
+	for (int k = 0; k < CASES; k++) {
+		Case c = case_of(&seed);
+		ScaleProblem p = {.n = N, .w = c.w, .ld = N, .grid = &grid};
+		double q[N], mean = 0.0, more = 0.0, j[3] = {0};
+		p.format = stored(2, 32, true);
+		p.h = c.h;
+		p.v = k % 2 ? c.v : NULL;
+		const double s = (double)scale_e2m(a, &p).scale;
+		for (int i = 0; i < N; i++) {
+			mean += fabs((double)c.w[i]) / N;
+			more += 1e-4 * c.h[i * N + i] / N;
+		}
+		for (int i = 0; i < N; i++)
+			q[i] = fabs((double)c.w[i]) <= 0.75 * mean ? 0.0
+			       : c.w[i] > 0.0f			   ? 1.0
+								   : -1.0;
+		for (int t = 0; t < 3; t++)
+			for (int i = 0; i < N; i++) {
+				const double at = s * (1.0 + 0.001 * (t - 1));
+				double aim = more * (double)c.w[i];
+				aim += p.v ? c.v[i] : 0.0;
+				for (int l = 0; l < N; l++) {
+					aim += p.v ? 0.0 : c.h[i * N + l] * (double)c.w[l];
+					j[t] += at * q[i] * c.h[i * N + l] * at * q[l];
+				}
+				j[t] += at * q[i] * (more * at * q[i] - 2.0 * aim);
+			}
+		assert_true(s > 0.0 && j[1] <= j[0] && j[1] <= j[2]);
+		arena_reset(a);
+	}
+	arena_free(a);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_brute_force), cmocka_unit_test(test_dense_is_diagonal),
 		cmocka_unit_test(test_window),	    cmocka_unit_test(test_zero_points),
-		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_nothing),	    cmocka_unit_test(test_ternary_codes),
+		cmocka_unit_test(test_e2m),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
