@@ -81,12 +81,23 @@ read_sizes(HfReader *r, const Json *v, const char *bits_key, const char *group_k
 	return read_bits(r, v, bits_key, &r->quant) && read_group(r, v, group_key, &r->quant);
 }
 
+/* What auto-round exported as another method may have negative scales too. */
+static bool
+read_provider(HfReader *r, const Json *config)
+{
+	const char *provider = "";
+	if (!key_text(r->d, config, "provider", &provider, E_METADATA))
+		return false;
+	r->quant.signed_scales = !strcmp(provider, "auto-round");
+	return true;
+}
+
 static bool
 read_gptq(HfReader *r, const Json *config)
 {
 	const char *format = "gptq";
 	r->quant.symmetric = true;
-	if (!read_sizes(r, config, "bits", "group_size") ||
+	if (!read_provider(r, config) || !read_sizes(r, config, "bits", "group_size") ||
 	    !key_bool(r->d, config, "sym", &r->quant.symmetric, E_METADATA) ||
 	    !key_text(r->d, config, "checkpoint_format", &format, E_METADATA))
 		return false;
@@ -101,10 +112,12 @@ read_awq(HfReader *r, const Json *config)
 {
 	const bool old = key_get(config, "w_bit") != NULL;
 	bool zero_point = true;
-	if (!read_sizes(r, config, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size") ||
+	if (!read_provider(r, config) ||
+	    !read_sizes(r, config, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size") ||
+	    !key_bool(r->d, config, "sym", &r->quant.symmetric, E_METADATA) ||
 	    !key_bool(r->d, config, "zero_point", &zero_point, E_METADATA))
 		return false;
-	if (r->quant.bits != AWQ_BITS || !zero_point)
+	if (r->quant.bits != AWQ_BITS || !zero_point != r->quant.symmetric)
 		return refuse(r, config, "a width other than 4 bits, or no zero point,");
 	r->quant.layout = &awq_layout;
 	return true;

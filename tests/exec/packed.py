@@ -99,8 +99,8 @@ def group_config(**weights):
 
 def auto_round(packing, **more):
     return {"quant_method": "auto-round", "bits": 4, "group_size": 32, "sym": True, "data_type": "int",
-            "packing_format": "auto_round" + packing, "autoround_version": "0.10.0", "iters": 50, "nsamples": 512,
-            "batch_size": 4, **more}
+            **({"packing_format": "auto_round" + packing} if packing is not None else {}),
+            "autoround_version": "0.10.0", "iters": 50, "nsamples": 512, "batch_size": 4, **more}
 
 
 # name: bits, group (0: row), symmetric, type of scales, packer, quantization_config
@@ -122,6 +122,11 @@ CASES = {
     "auto-round, zero points as they are": (4, 32, False, "F16", lambda *a: gptq(*a, plus_one=0)[:3], auto_round(
         "", sym=False)),
     "auto-round as AWQ": (4, 32, True, "F16", awq, auto_round(":auto_awq")),
+    "auto-round exports AWQ": (4, 32, True, "F16", awq, auto_round(
+        None, quant_method="awq", provider="auto-round", zero_point=False, version="gemm", modules_to_not_convert=["lm_head"])),
+    "auto-round exports GPTQ": (4, 32, True, "F16", gptq, auto_round(
+        None, quant_method="gptq", provider="auto-round", desc_act=False, true_sequential=False, damp_percent=0.01,
+        lm_head=False)),
     "auto-round, other matrices otherwise": (4, 32, True, "F16", gptq, auto_round(":auto_gptq", extra_config={
         "model.layers.0.mlp.down_proj": {"bits": 8, "group_size": -1, "sym": False, "act_bits": None, "data_type": "int"},
         "model.layers.0.self_attn.q_proj": {"bits": 2}, "lm_head": {"bits": 16, "data_type": "float"},
@@ -132,7 +137,7 @@ COMPILED = ("gptq with zero points", "compressed-tensors by channel", "auto-roun
 
 def signs(config, symmetric):
     """Of scales: auto-round's symmetric ones may be negative."""
-    return (-1, 1) if symmetric and config["quant_method"] == "auto-round" else (1,)
+    return (-1, 1) if symmetric and "autoround_version" in config else (1,)
 
 
 def of_module(name, module):
