@@ -14,6 +14,9 @@ from tinyhf import Folder, safetensors, tokenizer, write  # noqa: E402
 from tinymodel import bpe_vocabulary, gguf_model, shard_name, split  # noqa: E402
 
 SIZES = dict(hidden=32, inter=32, layers=1, heads=2, kv_heads=1, context=16)
+NET = dict(layers=1, hidden=32, inter=32, vocabulary=32)  # of a rotated one
+SENTENCEPIECE = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", "t", "h", "e", "▁t", "he", "▁th",
+                 "▁the"]
 LLAMA3 = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?!\S)|\s+"
 
 
@@ -32,15 +35,34 @@ def byte_level():
 
 def sentencepiece():
     h = Folder(gguf_model(**SIZES, vocabulary=270, arch="qwen3", head_dim=16))
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", "t", "h", "e", "▁t", "he", "▁the"]
-    t = h.texts["tokenizer.json"] = tokenizer(tokens, [3, 3, 3] + [1] * 263, ["▁ t", "h e", "▁t he"])
+    t = h.texts["tokenizer.json"] = tokenizer(SENTENCEPIECE, [3, 3, 3] + [1] * 263, ["▁ t", "h e", "▁t he"])
     t["model"]["byte_fallback"] = True
     t["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
     return h
 
 
+def unigram():
+    h = sentencepiece()
+    t = h.texts["tokenizer.json"]
+    t["model"] = {"type": "Unigram", "unk_id": 0, "byte_fallback": True,
+                  "vocab": [[token, round(-i / 7, 6)] for token, i in t["model"]["vocab"].items()]}
+    return h
+
+
 def experts():
     return Folder(gguf_model(**SIZES, arch="qwen2moe", tied=False, experts=(3, 2, 16, 32))).shard(2)
+
+
+def scored():
+    """A GGUF file with SentencePiece's tables."""
+    tokens, types, scores = SENTENCEPIECE, [2, 3, 3] + [6] * 256 + [1] * 8, [-float(i) for i in range(267)]
+    g = gguf_model(**SIZES, vocabulary=len(tokens))
+    for key, kind, value in (("model", "str", "llama"), ("tokens", ["array", "str"], tokens),
+                             ("token_type", ["array", "i32"], types), ("scores", ["array", "f32"], scores)):
+        g.set("tokenizer.ggml." + key, kind, value)
+    g.drop("tokenizer.ggml.merges")
+    g.drop("tokenizer.ggml.pre")
+    return {"model.gguf": g.bytes()}
 
 
 def shards():
@@ -49,7 +71,8 @@ def shards():
 
 
 def readers():
-    return {"byte_level": byte_level().files(), "sentencepiece": sentencepiece().files(), "experts": experts().files(),
+    return {"byte_level": byte_level().files(), "sentencepiece": sentencepiece().files(),
+            "unigram": unigram().files(), "scored": scored(), "experts": experts().files(),
             "gptq": packed("gptq with zero points")[0].files(), "awq": packed("awq")[0].files(),
             "compressed": packed("compressed-tensors with zero points")[0].files(),
             "auto_round": packed("auto-round, other matrices otherwise")[0].files(), "shards": shards()}
@@ -61,9 +84,6 @@ def compressed(groups, **options):
         net.fuse_norms()
     dialects.CompressedTensors(net, groups)
     return net.folder.files()
-
-
-NET = dict(layers=1, hidden=32, inter=32, vocabulary=32)
 
 
 def auto_round(**config):
