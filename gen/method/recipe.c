@@ -14,6 +14,7 @@
 #define KOTMS_LOSS_NAMES "released|paper"
 #define FIXED_NAMES "none|hadamard|signs"
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
+#define RAW_NAMES "none|pca"
 #define WALSH_ORDER_NAMES "natural|sequency"
 #define SCALE_NAMES "absmax|mse|piso|e2m"
 #define CURVATURE_NAMES "identity|diagonal|pivot|dense"

@@ -27,6 +27,8 @@ typedef enum Permutation {
 	PERMUTE_MASSDIFF_L2, /* of equal root of the mean of x^2 */
 	PERMUTATIONS
 } Permutation;
+/* What queries and keys are turned to in front of rope: nothing, or their principal axes. */
+typedef enum RawRotation { RAW_NONE, RAW_PCA, RAW_ROTATIONS } RawRotation;
 /* In what order the coordinates of a Walsh transform lie. */
 typedef enum WalshOrder { WALSH_NATURAL, WALSH_SEQUENCY, WALSH_ORDERS } WalshOrder;
 /* How a clip ratio of rows is chosen: not at all, or by the squared error of the outputs. */
@@ -51,6 +53,7 @@ typedef struct Recipe {
 	int budget_tokens;
 	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
 	double kotms_rate;
+	int raw;	 /* RawRotation */
 	int walsh_order; /* WalshOrder */
 	bool walsh_pad;
 	double walsh_exponent;

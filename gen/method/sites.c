@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "ir/plan_apply.h"
+#include "site_pca.h"
 
 typedef struct Sites {
 	Arena *run;
@@ -15,6 +16,7 @@ typedef struct Sites {
 	const Graph *graph;
 	RowStatistics statistics;
 	bool middle; /* mlp.mid is wanted */
+	double *raw; /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
 } Sites;
 
 static const struct {
@@ -290,6 +292,51 @@ look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x
 	return t != NULL;
 }
 
+/* ---- queries and keys in front of rope --------------------------------------------------------
+ */
+
+/* Moments of the heads that value i reads first: it is rope, or the norm of heads in front. */
+static void
+take_raw(const Sites *k, const Stream *x, const Func *f, int i, size_t tokens)
+{
+	const Value *v = func_value(f, i);
+	const Op from = v->op == OP_ROPE || v->op == OP_RMSNORM_HEADS
+				? func_value(f, v->operands[0])->op
+				: OP_INPUT;
+	const size_t d = k->o->model->head_dim;
+	if (from != OP_LINEAR && from != OP_BIAS)
+		return;
+	Arena *scratch = arena_new();
+	const float *rows = stream_rows(x, v->operands[0]);
+	float *head = ARENA_ARRAY(scratch, float, tokens *d);
+	const uint32_t heads = (uint32_t)(v->width / d), group = heads / k->o->model->n_kv_head;
+	for (uint32_t h = 0; h < heads; h++) {
+		for (size_t t = 0; t < tokens; t++)
+			memcpy(head + t * d, rows + t * v->width + h * d, d * sizeof *head);
+		linalg_moments(k->o->linalg, tokens, d, head, NULL, k->raw + h / group * d * d);
+	}
+	arena_free(scratch);
+}
+
+/* What the moments of a layer say, which begin anew. */
+static bool
+put_raw(const Sites *k, const Func *f)
+{
+	const Model *m = k->o->model;
+	const char *why = NULL;
+	bool normed = false;
+	for (int i = 0; i < f->count; i++)
+		normed |= func_value(f, i)->op == OP_RMSNORM_HEADS;
+	const Transform *t = normed ? pca_heads(k->run, m->n_kv_head, m->head_dim, k->raw, &why)
+				    : pca_pairs(k->run, m->n_kv_head, m->head_dim, k->raw, &why);
+	memset(k->raw, 0, (size_t)m->kv_width * m->head_dim * sizeof *k->raw);
+	k->plan->transforms[SITE_QK_RAW][f->layer] = (PlanTransform){.transform = t, .loc = m->loc};
+	if (!t)
+		diag_error(k->d, m->loc, E_RECIPE, "%s: %s",
+			   site_place(k->run, SITE_QK_RAW, f->layer), why);
+	return t != NULL;
+}
+
 /* ---- the pass ------------------------------------------------------------------------------- */
 
 /* What is decided by the rows that linear i reads, if it is their first reader. */
@@ -325,9 +372,13 @@ look_at_all(const Sites *k, Pool *pool)
 		const Func *f = &k->graph->funcs[i];
 		stream_enter(x, f);
 		for (int v = 0; v < f->count && ok; v++) {
-			ok = look(k, x, f, v, (size_t)some.sequences * some.length);
+			const size_t tokens = (size_t)some.sequences * some.length;
+			ok = look(k, x, f, v, tokens);
+			if (k->raw && f->layer >= 0)
+				take_raw(k, x, f, v, tokens);
 			stream_step(x, v, NULL);
 		}
+		ok = ok && (!k->raw || f->layer < 0 || put_raw(k, f));
 		if (ok)
 			stream_leave(x);
 	}
@@ -347,7 +398,7 @@ sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 		   .o = o,
 		   .plan = p,
 		   .middle = r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0};
-	bool wanted = k.middle;
+	bool wanted = k.middle || r->raw != RAW_NONE;
 	for (int s = 0; s < SITE_COUNT; s++)
 		wanted |= site_rotation_seen(site_rotation(r, (Site)s));
 	if (!wanted)
@@ -359,6 +410,8 @@ sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 					       .weight = ARENA_ARRAY(run, float, count),
 					       .diagonal = ARENA_ARRAY(run, double, count),
 					       .block = ARENA_ARRAY(run, uint32_t, m->n_layer)};
+	if (r->raw != RAW_NONE)
+		k.raw = ARENA_ARRAY(run, double, (size_t)m->kv_width * m->head_dim);
 	k.graph = recipe_graph(run, d, o->model, p);
 	return k.graph && look_at_all(&k, pool) &&
 	       (!k.middle || stage_middle(run, d, r, m, &k.statistics, p));

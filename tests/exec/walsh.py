@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 from artefact import compile_model, run, selftest
+from tinymodel import gguf_model
 
 TEXT = ("Once upon a time there was a little dog named Tim. Tim had a red ball and he loved to play with it in the park. "
         "One day the ball went into a big tree and Tim was very sad. A bird came and said, I can help you. ") * 2
@@ -91,23 +92,25 @@ def attention(m, q, keys, values):
 
 
 def sites_of(m, ids):
-    """By site, layer and token the row that linears read; "bare" the normed rows in front of their gains."""
-    rows = {site: [[] for _ in range(m.layers)] for site in (*SITES, "bare attn.in", "bare mlp.in")}
+    """By site, layer and token the row that linears read; "bare" the normed rows in front of their gains, q and
+    k in front of rope."""
+    rows = {site: [[] for _ in range(m.layers)] for site in (*SITES, "bare attn.in", "bare mlp.in", "q", "k")}
     cache = [([], []) for _ in range(m.layers)]
     for position, token in enumerate(ids):
         x = [float(v) for v in m.embed[token]]
         for layer, (keys, values) in enumerate(cache):
             n = normed(x)
             gained = list(map(float.__mul__, n, m.norm1[layer]))
-            keys.append(rope(times(m.k[layer], gained), m.dim // m.heads, position))
+            q, k = times(m.q[layer], gained), times(m.k[layer], gained)
+            keys.append(rope(k, m.dim // m.heads, position))
             values.append(times(m.v[layer], gained))
-            a = attention(m, rope(times(m.q[layer], gained), m.dim // m.heads, position), keys, values)
+            a = attention(m, rope(q, m.dim // m.heads, position), keys, values)
             x = list(map(float.__add__, x, times(m.o[layer], a)))
             n2 = normed(x)
             gained2 = list(map(float.__mul__, n2, m.norm2[layer]))
             middle = [g / (1 + math.exp(-g)) * u for g, u in zip(times(m.gate[layer], gained2), times(m.up[layer], gained2))]
             x = list(map(float.__add__, x, times(m.down[layer], middle)))
-            for site, row in zip(rows, (gained, a, gained2, middle, n, n2)):
+            for site, row in zip(rows, (gained, a, gained2, middle, n, n2, q, k)):
                 rows[site][layer].append(row)
     return rows
 
@@ -237,8 +240,39 @@ def main():
             sys.exit(f"{more} bits a weight for scales")
         if not 2.25 <= plain["bits_per_weight"]:
             sys.exit(f"{plain['bits_per_weight']} bits a weight hold neither codes nor scales")
+        axes(plans, m, rows)
         executed(plans, path, ids)
     print(f"scales as computed here, to {worst:.1g}")
+
+
+def axes(plans, m, rows):
+    """Of each KV head's keys and queries the longer axis of every pair, which the file has as neighbours."""
+    said, held, _ = plans.make("axes", "rotate.raw=pca")
+    if said["made_by"]["adds"] != plans.make("none")[0]["made_by"]["adds"]:
+        sys.exit("pairs turned to their axes do not vanish into the weights")
+    d, group = m.dim // m.heads, m.heads // m.kv_heads
+    for layer in range(m.layers):
+        for head in range(m.kv_heads):
+            angles = held[f"layers.{layer}.attn.qk.raw.{head}"]
+            runs = [x[head * d:head * d + d] for x in rows["k"][layer]]
+            runs += [x[h * d:h * d + d] for x in rows["q"][layer] for h in range(head * group, head * group + group)]
+            for i, angle in enumerate(angles):
+                c, s = math.cos(angle), math.sin(angle)
+                turned = [(c * y[2 * i] - s * y[2 * i + 1], s * y[2 * i] + c * y[2 * i + 1]) for y in runs]
+                lo, hi = sum(a * a for a, _ in turned), sum(b * b for _, b in turned)
+                if abs(sum(a * b for a, b in turned)) > 1e-5 * (lo + hi) or lo < hi:
+                    sys.exit(f"layer {layer}, head {head}: pair {i} is not on its axes")
+    # Heads that are normed, and biases.
+    for arch in ("qwen3", "qwen2"):
+        path = os.path.join(plans.folder, arch + ".gguf")
+        with open(path, "wb") as f:
+            f.write(gguf_model(arch=arch, hidden=32, inter=64, layers=2, heads=4, kv_heads=2, context=16).bytes())
+        plan = path[:-5] + ".json"
+        run(plans.lathe, "plan", path, "--calibration", plans.text, "-o", plan, "--quiet", "--recipe", "gptq", "--set",
+            "sequences=2", "--set", "length=16", "--set", "rotate.raw=pca")
+        proof = run(plans.lathe, "verify", path, plan).stdout
+        if "proved" not in proof or "transforms at 2 places" not in proof:
+            sys.exit(f"axes of {arch}: {proof}")
 
 
 def executed(plans, plan, ids):

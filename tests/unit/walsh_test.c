@@ -1,5 +1,8 @@
-/* Influence, its scale, and sequency, against their definitions on dense matrices. */
+/* Influence, its scale, sequency and principal axes, against their definitions on dense matrices.
+ */
+#include "gen/method/site_pca.h"
 #include "gen/method/site_walsh.h"
+#include "ir/heads.h"
 #include "tests/random.h"
 
 #include <math.h>
@@ -112,14 +115,72 @@ test_scale(void **state)
 		assert_true(fabs(scale[i] - pow(2.0, 0.25)) < 1e-15);
 }
 
+enum { HEADS = 3, DIM = 10, WIDTH = HEADS * DIM };
+
+/* T C T^T of each head's C. */
+static void
+moments_behind(const Transform *t, const double *c, double *to)
+{
+	static double m[WIDTH * WIDTH];
+	transform_dense(t, m);
+	memset(to, 0, HEADS * DIM * DIM * sizeof *to);
+	for (int h = 0; h < HEADS; h++)
+		for (int i = 0; i < DIM * DIM; i++)
+			for (int j = 0; j < DIM * DIM; j++)
+				to[h * DIM * DIM + i] +=
+					m[(h * DIM + i / DIM) * WIDTH + h * DIM + j / DIM] *
+					m[(h * DIM + i % DIM) * WIDTH + h * DIM + j % DIM] *
+					c[h * DIM * DIM + j];
+}
+
+static void
+test_axes(void **state)
+{
+	static double c[HEADS * DIM * DIM], behind[HEADS * DIM * DIM];
+	uint64_t seed = 3;
+	const char *why = NULL;
+	Arena *a = arena_new();
+	(void)state;
+	/* The last head is dead. */
+	for (int t = 0; t < 25; t++)
+		for (int h = 0; h < HEADS - 1; h++) {
+			double y[DIM];
+			for (int i = 0; i < DIM; i++)
+				y[i] = random_real(&seed) * (i + 1) + (i ? 0.5 * y[i - 1] : 0.0);
+			for (int i = 0; i < DIM * DIM; i++)
+				c[h * DIM * DIM + i] += y[i / DIM] * y[i % DIM];
+		}
+	const Transform *pairs = pca_pairs(a, HEADS, DIM, c, &why);
+	assert_non_null(pairs);
+	assert_true(heads_commute_with_rope(a, pairs, HEADS));
+	moments_behind(pairs, c, behind);
+	for (int h = 0; h < HEADS; h++)
+		for (int i = 0; i < DIM / 2; i++) {
+			const double *of = behind + h * DIM * DIM;
+			const int j = i + DIM / 2;
+			assert_true(fabs(of[i * DIM + j]) < 1e-9);
+			assert_true(of[i * DIM + i] >= of[j * DIM + j]);
+		}
+	const Transform *whole = pca_heads(a, HEADS, DIM, c, &why);
+	assert_non_null(whole);
+	assert_true(transform_facts(whole).orthogonal);
+	moments_behind(whole, c, behind);
+	for (int h = 0; h < HEADS; h++)
+		for (int i = 0; i < DIM * DIM; i++) {
+			const double *of = behind + h * DIM * DIM;
+			assert_true(i / DIM == i % DIM || fabs(of[i]) < 1e-9);
+			assert_true(i % (DIM + 1) || i == 0 || of[i - DIM - 1] >= of[i]);
+		}
+	arena_free(a);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sequency),
-		cmocka_unit_test(test_influence),
-		cmocka_unit_test(test_tie),
-		cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_sequency), cmocka_unit_test(test_influence),
+		cmocka_unit_test(test_tie),	 cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_axes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
