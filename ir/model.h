@@ -132,9 +132,10 @@ typedef struct Tokenizer {
 	uint8_t kind;		  /* TokenizerKind */
 	uint8_t add_space_prefix; /* SpacePrefix */
 	bool add_bos;
-	bool whole_words; /* BPE: a piece that is a token is it, whatever merges make of it */
-	bool split_words; /* SENTENCEPIECE, UNIGRAM: no token crosses the front of a space */
-	bool nfc;	  /* BPE: text is normalized, but for special tokens of level 0 */
+	bool whole_words;  /* BPE: a piece that is a token is it, whatever merges make of it */
+	bool split_words;  /* SENTENCEPIECE, UNIGRAM: no token crosses the front of a space */
+	bool nfc;	   /* BPE: text is normalized, but for special tokens of level 0 */
+	bool spaces_first; /* SENTENCEPIECE, UNIGRAM: likewise, by U+2581 in front and for spaces */
 	const PreTokenizer *pre; /* BPE */
 	int bos, eos, unk, pad;	 /* -1: none */
 	uint32_t n_tokens, n_merges;

@@ -353,12 +353,12 @@ node_title(Text *t, const Picture *p, int i)
 	const Value *v = &p->f->values[i];
 	text_printf(t, "<title>%%%d %s", i, op_name(v->op));
 	if (v->role >= 0)
-		text_printf(t, " %s: %s%s", role_names[v->role],
-			    format_text(p->r->run,
-					graph_weight_format(p->r->g, v->role, p->f->layer)),
-			    graph_formats_mixed(p->r->g, v->role, p->f->layer)
-				    ? ", other experts differ"
-				    : "");
+		text_printf(
+			t, " %s: %s%s", role_names[v->role],
+			format_text(p->r->run, graph_weight_format(p->r->g, v->role, p->f->layer)),
+			graph_formats_mixed(p->r->g, v->role, p->f->layer)
+				? ", other experts differ"
+				: "");
 	text_printf(t, "; %s, %u wide", format_text(p->r->run, v->format), v->width);
 	if (v->transform) {
 		text_printf(t, "; runs ");

@@ -57,8 +57,9 @@ format_of(const Report *r, const HeatRow *row, uint32_t layer, Format *format)
 		if (v->role != row->role || op_table[v->op].tensor != TENSOR_MATRIX)
 			continue;
 		found = true;
-		*format = row->kind == HEAT_WEIGHTS ? graph_expert_format(r->g, v->role, f->layer, row->expert)
-						    : f->values[v->operands[0]].format;
+		*format = row->kind == HEAT_WEIGHTS
+				  ? graph_expert_format(r->g, v->role, f->layer, row->expert)
+				  : f->values[v->operands[0]].format;
 	}
 	return found;
 }
@@ -97,8 +98,8 @@ add_weights(Heat *h, const Report *r, int role)
 						 graph_weight_format(r->g, role, l));
 		if (differs)
 			add_row(h, (HeatRow){HEAT_WEIGHTS,
-					     arena_printf(r->run, "%s.%u", role_names[role], e), role,
-					     true, e});
+					     arena_printf(r->run, "%s.%u", role_names[role], e),
+					     role, true, e});
 	}
 }
 
@@ -115,7 +116,8 @@ heat_of(const Report *r)
 		if (site < 0 || seen[site] || !has_role(r, role, true))
 			continue;
 		seen[site] = true;
-		add_row(h, (HeatRow){HEAT_ROWS, site_table[site].name, role, role_layered[role], 0});
+		add_row(h,
+			(HeatRow){HEAT_ROWS, site_table[site].name, role, role_layered[role], 0});
 	}
 	add_row(h, (HeatRow){HEAT_CACHE, "keys, values", 0, true, 0});
 	add_row(h, (HeatRow){HEAT_CACHE, "queries", 1, true, 0});

@@ -317,14 +317,27 @@ first_word(const Tokenizer *t)
 	return t->add_space_prefix ? 0 : t->n_tokens;
 }
 
-/* For tokenizer_space.c. */
-static void
-print_spaces(Text *out, const Tokenizer *t)
+/* Whether tokenizer_spaced.c is what text goes through first. */
+static bool
+puts_spaces(const TokenizerTables *tables)
 {
+	return tables->tokenizer->spaces_first && tables->raw_levels < tables->n_levels;
+}
+
+/* For tokenizer_space.c and tokenizer_spaced.c, which leaves no space to be put in front. */
+static void
+print_spaces(Text *out, const TokenizerTables *tables)
+{
+	const Tokenizer *t = tables->tokenizer;
+	const bool done = puts_spaces(tables);
+
 	text_printf(out,
 		    "\nenum { FIRST_WORD = %u, SPLIT_WORDS = %d };\n\nstatic const int add_space = "
 		    "%d;\n",
-		    first_word(t), t->split_words, t->add_space_prefix);
+		    first_word(t), t->split_words, done ? PREFIX_NONE : t->add_space_prefix);
+	if (done)
+		text_printf(out, "\nenum { SPACE_IN_FRONT = %d };\n",
+			    t->add_space_prefix != PREFIX_NONE);
 }
 
 static void
@@ -503,14 +516,14 @@ print_scored(Text *out, const TokenizerTables *tables)
 {
 	print_merges(out, tables);
 	print_ties(out, tables);
-	print_spaces(out, tables->tokenizer);
+	print_spaces(out, tables);
 	print_characters(out, tables);
 }
 
 static void
 print_unigram(Text *out, const TokenizerTables *tables)
 {
-	print_spaces(out, tables->tokenizer);
+	print_spaces(out, tables);
 	print_trie(out, tables);
 }
 
@@ -561,7 +574,11 @@ tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const c
 	print_template(out, "tokenizer.c", name, symbol);
 	for (int i = 0; i < KIND_FILES && kinds[t->kind].files[i]; i++)
 		print_template(out, kinds[t->kind].files[i], name, symbol);
-	print_template(out, t->nfc ? "tokenizer_nfc.c" : "tokenizer_raw.c", name, symbol);
+	print_template(out,
+		       t->nfc		      ? "tokenizer_nfc.c"
+		       : puts_spaces(&tables) ? "tokenizer_spaced.c"
+					      : "tokenizer_raw.c",
+		       name, symbol);
 	print_template(out, "tokenizer_chat.c", name, symbol);
 	return true;
 }

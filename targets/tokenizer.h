@@ -81,10 +81,10 @@ Bytes tokenizer_spaced(Arena *a, Bytes text);
 
 /*
  * Appends the whole text of NAME_tokenizer.c, which implements templates/tokenizer.h: includes,
- * constants, tables, templates/tokenizer.c, the files of its kind, tokenizer_nfc.c or
- * tokenizer_raw.c, tokenizer_chat.c; for TOKENIZER_NONE constants and tokenizer_none.c. `name`
- * names the artefact's files, `symbol` is the prefix of its C symbols. The text depends on nothing
- * else. Appends nothing and returns false where the tables are refused.
+ * constants, tables, templates/tokenizer.c, the files of its kind, tokenizer_nfc.c,
+ * tokenizer_spaced.c or tokenizer_raw.c, tokenizer_chat.c; for TOKENIZER_NONE constants and
+ * tokenizer_none.c. `name` names the artefact's files, `symbol` is the prefix of its C symbols. The
+ * text depends on nothing else. Appends nothing and returns false where the tables are refused.
  */
 bool tokenizer_emit(Text *out, const Tokenizer *t, Diag *d, const char *name, const char *symbol);
 /* NAME_tokenizer.h. */

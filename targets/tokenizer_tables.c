@@ -452,6 +452,33 @@ check_unigram(const Vocabulary *v, TokenizerTables *out)
 	}
 }
 
+/* Whether a special token is looked for in text that has its spaces already. */
+static bool
+has_spaces(const Tokenizer *t, uint32_t id)
+{
+	return t->spaces_first && t->special_levels && t->special_levels[id] > 0;
+}
+
+/* What a special token is looked for as. */
+static Bytes
+special_text(Arena *a, const Tokenizer *t, uint32_t id)
+{
+	const Bytes token = t->tokens[id];
+	Text *text = text_new(a);
+
+	if (!has_spaces(t, id))
+		return token;
+	if (t->add_space_prefix)
+		text_printf(text, "%s", SPACE_TEXT);
+	for (uint32_t i = 0; i < token.size; i++) {
+		if (token.data[i] == ' ')
+			text_printf(text, "%s", SPACE_TEXT);
+		else
+			text_add(text, token.data + i, 1);
+	}
+	return (Bytes){text->text, (uint32_t)text->size};
+}
+
 static void
 decode_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 {
@@ -463,6 +490,8 @@ decode_sentencepiece(const Vocabulary *v, TokenizerTables *out)
 		const TokenType type = token_type(t, id);
 		if (type == TOKEN_NORMAL)
 			decoded[id] = tokenizer_spaced(v->arena, t->tokens[id]);
+		else if (type == TOKEN_USER && has_spaces(t, id))
+			decoded[id] = tokenizer_spaced(v->arena, special_text(v->arena, t, id));
 		else if (type == TOKEN_USER)
 			decoded[id] = t->tokens[id];
 	}
@@ -559,10 +588,9 @@ collect_specials(const Vocabulary *v, TokenizerTables *out)
 			TokenType type = token_type(t, id);
 			if (type != TOKEN_CONTROL && type != TOKEN_UNKNOWN && type != TOKEN_USER)
 				continue;
+			const uint8_t level = t->special_levels ? t->special_levels[id] : 0;
 			if (list)
-				list[n] = (SpecialToken){t->tokens[id], id,
-							 t->special_levels ? t->special_levels[id]
-									   : 0,
+				list[n] = (SpecialToken){special_text(v->arena, t, id), id, level,
 							 type == TOKEN_USER};
 			n++;
 		}
@@ -576,7 +604,8 @@ collect_specials(const Vocabulary *v, TokenizerTables *out)
 			t->special_levels[list[i].id] == t->special_levels[list[i - 1].id];
 		out->n_levels += !same;
 		list[i].level = out->n_levels - 1;
-		if (!t->nfc || !t->special_levels || t->special_levels[list[i].id] == 0)
+		if (!(t->nfc || t->spaces_first) || !t->special_levels ||
+		    t->special_levels[list[i].id] == 0)
 			out->raw_levels = out->n_levels;
 	}
 	out->specials = list;

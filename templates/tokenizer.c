@@ -7,7 +7,7 @@
  *   plain_bytes(n)       scratch of its own that n bytes of text take
  *   starts_word(id)      a token whose leading space goes when it begins a text
  * What becomes of text between the special tokens of the first RAW_LEVELS levels follows in one of
- * tokenizer_nfc.c and tokenizer_raw.c:
+ * tokenizer_nfc.c, tokenizer_spaced.c and tokenizer_raw.c:
  *   encode_raw(e, ...)   normalizes it and cuts it at those of the other levels, if so
  *   normal_bytes(n)      most bytes that n bytes of text become, 0: it is not normalized
  * Behind it comes tokenizer_chat.c.

@@ -101,6 +101,7 @@ hf_normalizer(const HfReader *r, const Json *root, Tokenizer *t)
 		t->nfc |= bpe;
 		prefixed |= prefix;
 		replaced |= !prefix;
+		t->spaces_first |= !bpe;
 		if (prefix)
 			t->add_space_prefix = PREFIX_ALWAYS;
 	}

@@ -127,6 +127,12 @@ def finish_sentencepiece(text, options, specials):
         "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
 
 
+def added_behind(first):
+    """Tokens that the model does not have, of both kinds."""
+    return [dict(id=first + i, content=s, single_word=False, lstrip=False, rstrip=False, normalized=n, special=False)
+            for i, (s, n) in enumerate([("<repo_name>", False), ("<file_sep>", True), ("<file_s", True), ("  ", True)])]
+
+
 def train_sentencepiece(name):
     options = SENTENCEPIECE[name]
     specials = ["<unk>", "<s>", "</s>"]
@@ -142,6 +148,7 @@ def train_sentencepiece(name):
     text["model"]["vocab"] = {k: i for i, k in enumerate(tokens)}
     text["model"]["merges"] = [["▁", "▁"], ["▁▁", "▁▁"]] + [m for m in model["merges"] if m != ["▁", "▁"]]
     finish_sentencepiece(text, options, specials)
+    text["added_tokens"] += added_behind(len(tokens))
     return text, specials
 
 
@@ -161,6 +168,7 @@ def train_unigram(name):
         vocab += [[f"<0x{b:02X}>", 0.0] for b in range(256)]
         text["model"]["byte_fallback"] = True
     finish_sentencepiece(text, options, specials)
+    text["added_tokens"] += added_behind(len(vocab))
     return text, specials
 
 
@@ -206,7 +214,7 @@ def texts(specials):
         except UnicodeDecodeError:
             pass
     rng = random.Random(7)
-    pieces = [t for t in hard if 0 < len(t) < 12] + specials + ["<file_sep>", "<file_s", "  ", "▁", " ▁ "]
+    pieces = [t for t in hard if 0 < len(t) < 12] + specials + ["<file_sep>", " <file_sep>", "<file_s", "  ", "▁", " ▁ "]
     mixed = ["".join(rng.choice(pieces) for _ in range(rng.randrange(2, 9))) for _ in range(1500)]
     with open(os.path.join(os.environ["LATHE_SHARED"], "data", "wiki.test.raw"), encoding="utf-8", newline="") as f:
         running = f.read()
