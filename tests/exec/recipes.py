@@ -106,8 +106,11 @@ def main():
         try_one("ternary nearest", *wt)
         try_one("ternary gptq", "--recipe", "piso", "--bits", "wt5a16")
         try_one("ternary", "--recipe", "twin", "--bits", "wta16")
+        try_one("twla", "--recipe", "twla", "--bits", "wt5a16")
+        try_one("twla rows4", "--recipe", "twla", "--bits", "wt5a4")
+        try_one("twla budget", "--recipe", "twla", "--bits", "wt5a4", "--set", "budget=5", "--set", "budget.tokens=192")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
-                                                       ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
+                                                       ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("twla", "ternary"), ("twla budget", "twla rows4"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
                                                        ("chain", "r3"), ("chained", "r3"), ("ruquant", "r3"), ("turned", "rows4"), ("whole", "unsmooth"), ("smooth", "unsmooth")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
