@@ -76,7 +76,9 @@ print_weights(Text *t, const Graph *g, int role)
 		if (format_equal(f, g->formats[role][expert ? layer * experts : 0]))
 			continue;
 		text_printf(t, "\nweights layer.%u.%s", layer, role_names[role]);
-		text_printf(t, expert ? ".%u " : " ", expert);
+		if (expert)
+			text_printf(t, ".%u", expert);
+		text_printf(t, " ");
 		format_print(t, f);
 	}
 }

@@ -63,7 +63,7 @@ constant_formats(Arena *a, const Constant *c)
 	for (uint32_t e = 0; e < c->experts; e++) {
 		if (constant_first_alike(c, e) < e)
 			continue;
-		text_printf(t, e ? ", " : "");
+		text_printf(t, "%s", e ? ", " : "");
 		format_print(t, c->formats[e]);
 	}
 	return t->text;

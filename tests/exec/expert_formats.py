@@ -8,6 +8,7 @@ with these codes by a plan must give the logits of the model as it is; codes of 
 Batches: with integer rows and formats by --quantize the artefact's selftest holds, and the logits of a context of
 one batch are those of single tokens, bit by bit, on each instruction set.
 """
+import json
 import math
 import os
 import struct
@@ -118,7 +119,13 @@ def check_batches(lathe, folder):
     for activations, targets in (("8", "x86-64-v4,c"), ("16:32:real", "x86-64-v3")):
         name = f"batches{activations.replace(':', '_')}"
         program = compile_model(lathe, path, os.path.join(folder, name), *options, "--activations", activations, "--target",
-                                targets, "--cflags", "-O1", "--golden", "70", "--quiet")
+                                targets, "--cflags", "-O1", "--golden", "40", "--quiet")
+        with open(os.path.join(os.path.dirname(program), "manifest.json"), encoding="utf-8") as f:
+            formats = {c["format"] for c in json.load(f)["constants"] if c["tensors"] == "expert_up"}
+        assert formats == {"int4(group=32,scale=f16), int8(group=32,scale=f16), int2(group=32,scale=f16)"}, formats
+        with open(os.path.join(os.path.dirname(program), "report.html"), encoding="utf-8") as f:
+            page = f.read()
+        assert all(f">expert_up.{e}<" in page for e in (1, 3)) and ">expert_up.2<" not in page
         tested = selftest(program)
         run(program, "logits", "--ids", IDS, "--all", "--batch", "1", "--out", one)
         with open(one, "rb") as f:
