@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "order.h"
 #include "round_impl.h"
 
 enum { DAMP_TRIES = 4, POWER_STEPS = 30 };
@@ -48,27 +49,6 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 
 /* ---- the order of columns ------------------------------------------------------------------- */
 
-typedef struct Key {
-	double value;
-	uint32_t i;
-} Key;
-
-static int
-falling(const void *a, const void *b)
-{
-	const Key *x = a, *y = b;
-	if (x->value != y->value)
-		return x->value < y->value ? 1 : -1;
-	return (x->i > y->i) - (x->i < y->i);
-}
-
-/* keys [n] become the indexes in falling order of their values. */
-static void
-sort_keys(Key *keys, uint32_t n)
-{
-	qsort(keys, n, sizeof *keys, falling);
-}
-
 static double
 moment(const RoundProblem *p, uint32_t i, uint32_t j)
 {
@@ -79,19 +59,20 @@ static void
 order_columns(Arena *a, RoundWork *k)
 {
 	const ColumnOrder order = k->p->how->round == ROUND_RTN ? ORDER_NONE : k->p->how->order;
-	Key *columns = ARENA_ARRAY(a, Key, k->n), *groups = ARENA_ARRAY(a, Key, k->groups);
+	Ranked *columns = ARENA_ARRAY(a, Ranked, k->n);
+	Ranked *groups = ARENA_ARRAY(a, Ranked, k->groups);
 	k->column = ARENA_ARRAY(a, uint32_t, k->n);
 	for (uint32_t i = 0; i < k->n; i++) {
-		columns[i] = (Key){moment(k->p, i, i), i};
+		columns[i] = (Ranked){moment(k->p, i, i), i};
 		groups[i / k->group].value += columns[i].value;
 		groups[i / k->group].i = i / k->group;
 	}
 	if (order == ORDER_STATIC)
-		sort_keys(columns, k->n);
+		order_falling(columns, k->n);
 	if (order == ORDER_GROUPS) {
 		for (uint32_t g = 0; g < k->groups; g++)
-			sort_keys(columns + (size_t)g * k->group, group_columns(k, g));
-		sort_keys(groups, k->groups);
+			order_falling(columns + (size_t)g * k->group, group_columns(k, g));
+		order_falling(groups, k->groups);
 	}
 	uint32_t to = 0;
 	for (uint32_t g = 0; g < k->groups; g++) {

@@ -2,8 +2,9 @@
 #include "site_pca.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "order.h"
 
 const Transform *
 pca_pairs(Arena *run, uint32_t heads, uint32_t d, const double *moments, const char **why)
@@ -29,24 +30,14 @@ pca_pairs(Arena *run, uint32_t heads, uint32_t d, const double *moments, const c
 
 enum { SWEEPS = 60 };
 
-/* Rows p and q of m [n][n] turned by an angle's cosine and sine. */
+/* The pairs of two vectors of n elements `step` apart turned by an angle's cosine and sine. */
 static void
-turn_rows(uint32_t n, double *m, uint32_t p, uint32_t q, double c, double s)
+turn(uint32_t n, size_t step, double *a, double *b, double c, double s)
 {
-	for (uint32_t k = 0; k < n; k++) {
-		const double x = m[(size_t)p * n + k], y = m[(size_t)q * n + k];
-		m[(size_t)p * n + k] = c * x - s * y;
-		m[(size_t)q * n + k] = s * x + c * y;
-	}
-}
-
-static void
-turn_columns(uint32_t n, double *m, uint32_t p, uint32_t q, double c, double s)
-{
-	for (uint32_t k = 0; k < n; k++) {
-		const double x = m[(size_t)k * n + p], y = m[(size_t)k * n + q];
-		m[(size_t)k * n + p] = c * x - s * y;
-		m[(size_t)k * n + q] = s * x + c * y;
+	for (size_t k = 0; k < n * step; k += step) {
+		const double x = a[k], y = b[k];
+		a[k] = c * x - s * y;
+		b[k] = s * x + c * y;
 	}
 }
 
@@ -67,27 +58,15 @@ diagonalise(uint32_t n, double *a, double *u)
 				const double angle =
 					0.5 * atan2(qq < pp ? -2.0 * pq : 2.0 * pq, fabs(qq - pp));
 				done = false;
-				turn_rows(n, a, p, q, cos(angle), sin(angle));
-				turn_columns(n, a, p, q, cos(angle), sin(angle));
-				turn_rows(n, u, p, q, cos(angle), sin(angle));
+				const double c = cos(angle), s = sin(angle);
+				const size_t row_p = (size_t)p * n, row_q = (size_t)q * n;
+				turn(n, 1, a + row_p, a + row_q, c, s);
+				turn(n, n, a + p, a + q, c, s);
+				turn(n, 1, u + row_p, u + row_q, c, s);
 			}
 		if (done)
 			return;
 	}
-}
-
-typedef struct Axis {
-	double energy;
-	uint32_t i;
-} Axis;
-
-static int
-longer_first(const void *a, const void *b)
-{
-	const Axis *x = a, *y = b;
-	if (x->energy != y->energy)
-		return x->energy < y->energy ? 1 : -1;
-	return (x->i > y->i) - (x->i < y->i);
 }
 
 const Transform *
@@ -100,12 +79,12 @@ pca_heads(Arena *run, uint32_t heads, uint32_t d, const double *moments, const c
 		double *a = ARENA_ARRAY(scratch, double, size);
 		double *u = ARENA_ARRAY(scratch, double, size);
 		double *sorted = ARENA_ARRAY(scratch, double, size);
-		Axis *axes = ARENA_ARRAY(scratch, Axis, d);
+		Ranked *axes = ARENA_ARRAY(scratch, Ranked, d);
 		memcpy(a, moments + h * size, size * sizeof *a);
 		diagonalise(d, a, u);
 		for (uint32_t i = 0; i < d; i++)
-			axes[i] = (Axis){a[(size_t)i * d + i], i};
-		qsort(axes, d, sizeof *axes, longer_first);
+			axes[i] = (Ranked){a[(size_t)i * d + i], i};
+		order_falling(axes, d);
 		for (uint32_t i = 0; i < d; i++)
 			memcpy(sorted + (size_t)i * d, u + (size_t)axes[i].i * d, d * sizeof *u);
 		parts[h] = transform_matrix(run, T_ORTHOGONAL, d, sorted, why);

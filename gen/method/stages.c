@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "order.h"
 #include "sites.h"
 
 static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
@@ -118,26 +119,12 @@ stage_online(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 
 /* ---- permutations --------------------------------------------------------------------------- */
 
-typedef struct Mass {
-	double mass;
-	uint32_t i;
-} Mass;
-
-static int
-heavier_first(const void *a, const void *b)
-{
-	const Mass *x = a, *y = b;
-	if (x->mass != y->mass)
-		return x->mass < y->mass ? 1 : -1;
-	return (x->i > y->i) - (x->i < y->i);
-}
-
 /*
  * MassDiff (perq.md section 3): the heaviest elements open the blocks, each further one goes to the
  * lightest block that has room, the first of equals.
  */
 static void
-deal_by_mass(Arena *scratch, const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
+deal_by_mass(Arena *scratch, const Ranked *order, uint32_t n, uint32_t block, uint32_t *perm)
 {
 	const uint32_t blocks = n / block;
 	double *mass = ARENA_ARRAY(scratch, double, blocks);
@@ -148,13 +135,13 @@ deal_by_mass(Arena *scratch, const Mass *order, uint32_t n, uint32_t block, uint
 			if (count[b] < block && (to == UINT32_MAX || mass[b] < mass[to]))
 				to = b;
 		perm[to * block + count[to]++] = order[k].i;
-		mass[to] += order[k].mass;
+		mass[to] += order[k].value;
 	}
 }
 
 /* To the blocks in turn, every other round backwards. */
 static void
-deal_zigzag(const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
+deal_zigzag(const Ranked *order, uint32_t n, uint32_t block, uint32_t *perm)
 {
 	const uint32_t blocks = n / block;
 	for (uint32_t k = 0; k < n; k++) {
@@ -166,10 +153,10 @@ deal_zigzag(const Mass *order, uint32_t n, uint32_t block, uint32_t *perm)
 void
 stage_zigzag(Arena *scratch, const float *size, uint32_t n, uint32_t block, uint32_t *perm)
 {
-	Mass *order = ARENA_ARRAY(scratch, Mass, n);
+	Ranked *order = ARENA_ARRAY(scratch, Ranked, n);
 	for (uint32_t i = 0; i < n; i++)
-		order[i] = (Mass){(double)size[i], i};
-	qsort(order, n, sizeof *order, heavier_first);
+		order[i] = (Ranked){(double)size[i], i};
+	order_falling(order, n);
 	deal_zigzag(order, n, block, perm);
 }
 
@@ -187,14 +174,14 @@ static void
 permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n,
 	       uint32_t block, uint32_t *perm)
 {
-	Mass *order = ARENA_ARRAY(scratch, Mass, n);
+	Ranked *order = ARENA_ARRAY(scratch, Ranked, n);
 	uint64_t seed = (uint64_t)r->seed + 1000 + layer;
 	for (uint32_t i = 0; i < n; i++)
 		order[i] =
-			(Mass){r->permute == PERMUTE_RANDOM ? (double)(stage_random(&seed) >> 11)
+			(Ranked){r->permute == PERMUTE_RANDOM ? (double)(stage_random(&seed) >> 11)
 							    : mass_of(r, s, (size_t)layer * n + i),
 			       i};
-	qsort(order, n, sizeof *order, heavier_first);
+	order_falling(order, n);
 	if (r->permute == PERMUTE_MASSDIFF || r->permute == PERMUTE_MASSDIFF_L2)
 		deal_by_mass(scratch, order, n, block, perm);
 	else if (r->permute == PERMUTE_ZIGZAG)
