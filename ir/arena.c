@@ -135,3 +135,12 @@ checked_mul(uint64_t a, uint64_t b, uint64_t *r)
 	*r = a * b;
 	return a == 0 || *r / a == b;
 }
+
+float *
+arena_floats(Arena *a, const double *x, size_t n)
+{
+	float *y = ARENA_ARRAY(a, float, n);
+	for (size_t i = 0; i < n; i++)
+		y[i] = (float)x[i];
+	return y;
+}

@@ -42,6 +42,9 @@ void *arena_array(Arena *a, size_t count, size_t size);
 char *arena_strndup(Arena *a, const char *s, size_t n);
 char *arena_printf(Arena *a, const char *format, ...) LATHE_PRINTF(2, 3);
 
+/* n numbers rounded to f32. */
+float *arena_floats(Arena *a, const double *x, size_t n);
+
 /* size bytes that hold anything, for free(): what a thread needs for a moment. Ends as an arena
  * does. */
 void *take_memory(size_t size);

@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "compare.h"
+
 const uint8_t allocate_bits[ALLOCATE_BITS] = {2, 4, 6, 8};
 enum { MOST = ALLOCATE_BITS - 1 };
-static const Site row_sites[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
 
 /* ---- the choice ----------------------------------------------------------------------------- */
 
@@ -160,16 +161,9 @@ take_loss(const Allocate *k, float *const *weights, Way *way)
 	const float *logits = stream_output(s);
 	double sum = 0.0;
 	for (uint32_t t = 0; t < k->tokens.sequences * length; t++) {
-		const float *row = logits + (size_t)t * vocabulary;
-		float most = row[0];
-		double all = 0.0;
-		if (t % length + 1 == length)
-			continue;
-		for (uint32_t i = 1; i < vocabulary; i++)
-			most = row[i] > most ? row[i] : most;
-		for (uint32_t i = 0; i < vocabulary; i++)
-			all += exp((double)row[i] - (double)most);
-		sum += log(all) + (double)most - (double)row[k->tokens.ids[t + 1]];
+		if (t % length + 1 < length)
+			sum += compare_loss(logits + (size_t)t * vocabulary, vocabulary,
+					    k->tokens.ids[t + 1]);
 	}
 	way->loss = sum / ((double)k->tokens.sequences * (length - 1));
 	stream_leave(s);
@@ -233,8 +227,8 @@ gains_of(Arena *scratch, const Allocate *k)
 static void
 put_bits(Plan *p, uint32_t layer, uint8_t bits)
 {
-	for (size_t s = 0; s < sizeof row_sites / sizeof *row_sites; s++)
-		p->activations[row_sites[s]][layer].format.bits = bits;
+	for (int s = 0; s < STAGE_SITES; s++)
+		p->activations[stage_sites[s]][layer].format.bits = bits;
 }
 
 static bool
@@ -279,13 +273,13 @@ bool
 allocate_rows(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 {
 	const Recipe *r = o->recipe;
-	Allocate k = {.o = o, .pool = pool, .tokens = *o->tokens, .layers = o->model->n_layer};
+	Allocate k = {.o = o,
+		      .pool = pool,
+		      .tokens = tokens_first(o->tokens, (uint32_t)r->budget_tokens),
+		      .layers = o->model->n_layer};
 	const size_t count = (size_t)k.layers * ALLOCATE_BITS;
-	const uint32_t wanted =
-		((uint32_t)r->budget_tokens + k.tokens.length - 1) / k.tokens.length;
 	if (r->budget == 0.0)
 		return true;
-	k.tokens.sequences = k.tokens.sequences < wanted ? k.tokens.sequences : wanted;
 	k.floats = (size_t)k.tokens.sequences * k.tokens.length * o->model->hidden;
 	k.alone = ARENA_ARRAY(run, Way, count);
 	k.pair = r->budget_pairs > 0.0 ? ARENA_ARRAY(run, Way, count * ALLOCATE_BITS) : NULL;

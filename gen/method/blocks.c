@@ -73,11 +73,8 @@ block_search(Arena *scratch, const BlockProblem *p, const char **why)
 {
 	const uint32_t n = p->model->inter;
 	BlockWork k = {.p = p};
-	float *gram = ARENA_ARRAY(scratch, float, (size_t)n *n);
 	double least = INFINITY;
-	for (size_t i = 0; i < (size_t)n * n; i++)
-		gram[i] = (float)p->gram[i];
-	k.gram = gram;
+	k.gram = arena_floats(scratch, p->gram, (size_t)n * n);
 	for (uint32_t b = n % 16 ? 4 : 16; b < n && n % b == 0 && k.count < CANDIDATES - 1; b *= 2)
 		k.blocks[k.count++] = b;
 	k.blocks[k.count++] = n;

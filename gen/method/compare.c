@@ -22,6 +22,12 @@ log_sum(const float *logits, size_t n, double most)
 	return most + log(sum);
 }
 
+double
+compare_loss(const float *logits, size_t n, int32_t token)
+{
+	return log_sum(logits, n, (double)logits[likeliest(logits, n)]) - (double)logits[token];
+}
+
 void
 comparison_add(Comparison *c, const float *artefact, const float *model, size_t n, int32_t token)
 {

@@ -17,6 +17,8 @@ typedef struct Comparison {
  * divergence is KL(model || artefact), in nats. */
 void comparison_add(Comparison *c, const float *artefact, const float *model, size_t n,
 		    int32_t token);
+/* -log p of the token that came, in nats. */
+double compare_loss(const float *logits, size_t n, int32_t token);
 /* For people, and as a JSON object with a newline. */
 void comparison_print(Text *t, const Comparison *c);
 void comparison_json(Text *t, const Comparison *c, int chunks, int ctx);

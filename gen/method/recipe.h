@@ -111,6 +111,10 @@ Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 
 /* ---- stages --------------------------------------------------------------------------------- */
 
+/* Where a layer's linears read rows. */
+enum { STAGE_SITES = 4 };
+extern const Site stage_sites[STAGE_SITES];
+
 /* The next number by chance: splitmix64. */
 uint64_t stage_random(uint64_t *state);
 

@@ -266,13 +266,9 @@ static double
 trace(Arena *a, const RoundWork *k, const double *d)
 {
 	const size_t count = (size_t)k->p->rows * k->n, square = (size_t)k->n * k->n;
-	float *h = ARENA_ARRAY(a, float, square), *x = ARENA_ARRAY(a, float, count);
+	const float *h = arena_floats(a, k->h, square), *x = arena_floats(a, d, count);
 	float *y = ARENA_ARRAY(a, float, count);
 	double sum = 0.0;
-	for (size_t i = 0; i < square; i++)
-		h[i] = (float)k->h[i];
-	for (size_t i = 0; i < count; i++)
-		x[i] = (float)d[i];
 	linalg_linear(k->p->linalg, k->p->rows, k->n, k->n, x, h, y);
 	for (size_t i = 0; i < count; i++)
 		sum += (double)x[i] * (double)y[i];

@@ -268,15 +268,6 @@ backward(void *arg, int task)
 	arena_free(scratch);
 }
 
-static float *
-narrowed(Arena *a, const double *x, size_t n)
-{
-	float *y = ARENA_ARRAY(a, float, n);
-	for (size_t i = 0; i < n; i++)
-		y[i] = (float)x[i];
-	return y;
-}
-
 double
 kotms_slopes(Arena *scratch, const KotmsProblem *p, const double *s_left, const double *s_right,
 	     double *by_left, double *by_right)
@@ -292,8 +283,8 @@ kotms_slopes(Arena *scratch, const KotmsProblem *p, const double *s_left, const 
 	inverse_of(scratch, p->linalg, p->right, s_right, inverse_right);
 	take_factor(p->left, inverse_left, sum);
 	take_factor(p->right, inverse_right, sum + ll);
-	k.left = narrowed(scratch, sum, ll);
-	k.right = narrowed(scratch, sum + ll, rr);
+	k.left = arena_floats(scratch, sum, ll);
+	k.right = arena_floats(scratch, sum + ll, rr);
 	k.wb = ARENA_ARRAY(scratch, float, count);
 	k.x = ARENA_ARRAY(scratch, float, count);
 	k.parts = ARENA_ARRAY(scratch, float, (size_t)tasks *(ll + rr));

@@ -215,14 +215,13 @@ width_fault(Arena *run, const Recipe *r, Site site, uint32_t n)
 const char *
 walsh_fault(Arena *run, const Recipe *r, const Model *m)
 {
-	static const Site sites[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
 	const char *why = NULL;
-	for (size_t i = 0; i < sizeof sites / sizeof *sites && !why; i++) {
+	for (int i = 0; i < STAGE_SITES && !why; i++) {
 		uint32_t n, heads;
-		site_shape(m, sites[i], &n, &heads);
-		const Rotation kind = site_rotation(r, sites[i]);
+		site_shape(m, stage_sites[i], &n, &heads);
+		const Rotation kind = site_rotation(r, stage_sites[i]);
 		if (kind == ROTATION_WALSH)
-			why = width_fault(run, r, sites[i], n);
+			why = width_fault(run, r, stage_sites[i], n);
 		else if (kind == ROTATION_INFLUENCE && r->walsh_exponent == 0.0)
 			why = "influence to the power 0 is 1: walsh.exponent says another";
 	}

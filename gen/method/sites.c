@@ -362,10 +362,7 @@ static bool
 look_at_all(const Sites *k, Pool *pool)
 {
 	const RecipeRun *o = k->o;
-	const uint32_t look_tokens = (uint32_t)o->recipe->statistics;
-	Tokens some = *o->tokens;
-	const uint32_t wanted = (look_tokens + some.length - 1) / some.length;
-	some.sequences = some.sequences < wanted ? some.sequences : wanted;
+	const Tokens some = tokens_first(o->tokens, (uint32_t)o->recipe->statistics);
 	Stream *x = stream_new(k->run, pool, o->linalg, k->graph, &some, STREAM_FLOAT, o->jobs);
 	bool ok = true;
 	for (int i = 0; i + 1 < k->graph->count && ok; i++) {

@@ -7,7 +7,7 @@
 #include "sites.h"
 
 static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
-static const Site rows[] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
+const Site stage_sites[STAGE_SITES] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
 
 void
 stage_formats(const Recipe *r, const Model *m, Plan *p)
@@ -17,9 +17,9 @@ stage_formats(const Recipe *r, const Model *m, Plan *p)
 	for (uint32_t l = 0; l < m->n_layer; l++) {
 		for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
 			p->weights[linears[i]][l] = (PlanFormat){.format = weights, .loc = m->loc};
-		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (int i = 0; i < STAGE_SITES; i++)
 			if (!format_is_float(r->activations))
-				p->activations[rows[i]][l] =
+				p->activations[stage_sites[i]][l] =
 					(PlanFormat){.format = r->activations, .loc = m->loc};
 		p->kv[l] =
 			(PlanFormat){.format = r->kv,
@@ -177,10 +177,10 @@ permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t
 	Ranked *order = ARENA_ARRAY(scratch, Ranked, n);
 	uint64_t seed = (uint64_t)r->seed + 1000 + layer;
 	for (uint32_t i = 0; i < n; i++)
-		order[i] =
-			(Ranked){r->permute == PERMUTE_RANDOM ? (double)(stage_random(&seed) >> 11)
-							    : mass_of(r, s, (size_t)layer * n + i),
-			       i};
+		order[i] = (Ranked){r->permute == PERMUTE_RANDOM
+					    ? (double)(stage_random(&seed) >> 11)
+					    : mass_of(r, s, (size_t)layer * n + i),
+				    i};
 	order_falling(order, n);
 	if (r->permute == PERMUTE_MASSDIFF || r->permute == PERMUTE_MASSDIFF_L2)
 		deal_by_mass(scratch, order, n, block, perm);

@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+Tokens
+tokens_first(const Tokens *t, uint32_t count)
+{
+	Tokens some = *t;
+	const uint32_t wanted = (count + t->length - 1) / t->length;
+	some.sequences = some.sequences < wanted ? some.sequences : wanted;
+	return some;
+}
+
 Stream *
 stream_new(Arena *run, Pool *pool, const Linalg *l, const Graph *g, const Tokens *t,
 	   StreamKind kind, int jobs)

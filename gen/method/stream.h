@@ -23,6 +23,9 @@ typedef struct Tokens {
 	uint32_t sequences, length;
 } Tokens;
 
+/* The first sequences that hold at least so many tokens, or all. */
+Tokens tokens_first(const Tokens *t, uint32_t count);
+
 typedef enum StreamKind { STREAM_FLOAT, STREAM_ROUNDED, STREAMS } StreamKind;
 
 typedef struct Stream Stream;

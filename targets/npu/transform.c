@@ -42,21 +42,12 @@ uncut(Net *n, Wire x, Wire like)
 
 /* ---- constants ---------------------------------------------------------------------------- */
 
-static float *
-rounded(Arena *a, const double *v, size_t count)
-{
-	float *f = ARENA_ARRAY(a, float, count);
-	for (size_t i = 0; i < count; i++)
-		f[i] = (float)v[i];
-	return f;
-}
-
 /* x times m [order][order]^T, on the last dimension. */
 static Wire
 by_matrix(Net *n, Wire x, uint32_t order, const double *m)
 {
 	Arena *a = arena_new();
-	const float *f = rounded(a, m, (size_t)order * order);
+	const float *f = arena_floats(a, m, (size_t)order * order);
 	const Wire y = net_matmul(n, x, net_f32(n, SHAPE(order, order), f), true);
 	arena_free(a);
 	return y;
@@ -66,7 +57,7 @@ static Wire
 by_vector(Net *n, Operation op, Wire x, uint32_t order, const double *v)
 {
 	Arena *a = arena_new();
-	const Wire y = net_binary(n, op, x, net_f32(n, SHAPE(order), rounded(a, v, order)));
+	const Wire y = net_binary(n, op, x, net_f32(n, SHAPE(order), arena_floats(a, v, order)));
 	arena_free(a);
 	return y;
 }
@@ -202,7 +193,7 @@ apply_householder(Net *n, Wire x, const Transform *t)
 		square += t->vector[i] * t->vector[i];
 	for (uint32_t i = 0; i < t->n; i++)
 		u[i] = t->vector[i] / sqrt(square);
-	const Wire row = net_f32(n, SHAPE(1, t->n), rounded(a, u, t->n));
+	const Wire row = net_f32(n, SHAPE(1, t->n), arena_floats(a, u, t->n));
 	for (uint32_t i = 0; i < t->n; i++)
 		u[i] *= 2.0;
 	const Wire along = by_vector(n, NET_MULTIPLY, net_matmul(n, x, row, true), t->n, u);

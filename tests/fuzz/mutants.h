@@ -65,6 +65,15 @@ mutant_token(const Mutant *m, size_t at)
 	return n;
 }
 
+/* A span from `at` on goes. */
+static inline void
+mutant_cut(Mutant *m, uint64_t *r, size_t at)
+{
+	const size_t rest = m->size - at;
+	const size_t n = random_below(r, rest < MUTANT_SPAN_MAX ? rest + 1 : MUTANT_SPAN_MAX);
+	mutant_replace(m, at, n, "", 0);
+}
+
 /* One change of JSON, or any text: words are values that mean something in it. */
 static inline void
 mutate_text(Mutant *m, uint64_t *r, const char *const *words, size_t n_words)
@@ -86,8 +95,7 @@ mutate_text(Mutant *m, uint64_t *r, const char *const *words, size_t n_words)
 		mutant_replace(m, at, random_below(r, 2) ? mutant_token(m, at) : 0, bytes, n);
 		return;
 	case 2:
-		n = random_below(r, rest < MUTANT_SPAN_MAX ? rest + 1 : MUTANT_SPAN_MAX);
-		mutant_replace(m, at, n, "", 0);
+		mutant_cut(m, r, at);
 		return;
 	case 3:
 		if (random_below(r, 8) == 0)
@@ -133,8 +141,7 @@ mutate_binary(Mutant *m, uint64_t *r, size_t head)
 		mutant_replace(m, at, random_below(r, 2) ? n : 0, span, n);
 		return;
 	case 2:
-		n = random_below(r, rest < MUTANT_SPAN_MAX ? rest + 1 : MUTANT_SPAN_MAX);
-		mutant_replace(m, at, n, "", 0);
+		mutant_cut(m, r, at);
 		return;
 	case 3:
 		if (random_below(r, 4) == 0)
