@@ -212,9 +212,9 @@ absmax_scale(const ScaleProblem *p)
 }
 
 ScaleResult
-scale_absmax(Arena *scratch, const ScaleProblem *p)
+scale_absmax(Arena *scratch, const ScaleProblem *p, float share)
 {
-	const float s = format_scale_round(p->format, absmax_scale(p));
+	const float s = format_scale_round(p->format, absmax_scale(p) * share);
 	return (ScaleResult){s, scale_error(scratch, p, s)};
 }
 

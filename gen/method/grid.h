@@ -43,8 +43,9 @@ typedef struct ScaleResult {
 
 /* J(s), from its definition. All of these take scratch memory, which the caller resets. */
 double scale_error(Arena *scratch, const ScaleProblem *p, float s);
-/* The largest weight meets the end of the grid: the shorter one, or with either sign the longer. */
-ScaleResult scale_absmax(Arena *scratch, const ScaleProblem *p);
+/* The largest weight, times `share` in (0, 1], meets the end of the grid: the shorter one, or with
+ * either sign the longer. */
+ScaleResult scale_absmax(Arena *scratch, const ScaleProblem *p, float share);
 /* The best of `steps` multiples of the scale above divided by steps, by plain squared error, the
  * first of equals (perq.md section 5). */
 ScaleResult scale_mse(Arena *scratch, const ScaleProblem *p, int steps);

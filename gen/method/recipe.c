@@ -25,11 +25,12 @@
 #define CLIP_NAMES "none|output"
 #define FIT_NAMES "corrected|own"
 #define GIVENS_NAMES "corrected|released"
+#define REFLECT_NAMES "none|behind|front"
 #define TARGET_NAMES "self|cross"
 
 /* "|none|hadamard|...": the names stand behind the first byte. */
 static const char rotation_names[] =
-#define ROTATION(e, name, make, what) "|" name
+#define ROTATION(e, name, make, fits, what) "|" name
 #include "rotations.def"
 	;
 #define ROTATION_NAMES (rotation_names + 1)
@@ -76,7 +77,7 @@ static const Recipe defaults = {
 	.kotms_steps = 100,
 	.kotms_rate = 0.01,
 	.ruquant_steps = 16,
-	.ruquant_reflect = true,
+	.ruquant_reflect = REFLECT_BEHIND,
 	.statistics = 2048,
 	.walsh_exponent = 0.5,
 	.mse_steps = 20,
@@ -332,6 +333,7 @@ recipe_rounding(const Recipe *r)
 			  .damp = r->damp,
 			  .alpha = r->alpha,
 			  .hold = r->hold,
+			  .clip = r->weights_clip,
 			  .mse_steps = r->mse_steps,
 			  .sweeps = r->sweeps};
 }
@@ -421,6 +423,7 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 					      r->length, m->n_ctx));
 	why = sites_fault(r);
 	why = why ? why : walsh_fault(run, r, m);
+	why = why ? why : sites_width_fault(run, r, m);
 	why = why ? why : budget_fault(run, r);
 	if (why)
 		return refuse(d, why);

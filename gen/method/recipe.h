@@ -13,7 +13,7 @@
 
 /* What a rotation is. */
 typedef enum Rotation {
-#define ROTATION(e, name, make, what) e,
+#define ROTATION(e, name, make, fits, what) e,
 #include "rotations.def"
 	ROTATION_KINDS
 } Rotation;
@@ -31,6 +31,9 @@ typedef enum Permutation {
 typedef enum RawRotation { RAW_NONE, RAW_PCA, RAW_ROTATIONS } RawRotation;
 /* In what order the coordinates of a Walsh transform lie. */
 typedef enum WalshOrder { WALSH_NATURAL, WALSH_SEQUENCY, WALSH_ORDERS } WalshOrder;
+/* Where ruquant's reflection of the whole row stands: behind its blocks, or as the same map in
+ * front of them, its dot product that of the untransformed row. */
+typedef enum Reflect { REFLECT_NONE, REFLECT_BEHIND, REFLECT_FRONT, REFLECTS } Reflect;
 /* How a clip ratio of rows is chosen: not at all, or by the squared error of the outputs. */
 typedef enum Clip { CLIP_NONE, CLIP_OUTPUT, CLIP_RULES } Clip;
 /* What a linear's outputs should be near to: those of its own weights on the rows that it reads, or
@@ -45,7 +48,7 @@ typedef struct Recipe {
 	double site_smooth; /* power, in front of those; 0: none */
 	bool smooth_o;	    /* at o's input too */
 	int ruquant_steps, ruquant_givens; /* of a matrix; 1: turned as released */
-	bool ruquant_reflect;		   /* the whole row, behind all */
+	int ruquant_reflect;		   /* Reflect */
 	int statistics;			   /* tokens that those and permutations are made of */
 	int permute;			   /* Permutation: P3, in front of R3 */
 	int clip;			   /* Clip */
@@ -64,9 +67,10 @@ typedef struct Recipe {
 		target; /* round.h's enums, Target */
 	bool refit;
 	double damp, alpha, hold;
-	double smooth;	    /* at mlp.mid; 0: none */
-	double distil_rate; /* 0: by the bits */
-	double block_slack; /* blocks of R3 layer by layer; 0: block */
+	double weights_clip; /* absmax: factor of the range that codes span; 0: none */
+	double smooth;	     /* at mlp.mid; 0: none */
+	double distil_rate;  /* 0: by the bits */
+	double block_slack;  /* blocks of R3 layer by layer; 0: block */
 	int mse_steps, sweeps;
 	int distil; /* steps, 0: none */
 	int sequences, length, seed;

@@ -38,6 +38,9 @@ rounding_fault(Arena *a, const Rounding *r, Format f)
 		return "what the others leave to a group in turn only a dense curvature says";
 	if (r->scale == SCALE_E2M && !f.ternary)
 		return "e2m parts weights into three, and their format is not ternary";
+	if (r->clip != 0.0 && r->scale != SCALE_ABSMAX)
+		return "weights.clip is of scales by the largest weight: other rules look for "
+		       "theirs";
 	if (r->scale == SCALE_MSE && r->mse_steps < 1)
 		return arena_printf(a, "%d steps of a search", r->mse_steps);
 	if (!(r->damp >= 0.0 && r->damp <= 1.0))

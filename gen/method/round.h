@@ -54,6 +54,7 @@ typedef struct Rounding {
 	double alpha;  /* QRONOS: share of H's largest eigenvalue, instead of damp; 0: damp */
 	double hold;   /* QRONOS, TWIN: share of the mean of diag H that draws targets to the own
 			* weights, at least damp; not with alpha */
+	double clip;   /* SCALE_ABSMAX: factor of the range that codes span, in (0, 1); 0: none */
 	int mse_steps; /* SCALE_MSE */
 	int sweeps;    /* POLISH_* */
 } Rounding;

@@ -69,20 +69,26 @@ range_mse(Format f, const float *w, int n, int steps)
 
 /* ---- one group ------------------------------------------------------------------------------ */
 
+static float
+clip_of(const Rounding *how)
+{
+	return how->clip != 0.0 ? (float)how->clip : 1.0f;
+}
+
 static Fit
 ask_rule(Arena *scratch, const Rounding *how, ScaleProblem *p)
 {
 	Fit fit = {0};
 	const bool zeros = p->format.zero != ZERO_NONE;
 	if (how->scale == SCALE_ABSMAX && zeros)
-		return range_fit(p->format, p->w, p->n, 1.0f);
+		return range_fit(p->format, p->w, p->n, clip_of(how));
 	if (how->scale == SCALE_MSE && zeros)
 		return range_mse(p->format, p->w, p->n, how->mse_steps);
 	const Grid grid = grid_of(p->format);
 	p->grid = &grid;
 	fit.zero = format_offset(p->format);
 	if (how->scale == SCALE_ABSMAX)
-		fit.scale = scale_absmax(scratch, p).scale;
+		fit.scale = scale_absmax(scratch, p, clip_of(how)).scale;
 	else if (how->scale == SCALE_MSE)
 		fit.scale = scale_mse(scratch, p, how->mse_steps).scale;
 	else if (how->scale == SCALE_E2M)

@@ -30,7 +30,7 @@ kotms_factors(KotmsFactors kind, uint32_t rows, uint32_t n, uint32_t *left, uint
 
 /* ---- Cayley --------------------------------------------------------------------------------- */
 
-/* m = (I + s - s^T)^-1. What is skew has imaginary eigenvalues: the inverse exists. */
+/* m = (I + s - s^T)^-1. What is skew has imaginary eigenvalues: the inverse exists, of finite s. */
 static void
 inverse_of(Arena *scratch, const Linalg *l, uint32_t n, const double *s, double *m)
 {
@@ -40,7 +40,8 @@ inverse_of(Arena *scratch, const Linalg *l, uint32_t n, const double *s, double 
 			a[(size_t)i * n + j] =
 				s[(size_t)i * n + j] - s[(size_t)j * n + i] + (i == j ? 1.0 : 0.0);
 	if (!linalg_inverse(scratch, l, n, a, m))
-		memset(m, 0, (size_t)n * n * sizeof *m);
+		for (size_t i = 0; i < (size_t)n * n; i++)
+			m[i] = NAN;
 }
 
 /* I - A = 2 I - (I + A). */
@@ -345,10 +346,7 @@ site_kotms(Arena *run, const SiteProblem *p, const char **why)
 			  .loss = (KotmsLoss)recipe->kotms_loss,
 			  .jobs = p->jobs};
 	if (!kotms_factors((KotmsFactors)recipe->kotms_factors, p->rows, p->n, &k.left, &k.right)) {
-		*why = arena_printf(run,
-				    "%u does not factor: kotms wants two orders, hadamard and "
-				    "chain one",
-				    p->n);
+		*why = arena_printf(run, "%u elements do not factor: kotms wants two orders", p->n);
 		return NULL;
 	}
 	const size_t ll = (size_t)k.left * k.left, rr = (size_t)k.right * k.right;

@@ -5,8 +5,8 @@
  * entries of like size: a reflection, then three times an order and turned pairs.
  *
  * The reflection's product of the vector and the row may be taken in front of all of it: H_v M =
- * M H_(M^T v). It stays behind, where it takes as many operations, so that weights in front of the
- * site may take the first matrix.
+ * M H_(M^T v). Behind, where it takes as many operations, weights in front of the site may take
+ * the first matrix.
  */
 #include "sites.h"
 
@@ -229,14 +229,24 @@ reflect_rows(Arena *run, Composite *k, size_t tokens, const char **why)
 	return t;
 }
 
-/* The longest run of elements that divides a row, at most site.block: a matrix has any order. */
-static uint32_t
-ruquant_block(const Recipe *r, uint32_t n)
+const Transform *
+ruquant_reflected(Arena *run, const Transform *t, const double *v, int reflect, const char **why)
 {
-	uint32_t b = r->site_block && (uint32_t)r->site_block < n ? (uint32_t)r->site_block : n;
-	while (n % b)
-		b--;
-	return b;
+	const uint32_t n = t->n;
+	Arena *scratch = arena_new();
+	double *a = ARENA_ARRAY(scratch, double, 2 * (size_t)n);
+	memcpy(a, v, n * sizeof *a);
+	if (reflect == REFLECT_FRONT)
+		transform_apply(transform_transpose(scratch, t), a, a + n);
+	const Transform *h = transform_vector(run, T_HOUSEHOLDER, n, a, why);
+	const bool product = t->kind == T_PRODUCT;
+	const uint32_t count = product ? t->n_children : 1;
+	const Transform **all = ARENA_ARRAY(scratch, const Transform *, count + 1);
+	memcpy(all + (reflect == REFLECT_BEHIND), product ? t->children : &t, count * sizeof *all);
+	all[reflect == REFLECT_BEHIND ? 0 : count] = h;
+	t = h ? transform_compose(run, T_PRODUCT, all, count + 1, why) : NULL;
+	arena_free(scratch);
+	return t;
 }
 
 const Transform *
@@ -244,11 +254,11 @@ site_ruquant(Arena *run, const SiteProblem *p, const char **why)
 {
 	const size_t stride = (p->tokens + RUQUANT_TOKENS - 1) / RUQUANT_TOKENS;
 	const size_t tokens = (p->tokens + stride - 1) / stride;
-	const Transform *factors[4], *behind[4];
+	const Transform *blocks[3], *reflection = NULL, *all;
 	uint64_t seed = p->seed;
 	uint32_t count = 0;
 	Arena *scratch = arena_new();
-	Composite k = {.p = p, .n = ruquant_block(p->recipe, p->n), .seed = &seed};
+	Composite k = {.p = p, .n = site_divisor(p->recipe, p->n), .seed = &seed};
 	k.count = tokens * (p->n / k.n);
 	k.x = ARENA_ARRAY(scratch, double, tokens * p->n);
 	k.worst = ARENA_ARRAY(scratch, Worst, (k.count + RUQUANT_VECTORS - 1) / RUQUANT_VECTORS);
@@ -256,17 +266,23 @@ site_ruquant(Arena *run, const SiteProblem *p, const char **why)
 		for (uint32_t i = 0; i < p->n; i++)
 			k.x[t * p->n + i] = (double)p->x[t * stride * p->n + i];
 	*why = NULL;
-	factors[count++] = composite(run, &k, why);
+	blocks[count++] = composite(run, &k, why);
 	if (k.n < p->n && !*why)
-		factors[count++] = deal(run, &k, tokens, why);
+		blocks[count++] = deal(run, &k, tokens, why);
 	if (k.n < p->n && !*why)
-		factors[count++] = composite(run, &k, why);
-	if (p->recipe->ruquant_reflect && !*why) {
-		factors[count] = reflect_rows(run, &k, tokens, why);
-		count += factors[count] != NULL;
-	}
+		blocks[count++] = composite(run, &k, why);
+	if (p->recipe->ruquant_reflect != REFLECT_NONE && !*why)
+		reflection = reflect_rows(run, &k, tokens, why);
 	arena_free(scratch);
-	for (uint32_t i = 0; i < count; i++)
-		behind[i] = factors[count - 1 - i];
-	return *why ? NULL : transform_compose(run, T_PRODUCT, behind, count, why);
+	if (*why)
+		return NULL;
+	for (uint32_t i = 0; i < count / 2; i++) {
+		all = blocks[i];
+		blocks[i] = blocks[count - 1 - i];
+		blocks[count - 1 - i] = all;
+	}
+	all = transform_compose(run, T_PRODUCT, blocks, count, why);
+	if (!all || !reflection)
+		return all;
+	return ruquant_reflected(run, all, reflection->vector, p->recipe->ruquant_reflect, why);
 }

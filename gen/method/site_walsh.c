@@ -140,7 +140,8 @@ scaled(Arena *run, const SiteProblem *p, const Transform *t, bool tied, const ch
 	double *scale = ARENA_ARRAY(scratch, double, p->n);
 	const Transform *two[] = {NULL, t};
 	if (!walsh_influence(scratch, t, p->x, p->tokens, p->n, influence)) {
-		*why = "no calibration row has energy there: influence is not defined";
+		*why = "calibration rows have no energy there, or none that is finite: influence "
+		       "is not defined";
 	} else {
 		if (tied)
 			walsh_tie(influence, p->n, m->n_head, m->n_kv_head);

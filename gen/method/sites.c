@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "ir/plan_apply.h"
+#include "site_kotms.h"
 #include "site_pca.h"
 
 typedef struct Sites {
@@ -19,13 +20,87 @@ typedef struct Sites {
 	double *raw; /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
 } Sites;
 
+/* ---- widths --------------------------------------------------------------------------------- */
+
+static bool
+fits_all(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	(void)scratch;
+	(void)r;
+	(void)n;
+	return true;
+}
+
+static bool
+fits_hadamard(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	Construction c;
+	uint32_t parameter, order;
+	(void)scratch;
+	(void)r;
+	return base_choose(n, &c, &parameter, &order);
+}
+
+static bool
+fits_blocks(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	const char *why;
+	return site_block(scratch, r, n, &why) != 0;
+}
+
+static bool
+fits_walsh(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	return r->walsh_pad || fits_blocks(scratch, r, n);
+}
+
+/* Of so many readers' rows at most; site_kotms knows how many there are. */
+static bool
+fits_kotms(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	uint32_t left, right;
+	(void)scratch;
+	return kotms_factors((KotmsFactors)r->kotms_factors, n, n, &left, &right);
+}
+
+static bool
+fits_ruquant(Arena *scratch, const Recipe *r, uint32_t n)
+{
+	(void)scratch;
+	return site_divisor(r, n) > 1;
+}
+
 static const struct {
 	const char *name;
 	SiteRotationFn make;
+	bool (*fits)(Arena *scratch, const Recipe *r, uint32_t n);
 } rotations[ROTATION_KINDS] = {
-#define ROTATION(e, name, make, what) [e] = {name, make},
+#define ROTATION(e, name, make, fits, what) [e] = {name, make, fits},
 #include "rotations.def"
 };
+
+const char *
+sites_width_fault(Arena *run, const Recipe *r, const Model *m)
+{
+	for (int i = 0; i < STAGE_SITES; i++) {
+		uint32_t n, heads;
+		const Rotation kind = site_rotation(r, stage_sites[i]);
+		site_shape(m, stage_sites[i], &n, &heads);
+		if (!site_rotation_seen(kind) || rotations[kind].fits(run, r, n))
+			continue;
+		Text *t = text_new(run);
+		text_printf(t, "%s: no %s of %u elements is known", site_table[stage_sites[i]].name,
+			    rotations[kind].name, n);
+		if (r->site_block && kind != ROTATION_KOTMS)
+			text_printf(t, " in blocks of %d or fewer", r->site_block);
+		text_printf(t, "; rotations that are:");
+		for (int k = ROTATION_NONE + 1; k < ROTATION_KINDS; k++)
+			if (rotations[k].fits(run, r, n))
+				text_printf(t, " %s", rotations[k].name);
+		return t->text;
+	}
+	return NULL;
+}
 
 bool
 site_rotation_seen(Rotation k)
@@ -71,6 +146,15 @@ site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why)
 	*why = arena_printf(
 		scratch, "%u has no block of %u elements or fewer with a Hadamard matrix", n, most);
 	return 0;
+}
+
+uint32_t
+site_divisor(const Recipe *r, uint32_t n)
+{
+	uint32_t b = r->site_block && (uint32_t)r->site_block < n ? (uint32_t)r->site_block : n;
+	while (n % b)
+		b--;
+	return b;
 }
 
 /* ---- mlp.mid -------------------------------------------------------------------------------- */

@@ -41,6 +41,15 @@ bool site_rotation_seen(Rotation k);
 /* The longest block for rows of n that is at most site.block, divides n and has a Hadamard matrix:
  * n for site.block 0; null with *why where there is none but 1. */
 uint32_t site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why);
+/* t under the reflection by v [n] behind it, which stands where `reflect` says (Reflect). */
+const Transform *ruquant_reflected(Arena *run, const Transform *t, const double *v, int reflect,
+				   const char **why);
+/* The longest run of elements that divides rows of n, at most site.block: of matrices of any order.
+ */
+uint32_t site_divisor(const Recipe *r, uint32_t n);
+/* At which of the four sites no such rotation is known for the model's width, and which ones are;
+ * null: nowhere. */
+const char *sites_width_fault(Arena *run, const Recipe *r, const Model *m);
 
 /* d [n], by which element i is multiplied: w^(1 - a) / x^a over the geometric mean of all, x and w
  * the largest sizes of the element and of its column, a = site.smooth (ruquant.md 2.2). It does not

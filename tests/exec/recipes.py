@@ -95,7 +95,7 @@ def main():
         try_one("chained", *a4, *chain, "--set", "site.smooth=0.5")
         ruquant = [x.replace("chain", "ruquant") for x in chain]
         try_one("ruquant", *a4, *ruquant)
-        try_one("turned", *a4, *ruquant, "--set", "ruquant.givens=released", "--set", "ruquant.reflect=no")
+        try_one("turned", *a4, *ruquant, "--set", "ruquant.givens=released", "--set", "ruquant.reflect=none")
         try_one("whole", "--recipe", "ruquant", "--bits", "w4a4", "--set", "rotate.qk=hadamard", "--set",
                 "kv=int8(group=row,scale=f32,zero=real)")
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")

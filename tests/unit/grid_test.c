@@ -78,7 +78,7 @@ compare(Arena *a, ScaleProblem *p)
 	const ScaleResult piso = scale_piso(a, p, 0);
 	assert_true(format_scale_round(p->format, piso.scale) == piso.scale);
 	assert_true(piso.error == scale_error(a, p, piso.scale));
-	not_worse(piso.error, scale_absmax(a, p).error);
+	not_worse(piso.error, scale_absmax(a, p, 1.0f).error);
 	not_worse(piso.error, scale_mse(a, p, 20).error);
 	if (p->format.scale_bits == 32)
 		not_worse(piso.error, brute(a, p));
@@ -195,7 +195,7 @@ test_nothing(void **state)
 	const ScaleProblem p = {.n = 3, .w = w, .grid = &grid, .format = stored(4, 16, false)};
 	(void)state;
 	assert_true(scale_piso(a, &p, 0).scale == 0.0f);
-	assert_true(scale_absmax(a, &p).scale == 0.0f);
+	assert_true(scale_absmax(a, &p, 1.0f).scale == 0.0f);
 	arena_free(a);
 }
 

@@ -366,13 +366,56 @@ test_refusals(void **state)
 	arena_free(d->a);
 }
 
+/* Scales of a share of the range, as their definition says: ruquant.md 2.8. */
+static void
+test_clip(void **state)
+{
+	const Format formats[] = {format_of(4, 0, false, ZERO_INTEGER),
+				  format_of(4, 0, false, ZERO_NONE),
+				  format_of(4, 16, true, ZERO_NONE)};
+	const Rounding how = {.scale = SCALE_ABSMAX, .round = ROUND_RTN, .clip = 0.8};
+	Data *d = data_new(6);
+	(void)state;
+	for (int k = 0; k < ROWS; k++)
+		d->w[k * N + 7] = 0.0f; /* nothing reads it */
+	for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+		const RoundResult r = rounded(d, how, formats[f], false, 1);
+		const int width = formats[f].group ? (int)formats[f].group : N, groups = N / width;
+		for (int g = 0; g < ROWS * groups; g++) {
+			const float *w = d->w + g * width;
+			double low = 0.0, high = 0.0, zero = 8.0, scale;
+			for (int i = 0; i < width; i++) {
+				low = (double)w[i] < low ? (double)w[i] : low;
+				high = (double)w[i] > high ? (double)w[i] : high;
+			}
+			const double peak = high > -low ? high : low;
+			scale = 0.8 * (f == 0 ? (high - low) / 15.0 : fabs(peak) / 7.0);
+			if (formats[f].signed_scale)
+				scale = 0.8 * peak / -8.0;
+			if (!(fabs(scale / (double)r.scales[g] - 1.0) < 1e-3))
+				fail_msg("a scale of %g, not %g", (double)r.scales[g], scale);
+			if (formats[f].zero)
+				zero = rint(-0.8 * low / (double)r.scales[g]);
+			for (int i = 0; i < width; i++) {
+				double code = rint((double)(w[i] / r.scales[g])) + zero;
+				code = code < 0.0 ? 0.0 : code > 15.0 ? 15.0 : code;
+				assert_int_equal(r.codes[g * width + i], (int)code);
+			}
+		}
+	}
+	Rounding other = how;
+	other.scale = SCALE_PISO;
+	assert_non_null(strstr(rounding_fault(d->a, &other, formats[1]), "largest weight"));
+	arena_free(d->a);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_definitions), cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_cross),	    cmocka_unit_test(test_results),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_clip),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,7 +314,7 @@ test_ruquant(void **state)
 		fill(&d, 4, false);
 		d.recipe.ruquant_steps = STEPS;
 		d.recipe.ruquant_givens = released;
-		d.recipe.ruquant_reflect = true;
+		d.recipe.ruquant_reflect = REFLECT_BEHIND;
 		d.p.seed = seed;
 		const Transform *t = site_ruquant(d.arena, &d.p, &why);
 		assert_non_null(t);
@@ -373,6 +373,33 @@ test_ruquant(void **state)
 	}
 }
 
+/* In front of the blocks the reflection makes the same map, and is the first factor. */
+static void
+test_ruquant_front(void **state)
+{
+	static Data d;
+	const char *why = NULL;
+	double behind[N * N], front[N * N];
+	(void)state;
+	fill(&d, 6, false);
+	d.recipe.ruquant_steps = 16;
+	for (int blocks = 0; blocks < 2; blocks++) {
+		d.recipe.site_block = blocks ? BLOCK : 0;
+		d.recipe.ruquant_reflect = REFLECT_BEHIND;
+		const Transform *t = site_ruquant(d.arena, &d.p, &why);
+		assert_int_equal(t->children[0]->kind, T_HOUSEHOLDER);
+		transform_dense(t, behind);
+		d.recipe.ruquant_reflect = REFLECT_FRONT;
+		t = site_ruquant(d.arena, &d.p, &why);
+		assert_int_equal(t->n_children, blocks ? 4 : 2);
+		assert_int_equal(t->children[t->n_children - 1]->kind, T_HOUSEHOLDER);
+		transform_dense(t, front);
+		for (int i = 0; i < N * N; i++)
+			assert_true(fabs(behind[i] - front[i]) < 1e-9);
+	}
+	arena_free(d.arena);
+}
+
 /* Blocks of odd order, one block, rows of zeros, no reflection: orthogonal, and any threads alike.
  */
 static void
@@ -390,7 +417,7 @@ test_ruquant_edges(void **state)
 	d.p.jobs = 1;
 	transform_dense(site_ruquant(d.arena, &d.p, &why), b);
 	assert_memory_equal(a, b, sizeof a);
-	d.recipe.ruquant_reflect = true;
+	d.recipe.ruquant_reflect = REFLECT_BEHIND;
 	d.recipe.site_block = 0;
 	t = site_ruquant(d.arena, &d.p, &why);
 	assert_int_equal(t->n_children, 2);
@@ -433,9 +460,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_smoothing), cmocka_unit_test(test_smoothing_groups),
-		cmocka_unit_test(test_chain),	  cmocka_unit_test(test_block),
-		cmocka_unit_test(test_ruquant),	  cmocka_unit_test(test_ruquant_edges),
+		cmocka_unit_test(test_smoothing),     cmocka_unit_test(test_smoothing_groups),
+		cmocka_unit_test(test_chain),	      cmocka_unit_test(test_block),
+		cmocka_unit_test(test_ruquant),	      cmocka_unit_test(test_ruquant_edges),
+		cmocka_unit_test(test_ruquant_front),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
