@@ -110,12 +110,8 @@ model_logits(const Eval *e, Arena *own, Pool *pool, const Linalg *l, const Graph
 			ids[c * e->ctx + i] = fed(e, first + c, i);
 	*t = (Tokens){ids, (uint32_t)n, (uint32_t)e->ctx};
 	Stream *s = stream_new(own, pool, l, g, t, STREAM_FLOAT, e->o->jobs);
-	for (int f = 0; f < g->count; f++) {
-		stream_enter(s, &g->funcs[f]);
-		for (int i = 0; i < g->funcs[f].count; i++)
-			stream_step(s, i, NULL);
-		stream_leave(s);
-	}
+	for (int f = 0; f < g->count; f++)
+		stream_function(s, &g->funcs[f]);
 	return s;
 }
 
@@ -222,10 +218,6 @@ evaluate(Eval *e, const StringList *operands)
 	e->model = model_read(e->run, e->d, operands->items[0], &options);
 	if (!e->model || !find_program(e, operands->items[1]) || !read_text(e))
 		return false;
-	if (e->model->n_expert) {
-		diag_error(e->d, e->model->loc, E_USAGE, "eval does not run mixtures of experts");
-		return false;
-	}
 	Graph *g = graph_build(e->run, e->model);
 	if (!settings_apply(&settings, e->d, g) || !passes_run(g, &passes, e->d))
 		return false;

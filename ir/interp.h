@@ -33,6 +33,9 @@ float contract_rcp(float x);
 float contract_rsqrt(float x);
 float contract_silu(float x);
 float contract_gelu(float x);
+/* Of the logits x [n] of a router: the weights [used], then the numbers [used] of the experts that
+ * a token goes through (README: route). */
+void contract_route(const float *x, size_t n, size_t used, bool norm, float *route);
 /* The nearest whole number, halves to even: |x| < 2^22. */
 static inline float
 contract_round(float x)

@@ -222,25 +222,29 @@ route_sum(const float *x, size_t n, float max)
 	return sum16(e, n);
 }
 
+void
+contract_route(const float *x, size_t n, size_t used, bool norm, float *route)
+{
+	float *weights = route, *experts = route + used, sum = 0;
+	for (size_t k = 0; k < used; k++) {
+		experts[k] = (float)next_expert(x, n, experts, k);
+		weights[k] = contract_exp(x[(size_t)experts[k]] - x[(size_t)experts[0]]);
+		sum = sum + weights[k];
+	}
+	if (!norm)
+		sum = route_sum(x, n, x[(size_t)experts[0]]);
+	const float inverse = contract_rcp(sum);
+	for (size_t k = 0; k < used; k++)
+		weights[k] = weights[k] * inverse;
+}
+
 static void
-contract_route(Step *s)
+contract_routes(Step *s)
 {
 	const size_t n = s->interp->graph->model->n_expert, used = s->value->used;
-	for (int m = 0; m < s->n; m++) {
-		const float *x = s->in[0]->f + (size_t)m * n;
-		float *weights = s->out->f + (size_t)m * 2 * used, *experts = weights + used;
-		float sum = 0;
-		for (size_t k = 0; k < used; k++) {
-			experts[k] = (float)next_expert(x, n, experts, k);
-			weights[k] = contract_exp(x[(size_t)experts[k]] - x[(size_t)experts[0]]);
-			sum = sum + weights[k];
-		}
-		if (!s->value->norm)
-			sum = route_sum(x, n, x[(size_t)experts[0]]);
-		const float inverse = contract_rcp(sum);
-		for (size_t k = 0; k < used; k++)
-			weights[k] = weights[k] * inverse;
-	}
+	for (int m = 0; m < s->n; m++)
+		contract_route(s->in[0]->f + (size_t)m * n, n, used, s->value->norm,
+			       s->out->f + (size_t)m * 2 * used);
 }
 
 static void
@@ -461,7 +465,7 @@ const StepFn interp_contract_ops[OP_COUNT] = {
 	[OP_ATTENTION] = contract_attention,
 	[OP_SILU_MUL] = contract_silu_mul,
 	[OP_GELU_MUL] = contract_gelu_mul,
-	[OP_ROUTE] = contract_route,
+	[OP_ROUTE] = contract_routes,
 	[OP_WEIGH] = contract_weigh,
 	[OP_SIGMOID_MUL] = contract_sigmoid_mul,
 	[OP_ADD] = contract_add,

@@ -103,18 +103,20 @@ weight_rows(void *arg, int task)
 	arena_free(scratch);
 }
 
-static Format
-compiled_format(const Graph *g, const Func *f, const Value *v)
-{
-	return graph_weight_format(g, v->role, f->layer);
-}
-
 void
 stream_weights(const Graph *g, const Func *f, const Value *v, StreamKind kind, int jobs, float *w)
 {
+	stream_expert_weights(g, f, v, 0, kind, jobs, w);
+}
+
+void
+stream_expert_weights(const Graph *g, const Func *f, const Value *v, uint32_t e, StreamKind kind,
+		      int jobs, float *w)
+{
 	WeightSource source;
-	weight_source_open(&source, g, f, v, jobs, NULL);
-	WeightsJob j = {&source, compiled_format(g, f, v), kind == STREAM_FLOAT, w};
+	weight_source_open_expert(&source, g, f, v, e, jobs, NULL);
+	WeightsJob j = {&source, graph_expert_format(g, v->role, f->layer, e), kind == STREAM_FLOAT,
+			w};
 	parallel_for(jobs, (int)((source.rows + WEIGHT_ROWS - 1) / WEIGHT_ROWS), weight_rows, &j);
 	weight_source_close(&source);
 }
@@ -172,7 +174,7 @@ step_embed(const Stream *s, const Value *v, float *out)
 	weight_source_open(&source, s->graph, s->func, v, s->jobs, NULL);
 	EmbedJob j = {.s = s,
 		      .source = &source,
-		      .format = compiled_format(s->graph, s->func, v),
+		      .format = graph_weight_format(s->graph, v->role, s->func->layer),
 		      .factor = v->factor != 0.0f ? (double)v->factor : 1.0,
 		      .out = out};
 	parallel_for(s->jobs, (int)s->tokens->sequences, embed_sequence, &j);
@@ -240,6 +242,11 @@ stream_step(Stream *s, int i, const float *w)
 	if (v->op == OP_INPUT) {
 		INVARIANT(s->carry);
 		s->rows[i] = s->carry;
+	} else if (v->op == OP_EXPERT) {
+		INVARIANT(!w);
+		const bool done = s->rows[i] != NULL;
+		for (uint32_t e = 0; e < s->graph->model->n_expert && !done; e++)
+			stream_expert(s, i, e, NULL);
 	} else if (takes_operand(s, v)) {
 		/* The reader that the alias is makes room for its own readers. */
 		s->root[i] = s->root[v->operands[0]];
@@ -251,6 +258,16 @@ stream_step(Stream *s, int i, const float *w)
 	}
 	for (int k = 0; k < op_operands(v->op); k++)
 		forget(s, v->operands[k]);
+}
+
+void
+stream_function(Stream *s, const Func *f)
+{
+	stream_enter(s, f);
+	const int *order = stream_order(s->arena, f);
+	for (int k = 0; k < f->count; k++)
+		stream_step(s, order[k], NULL);
+	stream_leave(s);
 }
 
 void

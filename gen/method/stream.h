@@ -32,11 +32,20 @@ typedef struct Stream Stream;
 /* A stream in front of the first function. All passes of the graph have run. */
 Stream *stream_new(Arena *run, Pool *pool, const Linalg *l, const Graph *g, const Tokens *t,
 		   StreamKind kind, int jobs);
+/*
+ * The values of f in the order in which they go through a stream: as they are; but experts stand
+ * behind the rows that go to the same matrices in other slots, and what rounds a row that experts
+ * read behind all routes, each time with what depends on it.
+ */
+const int *stream_order(Arena *a, const Func *f);
 /* Begins function f: its input is what the function before it left. */
 void stream_enter(Stream *s, const Func *f);
-/* Computes value i for all tokens; values come in their order. w [rows][columns]: what a linear
- * multiplies with; null: FLOAT its weights unrounded, ROUNDED as the graph compiles them. */
+/* Computes value i for all tokens; values come in the order of stream_order. w [rows][columns]:
+ * what a linear multiplies with; null: FLOAT its weights unrounded, ROUNDED as the graph compiles
+ * them. Experts (w null) that stream_expert has computed stay as they are. */
 void stream_step(Stream *s, int i, const float *w);
+/* Enters f, computes all its values and leaves it. */
+void stream_function(Stream *s, const Func *f);
 /* All values stay from here on until their function is left: stream_back reads them. */
 void stream_keep(Stream *s);
 /* The rows [tokens][width] of a value that has been computed and has readers left. What linears
@@ -46,6 +55,28 @@ const float *stream_rows(const Stream *s, int i);
 void stream_round(Format f, const float *x, size_t n, float *y);
 /* What the function leaves, before it is left. */
 const float *stream_output(const Stream *s);
+
+/* ---- experts: the values of OP_EXPERT of one role, a slot of the route each -------------------
+ */
+
+/* Whether i is the first value of its role. */
+bool stream_leads(const Func *f, int i);
+/* The rows that go to one expert: a token and the weight of its slot, tokens rising. */
+typedef struct ExpertRow {
+	uint32_t token;
+	float weight;
+} ExpertRow;
+/* Those of expert e among the values of i's role, whose rows can be computed: `rows` [tokens]
+ * receives them; how many. */
+size_t stream_expert_rows(const Stream *s, int i, uint32_t e, ExpertRow *rows);
+/* What expert e reads of those tokens: x [n][columns]. A token that does not go to e in this stream
+ * has no row where slots read rows of their own: x keeps what it holds. */
+void stream_expert_read(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n,
+			float *x);
+/* Expert e of all values of i's role, for the tokens that go to it; w as in stream_step. A role is
+ * computed when all its experts are. */
+void stream_expert(Stream *s, int i, uint32_t e, const float *w);
+
 /* The weights of linears by value, and who is told of each: the rows x [tokens][columns] that it
  * read and the gradient by its outputs [tokens][rows]. */
 typedef struct StreamLinears {
@@ -68,5 +99,8 @@ void stream_free(Stream *s);
 /* The weights of linear v of f before rounding, folds included, and as the graph compiles them. */
 void stream_weights(const Graph *g, const Func *f, const Value *v, StreamKind kind, int jobs,
 		    float *w);
+/* Of an expert's value those of expert e. */
+void stream_expert_weights(const Graph *g, const Func *f, const Value *v, uint32_t e,
+			   StreamKind kind, int jobs, float *w);
 
 #endif

@@ -279,13 +279,51 @@ rows_add(const StreamStep *t, size_t first, size_t n)
 		t->out[i] = t->in[0][i] + t->in[1][i];
 }
 
+static void
+rows_route(const StreamStep *t, size_t first, size_t n)
+{
+	const size_t experts = t->s->graph->model->n_expert, width = t->v->width;
+	for (size_t i = first; i < first + n; i++)
+		contract_route(t->in[0] + i * experts, experts, t->v->used, t->v->norm,
+			       t->out + i * width);
+}
+
+static void
+rows_weigh(const StreamStep *t, size_t first, size_t n)
+{
+	const size_t d = t->v->width, route = func_value(t->s->func, t->v->operands[1])->width;
+	for (size_t i = first; i < first + n; i++)
+		for (size_t k = 0; k < d; k++)
+			t->out[i * d + k] = t->in[0][i * d + k] * t->in[1][i * route + t->v->slot];
+}
+
+static void
+rows_sigmoid_mul(const StreamStep *t, size_t first, size_t n)
+{
+	const size_t d = t->v->width;
+	for (size_t i = first; i < first + n; i++) {
+		const float w = 1.0f / (1.0f + expf(-t->in[1][i]));
+		for (size_t k = 0; k < d; k++)
+			t->out[i * d + k] = t->in[0][i * d + k] * w;
+	}
+}
+
 const StreamRowsFn stream_row_ops[OP_COUNT] = {
-	[OP_RMSNORM] = rows_rmsnorm,   [OP_RMSNORM_HEADS] = rows_rmsnorm,
-	[OP_GAIN] = rows_gain,	       [OP_GAIN_HEADS] = rows_gain,
-	[OP_BIAS] = rows_bias,	       [OP_TRANSFORM] = rows_transform,
-	[OP_QUANTIZE] = rows_quantize, [OP_ROPE] = rows_rope,
-	[OP_KV_APPEND] = rows_append,  [OP_SILU_MUL] = rows_gated,
-	[OP_GELU_MUL] = rows_gated,    [OP_ADD] = rows_add,
+	[OP_RMSNORM] = rows_rmsnorm,
+	[OP_RMSNORM_HEADS] = rows_rmsnorm,
+	[OP_GAIN] = rows_gain,
+	[OP_GAIN_HEADS] = rows_gain,
+	[OP_BIAS] = rows_bias,
+	[OP_TRANSFORM] = rows_transform,
+	[OP_QUANTIZE] = rows_quantize,
+	[OP_ROPE] = rows_rope,
+	[OP_KV_APPEND] = rows_append,
+	[OP_SILU_MUL] = rows_gated,
+	[OP_GELU_MUL] = rows_gated,
+	[OP_ADD] = rows_add,
+	[OP_ROUTE] = rows_route,
+	[OP_WEIGH] = rows_weigh,
+	[OP_SIGMOID_MUL] = rows_sigmoid_mul,
 };
 
 /* ---- attention ------------------------------------------------------------------------------ */

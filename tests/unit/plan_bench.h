@@ -68,8 +68,10 @@ random_tensor(Arena *a, Random *r, const Model *m, int role, uint32_t layer)
 	return t;
 }
 
-/* Optional tensors that a model has; windows, gelu and a scaled embedding. */
-enum { PLAIN = 0, BIASES = 1, NORMS = 2, SANDWICH = 4, WINDOWS = 8 };
+/* Optional tensors that a model has; windows, gelu and a scaled embedding; experts, and an MLP of
+ * all tokens beside them. */
+enum { PLAIN = 0, BIASES = 1, NORMS = 2, SANDWICH = 4, WINDOWS = 8, EXPERTS = 16, SHARED = 32 };
+enum { N_EXPERT = 5, N_USED = 2, EXPERT_INTER = 24 };
 
 static inline bool
 model_has(int role, unsigned extras)
@@ -78,8 +80,12 @@ model_has(int role, unsigned extras)
 		return extras & NORMS;
 	if (role == ROLE_ATTN_POST || role == ROLE_MLP_POST)
 		return extras & SANDWICH;
-	if (role >= ROLE_ROUTER && role <= ROLE_SHARED_GATE)
-		return false;
+	if (role == ROLE_SHARED_GATE)
+		return extras & SHARED;
+	if (role >= ROLE_ROUTER && role < ROLE_SHARED_GATE)
+		return extras & EXPERTS;
+	if (role == ROLE_GATE || role == ROLE_UP || role == ROLE_DOWN)
+		return !(extras & EXPERTS) || extras & SHARED;
 	return !role_optional[role] || extras & BIASES;
 }
 
@@ -110,8 +116,14 @@ make_model(Arena *a, bool tied, unsigned extras)
 		m->embed_scale = 1.5f;
 		m->gelu = true;
 	}
+	if (extras & EXPERTS) {
+		m->n_expert = N_EXPERT;
+		m->n_used = N_USED;
+		m->expert_inter = EXPERT_INTER;
+		m->norm_experts = !(extras & SHARED);
+	}
 	for (int role = 0; role < ROLE_COUNT; role++) {
-		const uint32_t n = role_layered[role] ? LAYERS : 1;
+		const uint32_t n = model_count(m, role);
 		const Tensor **tensors = ARENA_ARRAY(a, const Tensor *, n);
 		for (uint32_t i = 0; i < n && model_has(role, extras); i++)
 			tensors[i] = random_tensor(a, &r, m, role, i);

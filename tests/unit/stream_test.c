@@ -16,9 +16,10 @@ rounded_graph(Bench *b, const Plan *p, Format weights, Format activations, Cache
 	Graph *g = graph_build(b->a, b->model);
 	assert_true(graph_apply_plan(g, p, d));
 	for (int role = 0; role < ROLE_COUNT; role++)
-		for (int l = 0; l < (role_layered[role] ? LAYERS : 1); l++)
-			if (b->model->tensors[role][l] && b->model->tensors[role][l]->rows > 1)
-				g->formats[role][l] = weights;
+		for (uint32_t i = 0; i < model_count(b->model, role); i++)
+			if (b->model->tensors[role][i] && b->model->tensors[role][i]->rows > 1 &&
+			    !role_stays_float(role))
+				g->formats[role][i] = weights;
 	g->activations = activations;
 	graph_set_kv(g, -1, kv);
 	assert_true(passes_run(g, &o, d));
@@ -42,12 +43,8 @@ run(Bench *b, const Graph *g, StreamKind kind, uint64_t memory, int jobs, float 
 	Pool *pool = pool_new(b->a, memory);
 	fill(ids);
 	Stream *s = stream_new(b->a, pool, linalg_open(b->a, jobs), g, &t, kind, jobs);
-	for (int f = 0; f < g->count; f++) {
-		stream_enter(s, &g->funcs[f]);
-		for (int i = 0; i < g->funcs[f].count; i++)
-			stream_step(s, i, NULL);
-		stream_leave(s);
-	}
+	for (int f = 0; f < g->count; f++)
+		stream_function(s, &g->funcs[f]);
 	memcpy(logits_of_all, stream_carry(s), (size_t)N * VOCAB * sizeof *logits_of_all);
 	stream_free(s);
 	pool_free(pool);
@@ -92,15 +89,22 @@ a_plan(Bench *b)
 	const struct {
 		Site site;
 		uint32_t n;
-	} at[] = {{SITE_RESIDUAL, HIDDEN}, {SITE_V, D}, {SITE_QK_ROPE, D}, {SITE_DOWN_IN, INTER}};
+	} at[] = {{SITE_RESIDUAL, HIDDEN},
+		  {SITE_V, D},
+		  {SITE_QK_ROPE, D},
+		  {SITE_DOWN_IN, INTER},
+		  {SITE_EXPERT_DOWN_IN, EXPERT_INTER}};
 	for (size_t k = 0; k < sizeof at / sizeof *at; k++)
-		for (int l = 0; l < (site_table[at[k].site].layered ? LAYERS : 1); l++)
+		for (int l = 0; l < (site_table[at[k].site].layered ? LAYERS : 1) &&
+				site_exists(b->model, at[k].site);
+		     l++)
 			p->transforms[at[k].site][l] =
 				(PlanTransform){hadamard(b, at[k].n), false, {1, 0}};
 	return p;
 }
 
-static const unsigned extras[] = {PLAIN, BIASES, BIASES | NORMS, WINDOWS};
+static const unsigned extras[] = {PLAIN,   BIASES,  BIASES | NORMS,
+				  WINDOWS, EXPERTS, EXPERTS | SHARED};
 enum { MODELS = sizeof extras / sizeof *extras };
 
 /* With weights of 8 bits the rounded streams still differ by f32's rounding only, but for codes
@@ -116,7 +120,9 @@ test_streams(void **state)
 		{.format = FORMAT_F32},
 		{.format = FORMAT_F16},
 		{.format = {.kind = NUMBER_INT, .bits = 8, .scale_bits = 32}, .query_bits = 16},
-		{.format = FORMAT_F32}};
+		{.format = FORMAT_F32},
+		{.format = FORMAT_F32},
+		{.format = FORMAT_F16}};
 	(void)state;
 	for (size_t k = 0; k < MODELS; k++) {
 		Bench b = open_bench(k == 1);
