@@ -214,6 +214,12 @@ template_has_word(const char *name, const char *word)
 	return s && text_has_word(s, size, word);
 }
 
+static int
+by_name(const void *key, const void *name)
+{
+	return strcmp(key, *(const char *const *)name);
+}
+
 /* Whether a type of that name would hide no word of the emitted C. */
 static bool
 ident_free(const char *ident)
@@ -226,11 +232,13 @@ ident_free(const char *ident)
 					     "tokenizer_scored.c",
 					     "tokenizer_chat.c",
 					     "logprobs.c"};
-	/* Words that the emitters print, and C's own that no template happens to use. */
-	static const char words[] =
-		"embed head stages levels usable cpu auto goto register restrict "
-		"union asm fortran";
-	bool used = text_has_word(words, sizeof words - 1, ident);
+	/* Words that the emitters print. */
+	static const char words[] = "embed head stages levels usable cpu fortran";
+	static const char *const of_c[] = {
+#include "c_names.def"
+	};
+	bool used = text_has_word(words, sizeof words - 1, ident) ||
+		    bsearch(ident, of_c, sizeof of_c / sizeof *of_c, sizeof *of_c, by_name);
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		used |= template_has_word(others[i], ident);
 	for (int i = 0; i < N_RUNNER_PARTS; i++)

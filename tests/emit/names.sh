@@ -6,7 +6,7 @@ lathe=$(realpath "$1")/lathe
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 python3 -B tests/reject/tinymodel.py "$work/model.gguf" --hidden 32 --inter 64 --heads 4 --kv-heads 2 --context 16 || exit 1
 cd "$work" || exit 2
-for name in tiny main layer0; do
+for name in tiny main layer0 abs; do
 	"$lathe" compile model.gguf --target c --cflags "-O0 -Werror" --golden 2 -o $name 2>log || { cat log; exit 1; }
 	grep -q "C symbols begin with lm_${name}_" log || { cat log; exit 1; }
 	grep -q "^typedef struct lm_$name lm_$name;" $name/$name.h && $name/$name selftest | tail -n 1 || exit 1
