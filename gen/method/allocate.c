@@ -81,6 +81,21 @@ typedef struct Allocate {
 	Way base, *alone, *pair; /* as AllocateGains */
 } Allocate;
 
+/* Unrounded, one expert's weights at a time: all of a layer's may be more than memory holds. */
+static void
+go_through_experts(const Allocate *k, Stream *s, const Func *f, int v)
+{
+	const Graph *g = k->graphs[MOST];
+	uint32_t rows, columns;
+	graph_tensor_shape(g, func_value(f, v), &rows, &columns);
+	float *w = pool_take(k->pool, (size_t)rows * columns);
+	for (uint32_t e = 0; e < g->model->n_expert; e++) {
+		stream_expert_weights(g, f, func_value(f, v), e, STREAM_FLOAT, k->o->jobs, w);
+		stream_expert(s, v, e, w);
+	}
+	pool_give(k->pool, w);
+}
+
 /* Function i from in's rows on, its rows of the bits of index b; linears by role multiply with
  * `weights`. The stream has not left it. */
 static Stream *
@@ -90,11 +105,18 @@ enter(const Allocate *k, int i, int b, float *const *weights, const Way *in)
 	const Func *f = &k->graphs[b]->funcs[i];
 	if (in->rows)
 		memcpy(stream_resume(s), in->rows, k->floats * sizeof *in->rows);
+	Arena *scratch = arena_new();
+	const int *order = stream_order(scratch, f);
 	stream_enter(s, f);
-	for (int v = 0; v < f->count; v++)
+	for (int n = 0; n < f->count; n++) {
+		const int v = order[n];
+		if (func_value(f, v)->op == OP_EXPERT && stream_leads(f, v))
+			go_through_experts(k, s, f, v);
 		stream_step(s, v,
 			    func_value(f, v)->op == OP_LINEAR ? weights[func_value(f, v)->role]
 							      : NULL);
+	}
+	arena_free(scratch);
 	return s;
 }
 

@@ -47,25 +47,39 @@ clip_piece(void *arg, int piece)
 	arena_free(scratch);
 }
 
-float
-clip_search(Arena *scratch, const ClipProblem *p)
+void
+clip_errors(Arena *scratch, const ClipProblem *p, double *errors)
 {
 	const size_t n = p->width;
 	ClipWork k = {.p = p, .stride = (p->tokens + CLIP_TOKENS - 1) / CLIP_TOKENS};
+	if (!p->tokens)
+		return;
 	k.tokens = (p->tokens + k.stride - 1) / k.stride;
 	const size_t pieces = (k.tokens + CLIP_ROWS - 1) / CLIP_ROWS;
 	float *gram = ARENA_ARRAY(scratch, float, n *n);
-	double errors[CLIPS] = {0};
-	int best = 0;
 	for (size_t i = 0; i < n * n; i++)
 		gram[i] = (float)p->gram[i];
 	k.gram = gram;
 	k.errors = ARENA_ARRAY(scratch, double, pieces *CLIPS);
 	parallel_for(p->jobs, (int)pieces, clip_piece, &k);
-	for (int c = 0; c < CLIPS; c++) {
+	for (int c = 0; c < CLIPS; c++)
 		for (size_t i = 0; i < pieces; i++)
-			errors[c] += k.errors[i * CLIPS + (size_t)c];
+			errors[c] += (double)k.stride * k.errors[i * CLIPS + (size_t)c];
+}
+
+float
+clip_least(const double *errors)
+{
+	int best = 0;
+	for (int c = 0; c < CLIPS; c++)
 		best = errors[c] < errors[best] ? c : best;
-	}
 	return clip_ratio(best);
+}
+
+float
+clip_search(Arena *scratch, const ClipProblem *p)
+{
+	double errors[CLIPS] = {0};
+	clip_errors(scratch, p, errors);
+	return clip_least(errors);
 }

@@ -24,5 +24,9 @@ typedef struct ClipProblem {
  * depend on p->jobs.
  */
 float clip_search(Arena *scratch, const ClipProblem *p);
+/* Of rows that several problems share a ratio of: what each ratio costs p is added to errors
+ * [CLIPS]; the ratio of the least sum. */
+void clip_errors(Arena *scratch, const ClipProblem *p, double *errors);
+float clip_least(const double *errors);
 
 #endif

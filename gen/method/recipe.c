@@ -388,16 +388,33 @@ sites_fault(const Recipe *r)
 	return NULL;
 }
 
+/* What is wrong with a mixture's experts; null: nothing. */
+static const char *
+experts_fault(const Recipe *r)
+{
+	if (r->distil)
+		return "distil takes no gradient back through a route: not with mixtures of "
+		       "experts";
+	if (r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0)
+		return "permute, smooth and rotate.slack are of one MLP's down, which all experts "
+		       "of a mixture's layer would share";
+	if (site_rotation_seen((Rotation)r->mlp) || site_rotation_seen((Rotation)r->down))
+		return "rotate.mlp and rotate.down are made of the weights of one MLP: not with "
+		       "mixtures of experts";
+	return NULL;
+}
+
 bool
 recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 {
 	const Rounding how = recipe_rounding(r);
-	const uint32_t columns[] = {m->hidden, m->q_width, m->inter};
+	const uint32_t columns[] = {m->hidden, m->q_width, m->inter,
+				    m->n_expert ? m->expert_inter : m->inter};
 	const char *why = rounding_fault(run, &how, r->weights);
 	for (size_t i = 0; i < sizeof columns / sizeof *columns && !why; i++)
 		why = linear_fault(run, r->weights, r->activations, columns[i]);
-	if (m->n_expert)
-		why = "recipes do not know mixtures of experts";
+	if (!why && m->n_expert)
+		why = experts_fault(r);
 	if (why)
 		return refuse(d, why);
 	if (r->target == TARGET_CROSS && r->round == ROUND_RTN &&
@@ -427,11 +444,13 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 	why = why ? why : budget_fault(run, r);
 	if (why)
 		return refuse(d, why);
-	if (r->block && (m->inter % (uint32_t)r->block || r->down == ROTATION_NONE))
+	const uint32_t rest = r->block ? m->inter % (uint32_t)r->block : 0;
+	const uint32_t narrow = m->n_expert && !rest ? m->expert_inter : m->inter;
+	if (r->block && (narrow % (uint32_t)r->block || r->down == ROTATION_NONE))
 		return refuse(d, r->down == ROTATION_NONE
 					 ? "rotate.block is given, but rotate.down is none"
 					 : arena_printf(run, "blocks of %d do not divide %u",
-							r->block, m->inter));
+							r->block, narrow));
 	if (r->block_slack > 0.0 && (r->block || r->down == ROTATION_NONE))
 		return refuse(d, r->block ? "rotate.slack chooses what rotate.block says"
 					  : "rotate.slack is given, but rotate.down is none");

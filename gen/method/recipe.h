@@ -88,11 +88,14 @@ void recipe_print(Text *t, const Recipe *r);
 /* Names and keys with what they mean. */
 void recipe_help(Text *t);
 Rounding recipe_rounding(const Recipe *r);
-/* Whether the run gives linear v of f codes: those of layers with integer weights. */
+/* Whether the run gives linear v of f codes, or what experts multiply with: those of layers with
+ * integer weights. */
 bool recipe_rounds(const Graph *g, const Func *f, const Value *v);
+/* How many matrices of value i get codes there: of experts all, at the first slot. */
+uint32_t recipe_matrices(const Graph *g, const Func *f, int i);
 /* The site whose rows value i of f makes codes of for linears of a layer; -1: it does not. */
 int recipe_clip_site(const Func *f, int i);
-/* Their clip ratio from here on, in graph and plan; 0: none. */
+/* The clip ratio of that site's rows from here on, in graph and plan; 0: none. */
 void recipe_put_clip(Graph *g, Plan *p, const Func *f, int i, float ratio);
 /* Whether the settings go together and with the model; false after diagnostics. */
 bool recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m);
@@ -116,7 +119,7 @@ Plan *recipe_run(Arena *run, Diag *d, const RecipeRun *r, Pool *pool);
 /* ---- stages --------------------------------------------------------------------------------- */
 
 /* Where a layer's linears read rows. */
-enum { STAGE_SITES = 4 };
+enum { STAGE_SITES = 5 };
 extern const Site stage_sites[STAGE_SITES];
 
 /* The next number by chance: splitmix64. */

@@ -221,6 +221,8 @@ walsh_fault(Arena *run, const Recipe *r, const Model *m)
 		uint32_t n, heads;
 		site_shape(m, stage_sites[i], &n, &heads);
 		const Rotation kind = site_rotation(r, stage_sites[i]);
+		if (!site_exists(m, stage_sites[i]))
+			continue;
 		if (kind == ROTATION_WALSH)
 			why = width_fault(run, r, stage_sites[i], n);
 		else if (kind == ROTATION_INFLUENCE && r->walsh_exponent == 0.0)

@@ -86,7 +86,8 @@ sites_width_fault(Arena *run, const Recipe *r, const Model *m)
 		uint32_t n, heads;
 		const Rotation kind = site_rotation(r, stage_sites[i]);
 		site_shape(m, stage_sites[i], &n, &heads);
-		if (!site_rotation_seen(kind) || rotations[kind].fits(run, r, n))
+		if (!site_exists(m, stage_sites[i]) || !site_rotation_seen(kind) ||
+		    rotations[kind].fits(run, r, n))
 			continue;
 		Text *t = text_new(run);
 		text_printf(t, "%s: no %s of %u elements is known", site_table[stage_sites[i]].name,
@@ -119,6 +120,7 @@ site_rotation(const Recipe *r, Site site)
 	case SITE_MLP_IN:
 		return (Rotation)r->mlp;
 	case SITE_DOWN_IN:
+	case SITE_EXPERT_DOWN_IN:
 		return (Rotation)r->down;
 	default:
 		return ROTATION_NONE;
@@ -451,8 +453,10 @@ look_at_all(const Sites *k, Pool *pool)
 	bool ok = true;
 	for (int i = 0; i + 1 < k->graph->count && ok; i++) {
 		const Func *f = &k->graph->funcs[i];
+		const int *order = stream_order(k->run, f);
 		stream_enter(x, f);
-		for (int v = 0; v < f->count && ok; v++) {
+		for (int n = 0; n < f->count && ok; n++) {
+			const int v = order[n];
 			const size_t tokens = (size_t)some.sequences * some.length;
 			ok = look(k, x, f, v, tokens);
 			if (k->raw && f->layer >= 0)

@@ -6,19 +6,27 @@
 #include "order.h"
 #include "sites.h"
 
-static const Role linears[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
-const Site stage_sites[STAGE_SITES] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN};
+static const Role linears[] = {ROLE_Q,	       ROLE_K,		ROLE_V,	   ROLE_O,
+			       ROLE_GATE,      ROLE_UP,		ROLE_DOWN, ROLE_EXPERT_GATE,
+			       ROLE_EXPERT_UP, ROLE_EXPERT_DOWN};
+const Site stage_sites[STAGE_SITES] = {SITE_ATTN_IN, SITE_O_IN, SITE_MLP_IN, SITE_DOWN_IN,
+				       SITE_EXPERT_DOWN_IN};
 
 void
 stage_formats(const Recipe *r, const Model *m, Plan *p)
 {
 	Format weights = r->weights;
 	weights.signed_scale = r->signs && !weights.zero;
+	for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
+		const uint32_t experts = model_experts(m, linears[i]);
+		for (uint32_t k = 0; k < model_places(m, linears[i]); k++)
+			if (model_expert(m, linears[i], k / experts, k % experts))
+				p->weights[linears[i]][k] =
+					(PlanFormat){.format = weights, .loc = m->loc};
+	}
 	for (uint32_t l = 0; l < m->n_layer; l++) {
-		for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
-			p->weights[linears[i]][l] = (PlanFormat){.format = weights, .loc = m->loc};
 		for (int i = 0; i < STAGE_SITES; i++)
-			if (!format_is_float(r->activations))
+			if (!format_is_float(r->activations) && site_exists(m, stage_sites[i]))
 				p->activations[stage_sites[i]][l] =
 					(PlanFormat){.format = r->activations, .loc = m->loc};
 		p->kv[l] =
@@ -78,7 +86,7 @@ put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, 
 	const char *why = NULL;
 	uint32_t width, heads;
 	site_shape(m, site, &width, &heads);
-	if (kind == ROTATION_NONE || site_rotation_seen((Rotation)kind))
+	if (kind == ROTATION_NONE || site_rotation_seen((Rotation)kind) || !site_exists(m, site))
 		return true;
 	const Transform *t = stage_blocks(run, (Rotation)kind, width / heads, order, seed, &why);
 	if (!t) {
@@ -109,9 +117,12 @@ stage_online(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 {
 	const uint64_t seed = (uint64_t)r->seed;
 	const uint32_t block = r->block ? (uint32_t)r->block : m->inter;
+	const uint32_t expert_block = r->block ? (uint32_t)r->block : m->expert_inter;
 	return put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
 	       (r->block_slack > 0.0 ||
-		put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3)) &&
+		(put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3) &&
+		 put_rotation(run, d, m, p, SITE_EXPERT_DOWN_IN, r->down, expert_block,
+			      seed + 7))) &&
 	       put_rotation(run, d, m, p, SITE_ATTN_IN, r->attn, m->hidden, seed + 4) &&
 	       put_rotation(run, d, m, p, SITE_O_IN, r->o, m->q_width, seed + 5) &&
 	       put_rotation(run, d, m, p, SITE_MLP_IN, r->mlp, m->hidden, seed + 6);

@@ -30,16 +30,22 @@ typedef struct CodesSize {
 	bool zeros;
 } CodesSize;
 
-/* Of linear v of f, should it have codes. */
+/* Of matrix e of value v of f, should it have codes. */
 static CodesSize
-codes_size(const RunState *s, const Func *f, const Value *v)
+codes_size(const RunState *s, const Func *f, const Value *v, uint32_t e)
 {
-	const Format format = graph_weight_format(s->graph, v->role, f->layer);
+	const Format format = graph_expert_format(s->graph, v->role, f->layer, e);
 	uint32_t rows, columns;
 	graph_tensor_shape(s->graph, v, &rows, &columns);
 	return (CodesSize){(size_t)rows * columns,
 			   (size_t)rows * (size_t)format_groups(format, (int)columns),
 			   format.zero != ZERO_NONE};
+}
+
+static PlanCodes *
+codes_of(const RunState *s, const Func *f, const Value *v, uint32_t e)
+{
+	return &s->plan->codes[v->role][model_place(s->model, v->role, f->layer, e)];
 }
 
 static void
@@ -48,17 +54,16 @@ keep_codes(const RunState *s, int f)
 	const Func *func = &s->graph->funcs[f];
 	OutFile *out = outfile_open(s->run, file_of(s, "codes", f));
 	uint8_t sha256[32];
-	for (int i = 0; i < func->count; i++) {
-		const Value *v = func_value(func, i);
-		if (!recipe_rounds(s->graph, func, v))
-			continue;
-		const PlanCodes *c = &s->plan->codes[v->role][func->layer];
-		const CodesSize n = codes_size(s, func, v);
-		outfile_write(out, c->scales, n.scales * sizeof(float));
-		if (n.zeros)
-			outfile_write(out, c->zeros, n.scales * sizeof(float));
-		outfile_write(out, c->codes, n.codes);
-	}
+	for (int i = 0; i < func->count; i++)
+		for (uint32_t e = 0; e < recipe_matrices(s->graph, func, i); e++) {
+			const Value *v = func_value(func, i);
+			const PlanCodes *c = codes_of(s, func, v, e);
+			const CodesSize n = codes_size(s, func, v, e);
+			outfile_write(out, c->scales, n.scales * sizeof(float));
+			if (n.zeros)
+				outfile_write(out, c->zeros, n.scales * sizeof(float));
+			outfile_write(out, c->codes, n.codes);
+		}
 	for (int i = 0; i < func->count; i++)
 		if (recipe_clip_site(func, i) >= 0)
 			outfile_write(out, &func_value(func, i)->format.clip, sizeof(float));
@@ -76,6 +81,19 @@ take(const Mapped *m, size_t *at, void *to, size_t n)
 	return true;
 }
 
+/* The codes of a matrix from where they lie; false: the file ends before. */
+static bool
+take_codes(const RunState *s, const Mapped *m, size_t *at, const CodesSize *n, PlanCodes *c)
+{
+	float *scales = ARENA_ARRAY(s->run, float, n->scales);
+	float *zeros = n->zeros ? ARENA_ARRAY(s->run, float, n->scales) : NULL;
+	uint8_t *codes = (uint8_t *)pool_take(s->pool, (n->codes + 3) / 4);
+	*c = (PlanCodes){codes, scales, zeros, s->model->loc};
+	return take(m, at, scales, n->scales * sizeof *scales) &&
+	       (!zeros || take(m, at, zeros, n->scales * sizeof *zeros)) &&
+	       take(m, at, codes, n->codes);
+}
+
 static bool
 read_codes(Diag *d, const RunState *s, int f)
 {
@@ -86,20 +104,12 @@ read_codes(Diag *d, const RunState *s, int f)
 	if (!file_map(path, &m, &error))
 		return damaged(d, path);
 	bool ok = true;
-	for (int i = 0; i < func->count && ok; i++) {
-		const Value *v = func_value(func, i);
-		if (!recipe_rounds(s->graph, func, v))
-			continue;
-		const CodesSize n = codes_size(s, func, v);
-		float *scales = ARENA_ARRAY(s->run, float, n.scales);
-		float *zeros = n.zeros ? ARENA_ARRAY(s->run, float, n.scales) : NULL;
-		uint8_t *codes = (uint8_t *)pool_take(s->pool, (n.codes + 3) / 4);
-		ok = take(&m, &at, scales, n.scales * sizeof *scales) &&
-		     (!zeros || take(&m, &at, zeros, n.scales * sizeof *zeros)) &&
-		     take(&m, &at, codes, n.codes);
-		s->plan->codes[v->role][func->layer] =
-			(PlanCodes){codes, scales, zeros, s->model->loc};
-	}
+	for (int i = 0; i < func->count; i++)
+		for (uint32_t e = 0; e < recipe_matrices(s->graph, func, i) && ok; e++) {
+			const Value *v = func_value(func, i);
+			const CodesSize n = codes_size(s, func, v, e);
+			ok = take_codes(s, &m, &at, &n, codes_of(s, func, v, e));
+		}
 	for (int i = 0; i < func->count && ok; i++) {
 		float ratio;
 		if (recipe_clip_site(func, i) < 0)

@@ -69,10 +69,13 @@ typedef struct ExpertRow {
 /* Those of expert e among the values of i's role, whose rows can be computed: `rows` [tokens]
  * receives them; how many. */
 size_t stream_expert_rows(const Stream *s, int i, uint32_t e, ExpertRow *rows);
-/* What expert e reads of those tokens: x [n][columns]. A token that does not go to e in this stream
- * has no row where slots read rows of their own: x keeps what it holds. */
+/* What expert e reads of those tokens, or what becomes that by rounding: x [n][columns]. A token
+ * that does not go to e in this stream has no row where slots read rows of their own: x keeps what
+ * it holds. */
 void stream_expert_read(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n,
 			float *x);
+void stream_expert_read_unrounded(const Stream *s, int i, uint32_t e, const ExpertRow *rows,
+				  size_t n, float *x);
 /* Expert e of all values of i's role, for the tokens that go to it; w as in stream_step. A role is
  * computed when all its experts are. */
 void stream_expert(Stream *s, int i, uint32_t e, const float *w);

@@ -120,28 +120,53 @@ values_of(const Stream *s, Arena *a, int i, uint32_t used)
 	return values;
 }
 
-void
-stream_expert_read(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n, float *x)
+/* What the values of a role read by slot, or what the quantize in front of them reads. */
+static const float **
+sources_of(const Stream *s, Arena *a, const int *values, uint32_t used, bool unrounded)
+{
+	const float **rows = ARENA_ARRAY(a, const float *, used);
+	for (uint32_t slot = 0; slot < used; slot++) {
+		int x = func_value(s->func, values[slot])->operands[0];
+		if (unrounded && func_value(s->func, x)->op == OP_QUANTIZE)
+			x = func_value(s->func, x)->operands[0];
+		rows[slot] = stream_rows(s, x);
+	}
+	return rows;
+}
+
+static void
+read_rows(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n, bool unrounded,
+	  float *x)
 {
 	Arena *scratch = arena_new();
 	uint32_t used;
 	const float *route = route_of(s, i, &used);
 	const int *values = values_of(s, scratch, i, used);
-	const int first = func_value(s->func, values[0])->operands[0];
-	const size_t width = func_value(s->func, first)->width;
+	const float **from = sources_of(s, scratch, values, used, unrounded);
+	const size_t width = func_value(s->func, func_value(s->func, i)->operands[0])->width;
 	bool apart = false; /* each slot reads a row of its own */
 	for (uint32_t slot = 1; slot < used; slot++)
-		apart |= s->root[func_value(s->func, values[slot])->operands[0]] != s->root[first];
+		apart |= from[slot] != from[0];
 	for (size_t r = 0; r < n; r++) {
 		const size_t token = rows[r].token;
 		const uint32_t slot = apart ? slot_of(route + token * 2 * used, used, e) : 0;
 		if (slot < used)
-			memcpy(x + r * width,
-			       stream_rows(s, func_value(s->func, values[slot])->operands[0]) +
-				       token * width,
-			       width * sizeof *x);
+			memcpy(x + r * width, from[slot] + token * width, width * sizeof *x);
 	}
 	arena_free(scratch);
+}
+
+void
+stream_expert_read(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n, float *x)
+{
+	read_rows(s, i, e, rows, n, false, x);
+}
+
+void
+stream_expert_read_unrounded(const Stream *s, int i, uint32_t e, const ExpertRow *rows, size_t n,
+			     float *x)
+{
+	read_rows(s, i, e, rows, n, true, x);
 }
 
 /* ---- experts -------------------------------------------------------------------------------- */

@@ -5,8 +5,8 @@
 
 architectures_llamacpp.json holds what llama.cpp computed from the same files. The artefact of a plan
 that rotates every site must agree with it too, and give the contract interpreter's bits on the
-instruction sets that its target list names; the proof of the plan must hold to 1e-9. A recipe makes a plan of it, where
-there are no experts. --mixtures: those of experts, else the others.
+instruction sets that its target list names; the proof of the plan must hold to 1e-9. A recipe makes a plan of it.
+--mixtures: those of experts, else the others.
 """
 import hashlib
 import json
@@ -119,16 +119,19 @@ def check_eval(lathe, name, model, program, folder):
 
 
 def check_recipe(lathe, name, model, folder):
-    """A recipe's plan of it is proved, and what it rounds to 8 bits stays near to the model."""
+    """A recipe's plan of it is proved, and what it rounds to 8 bits stays near to the model: scales tuned end to end, or
+    of a mixture rows and clips by expert under a rotation of what its down reads."""
+    extra = ["distil=2"] if "experts" not in MODELS[name] else ["rotate.down=hadamard", "clip=output"]
     text, path, logits = write_text(folder), os.path.join(folder, "made.json"), os.path.join(folder, "logits")
     run(lathe, "plan", model, "--recipe", "twin", "--bits", "w8a16", "--calibration", text, "--set", "sequences=8", "--set",
-        "length=48", "--set", "rotate.residual=none", "--set", "distil=2", "--quiet", "-o", path)
+        "length=48", "--set", "rotate.residual=none", *(x for e in extra for x in ("--set", e)), "--quiet", "-o", path)
     ids, rows = ",".join(map(str, IDS)), []
     for options in ([], ["--plan", path]):
         run(lathe, "reference", model, *options, "--tokens", ids, "--logits", logits)
         rows.append(read_floats(logits))
     far = math.dist(*rows) / math.hypot(*rows[0])
-    assert 0 < far < 0.05, (name, far)
+    # Of a mixture tokens near to a tie go to other experts.
+    assert 0 < far < (0.1 if "experts" in MODELS[name] else 0.05), (name, far)
     return far
 
 
@@ -166,8 +169,8 @@ def check(lathe, name, golden, probes, folder):
     assert planned < max(limit, 1e-5), (name, planned)
     if "experts" in MODELS[name]:
         check_eval(lathe, name, model, program, folder)
-    rounded = "" if "experts" in MODELS[name] else f", by a recipe {check_recipe(lathe, name, model, folder):.1e}"
-    print(f"{name}: llama.cpp {plain:.1e}, under a plan {planned:.1e}{rounded}, proof {proof:.1e}; {levels}")
+    rounded = check_recipe(lathe, name, model, folder)
+    print(f"{name}: llama.cpp {plain:.1e}, under a plan {planned:.1e}, by a recipe {rounded:.1e}, proof {proof:.1e}; {levels}")
 
 
 def main():

@@ -33,6 +33,19 @@ def dead_model():
     return m
 
 
+def mixture(shared=()):
+    return gguf_model(experts=(4, 2, 64, *shared), **SIZES)
+
+
+def unreached_model():
+    """Experts 0 to 2 of the first layer tie in every token, and slots of equals go to the first."""
+    g = mixture()
+    t = g.tensor("blk.0.ffn_gate_inp.weight")
+    row = SIZES["hidden"] * 4
+    t.data = t.data[:row] * 3 + t.data[3 * row:]
+    return g
+
+
 case("recipe-missing", "--calibration", "text")
 case("recipe-unknown", "--recipe", "gptg", "--calibration", "text")
 case("calibration-missing", "--recipe", "gptq")
@@ -73,7 +86,10 @@ case("weights-clip-range", *SMALL, "--set", "scale=absmax", "--set", "weights.cl
 case("distil-few", *SMALL, "--set", "distil=4")
 case("distil-rate", *SMALL, "--set", "distil.rate=0.01")
 case("distil-negative", *SMALL, "--set", "distil=-1")
-case("experts", *SMALL, model=gguf_model(experts=(4, 2, 64), **SIZES), tokenizer=False)
+for name, more in (("distil", ("distil=2", "sequences=4")), ("permute", ("permute=absmax",)), ("smooth", ("smooth=0.5",)),
+                   ("mlp", ("rotate.mlp=chain",)), ("down", ("rotate.down=kotms",)),
+                   ("block", ("rotate.down=hadamard", "rotate.block=24"))):
+    case("experts-" + name, *SMALL, *(x for m in more for x in ("--set", m)), model=mixture(), tokenizer=False)
 case("length-context", *SMALL, "--set", "length=17")
 case("block-alone", *SMALL, "--set", "rotate.block=16")
 case("block-divides", *SMALL, "--set", "rotate.block=24", "--set", "rotate.down=hadamard")
@@ -126,6 +142,7 @@ case("ruquant-right", *SMALL, "--quiet", "--set", "rotate.attn=ruquant", "--set"
      "--set", "site.block=12", "--set", "site.smooth=0.6", "--set", "ruquant.givens=released", status=0)
 case("ruquant-front", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
      "--set", "ruquant.reflect=front", "--set", "scale=absmax", "--set", "weights.clip=0.8", status=0)
+case("experts-unreached", *SMALL, "--quiet", model=unreached_model(), tokenizer=False, status=0)
 case("right", *SMALL, "--quiet", status=0)
 
 
