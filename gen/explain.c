@@ -198,7 +198,7 @@ print_weights(const Explain *e, Text *t, int n)
 		text_printf(t, "    %-12s %12llu  %s\n", u->constants[c].field,
 			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func],
 								    &u->constants[c]),
-			    format_text(e->run, u->constants[c].form.format));
+			    constant_formats(e->run, &u->constants[c]));
 	text_printf(t, "    %-12s %12llu\n", "all", (unsigned long long)s.bytes);
 	print_sums(t, "  transforms    ", &s);
 }
@@ -355,7 +355,7 @@ json_func(const Explain *e, Text *t, int n)
 		text_printf(t, ", \"bytes\": %llu, ",
 			    (unsigned long long)constant_bytes_read(&e->graph->funcs[u->func],
 								    &u->constants[c]));
-		json_string(t, "format", format_text(e->run, u->constants[c].form.format));
+		json_string(t, "format", constant_formats(e->run, &u->constants[c]));
 		text_printf(t, " }");
 	}
 	text_printf(t,

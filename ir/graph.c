@@ -361,7 +361,13 @@ value_equal_tensors(const Graph *g, const Func *a, const Func *b, int role)
 	return role < 0 || graph_formats_equal(g, role, a->layer, role, b->layer);
 }
 
-/* The same code: what value_equal compares, constants apart. */
+static bool
+transforms_alike(const Transform *a, const Transform *b)
+{
+	return a == b || (a && b && transform_alike(a, b));
+}
+
+/* The same code: what value_equal compares, constants and what transforms hold apart. */
 static bool
 value_same_code(const Value *a, const Value *b)
 {
@@ -374,13 +380,14 @@ value_same_code(const Value *a, const Value *b)
 	return a->eps == b->eps && a->heads == b->heads && a->kv_heads == b->kv_heads &&
 	       a->window == b->window && a->factor == b->factor && a->sums == b->sums &&
 	       a->used == b->used && a->norm == b->norm && a->slot == b->slot &&
-	       a->alone == b->alone && transforms_equal(a->transform, b->transform);
+	       a->alone == b->alone && transforms_alike(a->transform, b->transform);
 }
 
 bool
 value_equal(const Value *a, const Value *b)
 {
 	return value_same_code(a, b) && a->pinned == b->pinned && a->shared == b->shared &&
+	       transforms_equal(a->transform, b->transform) &&
 	       transforms_equal(a->fold_in, b->fold_in) &&
 	       transforms_equal(a->fold_out, b->fold_out);
 }

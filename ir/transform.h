@@ -103,6 +103,16 @@ typedef struct TransformFacts {
 TransformFacts transform_facts(const Transform *t);
 /* The same map, as far as the normal form shows it. */
 bool transform_equal(const Transform *a, const Transform *b);
+/* The same expression: kinds, children and data. */
+bool transform_same(const Transform *a, const Transform *b);
+
+/*
+ * Leaves: the parts of an expression that hold numbers or a permutation, by what they are stored
+ * as, each once, in the order of the text. Returns how many.
+ */
+uint32_t transform_leaves(Arena *a, const Transform *t, const Transform *const **leaves);
+/* Whether two expressions differ in what their leaves hold alone: then one code does both. */
+bool transform_alike(const Transform *a, const Transform *b);
 
 /*
  * Normal form: products flattened; T T^-1 = I; permutations, signs, diagonals and scalars merged;

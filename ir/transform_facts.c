@@ -302,3 +302,80 @@ transform_equal(const Transform *a, const Transform *b)
 	arena_free(scratch);
 	return equal;
 }
+
+/* ---- leaves ------------------------------------------------------------------------------- */
+
+/* The leaves met so far, of one expression. */
+typedef struct Leaves {
+	Arena *arena;
+	const Transform **at;
+	uint32_t n, room;
+} Leaves;
+
+static bool
+is_leaf(const Transform *t)
+{
+	const TransformData data = transform_table[t->kind].data;
+	return data != DATA_NONE && data != DATA_BASE;
+}
+
+/* The number of a leaf. */
+static uint32_t
+leaf_number(Leaves *l, const Transform *t)
+{
+	for (uint32_t i = 0; i < l->n; i++)
+		if (l->at[i] == t)
+			return i;
+	if (l->n == l->room) {
+		l->room = l->room ? 2 * l->room : 8;
+		const Transform **more = ARENA_ARRAY(l->arena, const Transform *, l->room);
+		for (uint32_t i = 0; i < l->n; i++)
+			more[i] = l->at[i];
+		l->at = more;
+	}
+	l->at[l->n] = t;
+	return l->n++;
+}
+
+static void
+add_leaves(Leaves *l, const Transform *t)
+{
+	if (is_leaf(t))
+		leaf_number(l, t);
+	for (uint32_t i = 0; i < t->n_children; i++)
+		add_leaves(l, t->children[i]);
+}
+
+uint32_t
+transform_leaves(Arena *a, const Transform *t, const Transform *const **leaves)
+{
+	Leaves l = {.arena = a};
+	add_leaves(&l, t);
+	*leaves = l.at;
+	return l.n;
+}
+
+static bool
+alike(Leaves *la, const Transform *a, Leaves *lb, const Transform *b)
+{
+	if (a->kind != b->kind || a->n != b->n || a->n_out != b->n_out ||
+	    a->n_children != b->n_children || a->transposed != b->transposed || a->i != b->i ||
+	    a->j != b->j || (a->base && !base_equal(a->base, b->base)))
+		return false;
+	if (is_leaf(a) && leaf_number(la, a) != leaf_number(lb, b))
+		return false;
+	for (uint32_t i = 0; i < a->n_children; i++)
+		if (!alike(la, a->children[i], lb, b->children[i]))
+			return false;
+	return true;
+}
+
+bool
+transform_alike(const Transform *a, const Transform *b)
+{
+	Arena *scratch = arena_new();
+	Leaves la = {.arena = scratch}, lb = {.arena = scratch};
+	const bool same = alike(&la, a, &lb, b);
+	arena_free(scratch);
+	return same;
+}

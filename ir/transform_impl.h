@@ -26,8 +26,6 @@ const Transform *transform_join(Arena *a, TransformKind kind, const Transform *c
 				uint32_t count);
 const Transform *transform_repeat(Arena *a, const Transform *child, uint32_t n);
 void transform_apply_rows(const Transform *t, double *rows, size_t count, double *work);
-/* Equal expressions: the same kinds, children and data. */
-bool transform_same(const Transform *a, const Transform *b);
 
 #define TRANSFORM_FACTS(name) void transform_facts_##name(const Transform *t, TransformFacts *f)
 #define TRANSFORM_APPLY(name) \

@@ -52,10 +52,11 @@ void emit_unit(Text *t, const Artefact *x, const Unit *u);
 void emit_linears(Text *t, const Artefact *x);
 /* emit_transform.c: the Hadamard functions that all transforms of the file call; the function
  * `NAME(float *x, float *work)` of a transform, in place, with 4 rows of work, `what` in the
- * comment above it. */
+ * comment above it; where some of its tables lie in the weights, they are its third argument. */
 void emit_hadamard_functions(Text *t, const Artefact *x);
-void emit_transform(Text *t, const char *name, const char *what, const Transform *x);
-/* n transforms with the functions that they call. */
+void emit_transform(Text *t, const char *name, const char *what, const Transform *x,
+		    const Constant *tables);
+/* n transforms with the functions that they call, all tables being code. */
 void emit_transforms(Text *t, const char *const *names, const Transform *const *x, int n);
 /* emit_cache.c: bytes of a position in front of a layer, the table of layers, and the formats in
  * words: the layers' own where they differ. */

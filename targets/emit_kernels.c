@@ -70,12 +70,17 @@ emit_row_expression(const Emit *e, const Kernel *k, const Value *v)
 			    row.padded, index);
 }
 
+static const char *
+constant_expression(const Emit *e, const Constant *c)
+{
+	return arena_printf(e->t->arena, "m->weights + %s_constants[j->layer].%s", e->u->ident,
+			    c->field);
+}
+
 const char *
 emit_constant_expression(const Emit *e, const Kernel *k, int role)
 {
-	const Constant *c = unit_constant(e->u, (int)(k - e->f->kernels), role);
-	return arena_printf(e->t->arena, "m->weights + %s_constants[j->layer].%s", e->u->ident,
-			    c->field);
+	return constant_expression(e, unit_constant(e->u, (int)(k - e->f->kernels), role));
 }
 
 static void
@@ -182,7 +187,9 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 		if (!runs_in_place(e, k, v))
 			text_line(t, "memcpy(v%d, %s, sizeof(float) * %u);", i, a,
 				  row_layout(v).padded);
-		text_line(t, "%s_t%d(v%d, work);", e->u->ident, i, i);
+		const Constant *c = unit_tables(e->u, i);
+		text_line(t, "%s_t%d(v%d, work%s%s);", e->u->ident, i, i, c ? ", " : "",
+			  c ? constant_expression(e, c) : "");
 	} else if (v->op == OP_ROUTE) {
 		text_line(t, "route_row(%u, %u, %u, %s, v%d);",
 			  emit_value(e, v->operands[0])->width, v->used, v->norm, a, i);
@@ -261,7 +268,8 @@ kernel_uses_job(const Emit *e, const Kernel *k)
 {
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
-		if (emit_is_activation(v) || v->role >= 0 || v->op == OP_ROPE)
+		if (emit_is_activation(v) || v->role >= 0 || v->op == OP_ROPE ||
+		    (v->op == OP_TRANSFORM && unit_tables(e->u, emit_index(e, v))))
 			return true;
 		for (int o = 0; o < op_operands(v->op); o++)
 			if (emit_value(e, v->operands[o])->op == OP_INPUT)
@@ -282,7 +290,8 @@ emit_kernel_parts(const Emit *e, const Kernel *k)
 			emit_transform(
 				e->t,
 				arena_printf(e->t->arena, "%s_t%d", e->u->ident, emit_index(e, v)),
-				arena_printf(e->t->arena, "%%%d", emit_index(e, v)), v->transform);
+				arena_printf(e->t->arena, "%%%d", emit_index(e, v)), v->transform,
+				unit_tables(e->u, emit_index(e, v)));
 	}
 }
 

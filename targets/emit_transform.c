@@ -5,8 +5,6 @@
  */
 #include "emit.h"
 
-#include "../ir/real.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,103 +302,98 @@ emit_hadamard(Text *t, Seen *seen, const Transform *h, uint32_t count, uint32_t 
 
 /* ---- one transform ------------------------------------------------------------------------ */
 
-/* The function under way: tables go in front of it. Or, where `seen` is there, only the Hadamard
- * functions that it calls, which go to `tables`. */
+/* The function under way: tables of its code go in front of it, those of the weights are parts of
+ * `constant`. Or, where `seen` is there, only the Hadamard functions that it calls, which go to
+ * `tables`. */
 typedef struct Printer {
 	Text *tables, *body;
 	Seen *seen;
 	const char *prefix;
-	int n_tables, depth;
+	const Constant *constant; /* null: all is code */
+	const Transform *const *leaves;
+	uint32_t n_leaves;
+	bool *printed; /* [n_leaves] */
+	int depth;
 } Printer;
 
 /* Maps `count` views [x->n][right], one behind the other from `at`, in place. */
 static void print_apply(Printer *p, const Transform *x, const char *at, uint32_t count,
 			uint32_t right);
 
-/* A table of n floats, or of n indexes; returns its name. */
-static const char *
-print_floats(Printer *p, const double *v, size_t n, size_t row, size_t padded)
+static void
+print_table(Text *t, const char *name, const Table *table)
 {
-	Text *t = p->tables;
-	const char *name = arena_printf(t->arena, "%s_%d", p->prefix, p->n_tables++);
-	if (p->seen)
-		return name;
-	text_printf(t, "static const float %s[%zu] = {\n", name, n / row * padded);
-	for (size_t i = 0; i < n; i += row)
-		for (size_t k = 0; k < padded; k++) {
-			text_printf(t, k % 8 ? " " : "\t");
-			hex_float(t, k < row ? v[i + k] : 0);
-			text_printf(t, k % 8 == 7 || k + 1 == padded ? ",\n" : ",");
-		}
+	const uint32_t row = table->indexes ? 16 : 8;
+	text_printf(t, "static const %s %s[%u] = {\n", table->indexes ? "uint16_t" : "float", name,
+		    table->n);
+	for (uint32_t i = 0; i < table->n; i++) {
+		text_printf(t, i % row ? " " : "\t");
+		if (table->indexes)
+			text_printf(t, "%u", table->indexes[i]);
+		else
+			hex_float(t, (double)table->floats[i]);
+		text_printf(t, i % row == row - 1 || i + 1 == table->n ? ",\n" : ",");
+	}
 	text_printf(t, "};\n");
+}
+
+/* The number of leaf x, and whether its table is code. */
+static uint32_t
+leaf_of(const Printer *p, const Transform *x, bool *code)
+{
+	uint32_t i = 0;
+	while (p->leaves[i] != x)
+		i++;
+	*code = !p->constant || p->constant->tables.at[i] == TABLE_IS_CODE;
+	return i;
+}
+
+/* The C expression of leaf x's table, which is printed where it is met first. */
+static const char *
+print_leaf(Printer *p, const Transform *x)
+{
+	Arena *a = p->body->arena;
+	bool code;
+	if (p->seen)
+		return "";
+	const uint32_t i = leaf_of(p, x, &code);
+	const char *name = arena_printf(a, "%s_%u", p->prefix, i);
+	if (!code)
+		return arena_printf(a, "(const %s *)(tables + %llu)",
+				    x->kind == T_PERM ? "uint16_t" : "float",
+				    (unsigned long long)p->constant->tables.at[i]);
+	if (!p->printed[i]) {
+		const Table table = table_of(a, x);
+		print_table(p->tables, name, &table);
+		p->printed[i] = true;
+	}
 	return name;
 }
 
+/* Number i of leaf x's table, which is text where it is code. */
 static const char *
-print_indexes(Printer *p, const uint32_t *v, uint32_t n)
+print_number(Printer *p, const Transform *x, uint32_t i)
 {
-	Text *t = p->tables;
-	const char *name = arena_printf(t->arena, "%s_%d", p->prefix, p->n_tables++);
+	Text *number = text_new(p->body->arena);
+	bool code;
 	if (p->seen)
-		return name;
-	text_printf(t, "static const uint16_t %s[%u] = {\n", name, n);
-	for (uint32_t i = 0; i < n; i++)
-		text_printf(t, "%s%u,%s", i % 16 ? " " : "\t", v[i],
-			    i % 16 == 15 || i + 1 == n ? "\n" : "");
-	text_printf(t, "};\n");
-	return name;
+		return "";
+	leaf_of(p, x, &code);
+	if (code)
+		hex_float(number, (double)table_of(number->arena, x).floats[i]);
+	else
+		text_printf(number, "(%s)[%u]", print_leaf(p, x), i);
+	return number->text;
 }
 
-/* The table is the transpose, each column padded to a vector. */
 static void
 print_matrix(Printer *p, const Transform *x, const char *at, uint32_t count, uint32_t right)
 {
-	const size_t n = x->n;
-	double *columns = ARENA_ARRAY(p->body->arena, double, n *n);
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < n; k++)
-			columns[k * n + i] = x->matrix[i * n + k];
-	const char *table = print_floats(p, columns, n * n, n, round_up(n, 16));
+	const char *table = print_leaf(p, x);
 	if (right == 1)
 		text_line(p->body, "matrix_rows(%u, %u, %s, %s, work);", x->n, count, table, at);
 	else
 		text_line(p->body, "matrix_columns(%u, %u, %s, %s, work);", x->n, right, table, at);
-}
-
-static void
-print_householder(Printer *p, const Transform *x, const char *at)
-{
-	double square = 0;
-	Text *factor = text_new(p->body->arena);
-	for (uint32_t i = 0; i < x->n; i++)
-		square += x->vector[i] * x->vector[i];
-	hex_float(factor, 2.0 / square);
-	text_line(p->body, "householder_row(%u, %s, %s, %s);", x->n,
-		  print_floats(p, x->vector, x->n, x->n, round_up(x->n, 16)), factor->text, at);
-}
-
-static void
-print_givens(Printer *p, const Transform *x, const char *at)
-{
-	double sine, cosine;
-	Text *angle = text_new(p->body->arena);
-	real_sincos(x->scalar, &sine, &cosine);
-	hex_float(angle, cosine);
-	text_printf(angle, ", ");
-	hex_float(angle, sine);
-	text_line(p->body, "givens_row(%u, %u, %s, %s);", x->i, x->j, angle->text, at);
-}
-
-static void
-print_so2(Printer *p, const Transform *x, const char *at)
-{
-	const size_t half = x->n / 2;
-	double *both = ARENA_ARRAY(p->body->arena, double, 2 * half);
-	for (size_t i = 0; i < half; i++)
-		real_sincos(x->vector[i], &both[half + i], &both[i]);
-	const char *cosines = print_floats(p, both, half, half, round_up(half, 16));
-	const char *sines = print_floats(p, both + half, half, half, round_up(half, 16));
-	text_line(p->body, "rope_row(1, %u, %s, %s, %s, %s);", x->n, at, cosines, sines, at);
 }
 
 /* A loop over runs of `step` elements; returns the expression of a run. */
@@ -437,7 +430,6 @@ print_hadamard(Printer *p, const Transform *x, const char *at, uint32_t count, u
 static bool
 print_view(Printer *p, const Transform *x, const char *at, uint32_t count, uint32_t right)
 {
-	Text *number = text_new(p->body->arena);
 	uint32_t from = 0, inner = right;
 	switch ((TransformKind)x->kind) {
 	case T_IDENTITY:
@@ -446,9 +438,8 @@ print_view(Printer *p, const Transform *x, const char *at, uint32_t count, uint3
 		print_hadamard(p, x, at, count, right);
 		return true;
 	case T_SCALAR:
-		hex_float(number, x->scalar);
-		text_line(p->body, "scale_row(%u, %s, %s);", x->n * count * right, number->text,
-			  at);
+		text_line(p->body, "scale_row(%u, %s, %s);", x->n * count * right,
+			  print_number(p, x, 0), at);
 		return true;
 	case T_PRODUCT:
 		for (uint32_t i = x->n_children; i-- > 0;)
@@ -482,22 +473,21 @@ print_row(Printer *p, const Transform *x, const char *at)
 	Text *t = p->body;
 	switch ((TransformKind)x->kind) {
 	case T_PERM:
-		text_line(t, "permute_row(%u, %s, %s, work);", x->n,
-			  print_indexes(p, x->perm, x->n), at);
+		text_line(t, "permute_row(%u, %s, %s, work);", x->n, print_leaf(p, x), at);
 		return;
 	case T_SIGNS:
 	case T_DIAGONAL:
-		text_line(t, "diagonal_row(%u, %s, %s);", x->n,
-			  print_floats(p, x->vector, x->n, x->n, x->n), at);
+		text_line(t, "diagonal_row(%u, %s, %s);", x->n, print_leaf(p, x), at);
 		return;
 	case T_HOUSEHOLDER:
-		print_householder(p, x, at);
+		text_line(t, "householder_row(%u, %s, %s);", x->n, print_leaf(p, x), at);
 		return;
 	case T_GIVENS:
-		print_givens(p, x, at);
+		text_line(t, "givens_row(%u, %u, %s, %s, %s);", x->i, x->j, print_number(p, x, 0),
+			  print_number(p, x, 1), at);
 		return;
 	case T_SO2:
-		print_so2(p, x, at);
+		text_line(t, "angles_row(%u, %s, %s);", x->n, print_leaf(p, x), at);
 		return;
 	default:
 		BUG("transform kind %d cannot run", x->kind);
@@ -558,17 +548,23 @@ emit_hadamard_functions(Text *t, const Artefact *x)
 }
 
 void
-emit_transform(Text *t, const char *name, const char *what, const Transform *x)
+emit_transform(Text *t, const char *name, const char *what, const Transform *x,
+	       const Constant *tables)
 {
 	Text *words = text_new(t->arena);
-	Printer p = {.tables = text_new(t->arena), .body = text_new(t->arena), .prefix = name};
+	Printer p = {.tables = text_new(t->arena),
+		     .body = text_new(t->arena),
+		     .prefix = name,
+		     .constant = tables};
+	p.n_leaves = transform_leaves(t->arena, x, &p.leaves);
+	p.printed = ARENA_ARRAY(t->arena, bool, p.n_leaves);
 	p.body->indent = 1;
 	transform_print(words, x, TRANSFORM_NAMED);
 	print_apply(&p, x, "x", 1, 1);
 	text_add(t, p.tables->text, p.tables->size);
 	text_line(t, "/* %s: %s */", what, words->text);
 	text_line(t, "static void");
-	text_line(t, "%s(float *x, float *work)", name);
+	text_line(t, "%s(float *x, float *work%s)", name, tables ? ", const uint8_t *tables" : "");
 	text_line(t, "{");
 	text_line(t, "(void)work;");
 	text_add(t, p.body->text, p.body->size);
@@ -583,5 +579,5 @@ emit_transforms(Text *t, const char *const *names, const Transform *const *x, in
 	for (int i = 0; i < n; i++)
 		emit_hadamards(t, seen, x[i]);
 	for (int i = 0; i < n; i++)
-		emit_transform(t, names[i], names[i], x[i]);
+		emit_transform(t, names[i], names[i], x[i], NULL);
 }

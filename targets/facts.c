@@ -124,30 +124,25 @@ facts_code_bytes(const Constant *c)
 	return bytes;
 }
 
-/* Bytes of the tables that emit_transform prints for one transform. */
+/* Bytes of the tables that stand in the code of unit u. */
 static uint64_t
-table_bytes(const Transform *x)
+coded_table_bytes(const Graph *g, const Unit *u)
 {
-	const uint64_t n = x->n;
+	const Func *f = &g->funcs[u->func];
+	Arena *scratch = arena_new();
 	uint64_t bytes = 0;
-	for (uint32_t i = 0; i < x->n_children; i++)
-		bytes += table_bytes(x->children[i]);
-	switch ((TransformKind)x->kind) {
-	case T_PERM:
-		return 2 * n;
-	case T_SIGNS:
-	case T_DIAGONAL:
-		return 4 * n;
-	case T_HOUSEHOLDER:
-		return 4 * round_up(n, 16);
-	case T_SO2:
-		return 8 * round_up(n / 2, 16);
-	case T_ORTHOGONAL:
-	case T_MATRIX:
-		return 4 * n * round_up(n, 16);
-	default:
-		return bytes;
+	for (int i = 0; i < f->count; i++) {
+		const Transform *const *leaves;
+		const Constant *c = unit_tables(u, i);
+		if (f->values[i].op != OP_TRANSFORM)
+			continue;
+		const uint32_t n = transform_leaves(scratch, f->values[i].transform, &leaves);
+		for (uint32_t k = 0; k < n; k++)
+			if (!c || c->tables.at[k] == TABLE_IS_CODE)
+				bytes += table_bytes(leaves[k]);
 	}
+	arena_free(scratch);
+	return bytes;
 }
 
 /* Whether an earlier constant lies at the place of constant i of function n. */
@@ -169,8 +164,8 @@ add_constants(Stored *s, const Layout *l, int n)
 		const Constant *c = &u->constants[i];
 		if (stored_before(l, n, i))
 			continue;
-		if (c->vector) {
-			s->vectors += c->bytes;
+		if (c->vector || c->value >= 0) {
+			*(c->vector ? &s->vectors : &s->tables) += c->bytes;
 			continue;
 		}
 		s->codes += facts_code_bytes(c);
@@ -187,12 +182,9 @@ facts_stored(const Graph *g, const Layout *l, bool layers)
 	for (int n = 0; n < g->count; n++)
 		if (!layers || g->funcs[n].layer >= 0)
 			add_constants(&s, l, n);
-	for (int n = 0; n < l->n_units; n++) {
-		const Func *f = &g->funcs[l->units[n].func];
-		for (int i = 0; i < f->count; i++)
-			if (f->values[i].op == OP_TRANSFORM && (!layers || f->layer >= 0))
-				s.tables += table_bytes(f->values[i].transform);
-	}
+	for (int n = 0; n < l->n_units; n++)
+		if (!layers || g->funcs[l->units[n].func].layer >= 0)
+			s.tables += coded_table_bytes(g, &l->units[n]);
 	return s;
 }
 

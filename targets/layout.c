@@ -60,6 +60,8 @@ const char *
 constant_formats(Arena *a, const Constant *c)
 {
 	Text *t = text_new(a);
+	if (c->value >= 0)
+		return "tables";
 	for (uint32_t e = 0; e < c->experts; e++) {
 		if (constant_first_alike(c, e) < e)
 			continue;
@@ -98,23 +100,44 @@ row_sums(const Func *f, const Value *v)
 	return x->format.group && x->format.group < x->width ? x->format.group : x->width;
 }
 
-/* The constants of one kernel: each vector alone, all matrices of its linears together. */
+/* The tables of value i's transform, where any lie in the weights. */
+static void
+unit_add_tables(Arena *a, const Graph *g, Unit *u, int i, int kernel)
+{
+	const Tables t = tables_of(a, g, u->func, i);
+	if (!t.bytes)
+		return;
+	u->constants[u->n_constants++] = (Constant){.field = arena_printf(a, "tables_%d", i),
+						    .value = i,
+						    .tables = t,
+						    .experts = 1,
+						    .bytes = t.bytes,
+						    .kernel = kernel};
+}
+
+/* The constants of one kernel: each vector and each transform's tables alone, all matrices of its
+ * linears together. */
 static void
 unit_add_kernel(Arena *a, const Graph *g, Unit *u, const Func *f, int kernel)
 {
 	const Kernel *k = &f->kernels[kernel];
-	Constant stack = {.kernel = kernel};
+	Constant stack = {.value = -1, .kernel = kernel};
 	bool silu = false;
 	uint32_t slot = 0;
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = kernel_value(f, k, i);
 		silu |= k->kind == KERNEL_LINEAR && op_is_gated(v->op);
+		if (v->op == OP_TRANSFORM)
+			unit_add_tables(a, g, u, (int)(v - f->values), kernel);
 		if (v->role < 0)
 			continue;
 		if (op_table[v->op].tensor == TENSOR_VECTOR) {
 			Constant *c = &u->constants[u->n_constants++];
-			*c = (Constant){
-				.roles = {v->role}, .n_roles = 1, .vector = true, .kernel = kernel};
+			*c = (Constant){.value = -1,
+					.roles = {v->role},
+					.n_roles = 1,
+					.vector = true,
+					.kernel = kernel};
 			constant_finish(a, g, f, c);
 			continue;
 		}
@@ -193,7 +216,7 @@ static bool
 constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *b,
 	      const Func *other)
 {
-	if (a->n_roles != b->n_roles || a->vector != b->vector ||
+	if (a->value >= 0 || b->value >= 0 || a->n_roles != b->n_roles || a->vector != b->vector ||
 	    a->interleaved != b->interleaved || a->experts != b->experts ||
 	    a->form.sums != b->form.sums)
 		return false;
@@ -206,6 +229,26 @@ constant_same(const Graph *g, const Constant *a, const Func *f, const Constant *
 	return true;
 }
 
+/* Offset of equal tables of an earlier transform, of whichever function. */
+static uint64_t
+earlier_tables(const Layout *l, int f, const Constant *c)
+{
+	const Graph *g = l->graph;
+	const Transform *t = g->funcs[f].values[c->value].transform;
+	for (int e = 0; e <= f; e++) {
+		const Unit *v = layout_unit(l, e);
+		for (int k = 0; k < v->n_constants; k++) {
+			const Constant *o = &v->constants[k];
+			if (e == f && o == c)
+				return UINT64_MAX;
+			if (o->value >= 0 && tables_same(&c->tables, t, &o->tables,
+							 g->funcs[e].values[o->value].transform))
+				return l->offsets[e][k];
+		}
+	}
+	return UINT64_MAX;
+}
+
 /* Offset of an earlier constant equal to constant i of function f; UINT64_MAX: none. Only functions
  * without a layer can share with one another: a layer's tensors are its own. */
 static uint64_t
@@ -213,6 +256,8 @@ earlier_offset(const Layout *l, int f, int i)
 {
 	const Graph *g = l->graph;
 	const Unit *u = layout_unit(l, f);
+	if (u->constants[i].value >= 0)
+		return earlier_tables(l, f, &u->constants[i]);
 	for (int k = 0; k < i && u->constants[i].experts > 1; k++)
 		if (constant_same(g, &u->constants[i], &g->funcs[f], &u->constants[k],
 				  &g->funcs[f]))
@@ -233,7 +278,7 @@ uint64_t
 constant_bytes_read(const Func *f, const Constant *c)
 {
 	const Value *v = kernel_value(f, &f->kernels[c->kernel], 0);
-	if (v->op != OP_EMBED)
+	if (v->op != OP_EMBED || c->value >= 0)
 		return c->bytes / c->experts;
 	return c->bytes / round_up(c->rows[0], PACK_ROWS);
 }
@@ -300,6 +345,15 @@ unit_constant(const Unit *u, int kernel, int role)
 			if (u->constants[i].roles[r] == role)
 				return &u->constants[i];
 	BUG("kernel %d of %s has no constant for role %d", kernel, u->ident, role);
+}
+
+const Constant *
+unit_tables(const Unit *u, int value)
+{
+	for (int i = 0; i < u->n_constants; i++)
+		if (u->constants[i].value == value)
+			return &u->constants[i];
+	return NULL;
 }
 
 void

@@ -10,15 +10,18 @@
 #define LATHE_TARGETS_LAYOUT_H
 
 #include "pack.h"
+#include "tables.h"
 
 #include "../ir/pass.h"
 
 enum { STACK_MAX = 8 };
 
-/* What one kernel reads from the weights: a vector (f32, padded with zeros to a multiple of 32) or
- * matrices of one format in blocks of 32 rows. */
+/* What one kernel reads from the weights: a vector (f32, padded with zeros to a multiple of 32),
+ * matrices of one format in blocks of 32 rows, or the tables of a transform. */
 typedef struct Constant {
-	const char *field; /* "q_k_v" */
+	const char *field; /* "q_k_v", "tables_7" */
+	int value;	   /* whose transform's tables these are; -1: of none, but tensors */
+	Tables tables;
 	int roles[STACK_MAX];
 	int n_roles;
 	bool vector;
@@ -55,6 +58,8 @@ Layout *layout_new(Arena *a, const Graph *g);
 const Unit *layout_unit(const Layout *l, int func);
 /* The constant of a unit that kernel k reads for value v's role; never null. */
 const Constant *unit_constant(const Unit *u, int kernel, int role);
+/* The constant that has the tables of value v's transform; null: it has none, all is code. */
+const Constant *unit_tables(const Unit *u, int value);
 /* The form of an expert's matrices; where its stack begins, experts of them being their bytes. */
 PackForm constant_form(const Constant *c, uint32_t expert);
 uint64_t constant_expert_at(const Constant *c, uint32_t expert);

@@ -32,6 +32,8 @@ static const char *
 role_words(Arena *a, const Constant *c)
 {
 	Text *t = text_new(a);
+	if (c->value >= 0)
+		text_printf(t, "transform %%%d", c->value);
 	for (int i = 0; i < c->n_roles; i++)
 		text_printf(t, "%s%s", i ? ", " : "", role_names[c->roles[i]]);
 	return t->text;

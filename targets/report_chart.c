@@ -8,7 +8,7 @@ static const struct {
 } parts[] = {
 	{"weight codes", "p-codes", offsetof(ReportFunc, codes)},
 	{"scales and zero points", "p-scales", offsetof(ReportFunc, scales)},
-	{"gains and biases", "p-vectors", offsetof(ReportFunc, vectors)},
+	{"gains, biases, transforms", "p-vectors", offsetof(ReportFunc, vectors)},
 	{"keys and values", "p-cache", offsetof(ReportFunc, cache)},
 	{"activations", "p-rows", offsetof(ReportFunc, rows)},
 };

@@ -12,7 +12,7 @@ add_constants(const Report *r, int n, ReportFunc *to)
 	for (int i = 0; i < u->n_constants; i++) {
 		const Constant *c = &u->constants[i];
 		const uint64_t read = constant_bytes_read(&r->g->funcs[u->func], c);
-		if (c->vector) {
+		if (c->vector || c->value >= 0) {
 			to->vectors += read;
 			continue;
 		}

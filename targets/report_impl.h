@@ -7,7 +7,8 @@
 
 /* Of one function and one decoded token: bytes that it reads or writes, and what it does. */
 typedef struct ReportFunc {
-	uint64_t codes, scales, vectors; /* of constants; codes with their padding */
+	uint64_t codes, scales, vectors; /* of constants; codes with their padding;
+					    vectors with the tables of transforms */
 	uint64_t cache;	     /* keys and values of Report.positions positions, or of the window */
 	uint64_t rows;	     /* each written once, and read once by each other kernel */
 	uint64_t operations; /* two to a multiply-add of weights, keys and values */

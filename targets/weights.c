@@ -213,8 +213,21 @@ write_expert(Writer *w, const Graph *g, const Constant *c, const Func *f, uint32
 }
 
 static void
+write_tables(Writer *w, const Constant *c, const Transform *t)
+{
+	uint8_t *bytes = ARENA_ARRAY(w->layer, uint8_t, c->bytes);
+	tables_write(&c->tables, t, bytes);
+	writer_put(w, bytes, c->bytes);
+	arena_reset(w->layer);
+}
+
+static void
 write_constant(Writer *w, const Graph *g, const Constant *c, const Func *f)
 {
+	if (c->value >= 0) {
+		write_tables(w, c, f->values[c->value].transform);
+		return;
+	}
 	for (uint32_t e = 0; e < c->experts && w->ok; e++)
 		write_expert(w, g, c, f, e);
 }

@@ -314,17 +314,26 @@ matrix_columns(const int n, const int right, const float *columns, float *x, flo
 	memcpy(x, work, sizeof(float) * (size_t)(n * right));
 }
 
-/* x -= v f, f = factor (v . x), factor = 2 / (v . v); v is padded with zeros to a vector. */
+/* x -= v f, f = factor (v . x), factor = 2 / (v . v), which stands behind v; v is padded with zeros
+ * to a vector. */
 LATHE_INLINE void
-householder_row(const int n, const float *v, const float factor, float *x)
+householder_row(const int n, const float *v, float *x)
 {
 	vf p = vf_zero();
 	for (int i = 0; i < n; i += 16)
 		p = vf_fma(vf_load(v + i), n - i < 16 ? vf_load_part(x + i, n - i) : vf_load(x + i),
 			   p);
-	const float f = vf_tree(p) * factor;
+	const float f = vf_tree(p) * v[LATHE_PAD(n, 16)];
 	for (int i = 0; i < n; i++)
 		x[i] = s_fma(-f, v[i], x[i]);
+}
+
+/* Pairs (i, i + n / 2) as rope rotates them, by cosines and, behind them, sines, each padded to a
+ * vector. */
+LATHE_INLINE void
+angles_row(const int n, const float *angles, float *x)
+{
+	rope_row(1, n, x, angles, angles + LATHE_PAD(n / 2, 16), x);
 }
 
 /* Elements i and j by the angle of cosine c and sine s, as rope rotates a pair. */

@@ -16,8 +16,7 @@ enum {
 	ARC_DPAS_TOKENS = 8,
 	ARC_DPAS_NARROW = 64, /* its columns where neither side has more than 4 bits */
 	ARC_TOP_LAUNCHES = 2,
-	ARC_LOCAL_MAX = 65536, /* bytes of local memory of a work-group */
-	ARC_TABLE_MAX = 65532  /* constants of one OpConstantComposite, of 65535 words in all */
+	ARC_LOCAL_MAX = 65536 /* bytes of local memory of a work-group */
 };
 
 /* Parameters that every entry has in this order; its constants follow. */
@@ -41,7 +40,7 @@ typedef enum ArcKind {
 	ARC_PARAMETER, /* parameter `value`, a pointer moved by `offset` bytes */
 	ARC_CONSTANT,  /* constant `value` of the kernel, moved by `offset` bytes */
 	ARC_LOCAL,     /* the entry's local memory from float `value` on */
-	ARC_FLOATS,    /* a table of `value` f32, or of uint32_t that are stored as uint16_t */
+	ARC_FLOATS,    /* a table of `value` f32, or uint16_t */
 	ARC_WORDS,
 	ARC_BY_BLOCK, /* values[i] of the first i with work-group < ends[i] */
 } ArcKind;

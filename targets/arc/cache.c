@@ -76,38 +76,65 @@ by_heads(const Transform *t, uint32_t d)
 	}
 }
 
+/* Whether the parts of v's transform that heads have find their tables. */
+static bool
+finds_tables(const Maker *k, const Value *v)
+{
+	const ArcTables of = tables(k, v);
+	const uint32_t heads = v->width / (uint32_t)head_dim(k);
+	bool all = true;
+	for (uint32_t h = 0; h < heads && all && of.constant; h++)
+		all = arc_tables_cover(k->a, of, heads_run(k->a, v->transform, heads, h));
+	return all;
+}
+
 /* Whether each head has all that happens on the way to v to itself. */
 static bool
 heads_apart(const Maker *k, const Kernel *kernel, const Value *v)
 {
 	for (; emit_kernel_of(&k->e, v) == kernel; v = emit_value(&k->e, v->operands[0]))
-		if (v->op == OP_TRANSFORM && !by_heads(v->transform, (uint32_t)head_dim(k)))
+		if (v->op == OP_TRANSFORM &&
+		    !(by_heads(v->transform, (uint32_t)head_dim(k)) && finds_tables(k, v)))
 			return false;
 	return true;
 }
 
-/* Transform t of heads [first, first + count) of those that a work-group has, for work-groups
- * [from, end) only. */
+/* t, a part of v's transform, of heads [first, first + count) of those that a work-group has, for
+ * work-groups [from, end) only. */
 static void
-add_transform(Maker *k, ArcEntry *n, const Heads *h, const Transform *t, int first, int count,
-	      int from, int end)
+add_transform(Maker *k, ArcEntry *n, const Heads *h, const Value *v, const Transform *t, int first,
+	      int count, int from, int end)
 {
 	const int calls = n->n_calls, d = head_dim(k);
-	arc_transform(k->a, k->p, n, t, count, h->x + first * d, h->work);
+	arc_transform(k->a, k->p, n, t, tables(k, v), count, h->x + first * d, h->work);
 	for (int i = calls; i < n->n_calls && (from > 0 || end < h->all / h->count * h->per); i++) {
 		n->calls[i].from = from;
 		n->calls[i].end = end;
 	}
 }
 
+/* Whether parts a and b of v's transform are one in every function of the unit. */
+static bool
+parts_equal(const Maker *k, const Value *v, const Transform *a, const Transform *b)
+{
+	const Transform *const *la, *const *lb;
+	if (!tables(k, v).constant)
+		return transform_equal(a, b);
+	const uint32_t n = transform_leaves(k->a, a, &la), m = transform_leaves(k->a, b, &lb);
+	bool same = n == m && transform_alike(a, b);
+	for (uint32_t i = 0; i < n && same; i++)
+		same = la[i] == lb[i];
+	return same;
+}
+
 /* Heads that lie side by side and have equal transforms are done together. */
 static void
-add_transforms(Maker *k, ArcEntry *n, const Heads *h, const Transform *whole)
+add_transforms(Maker *k, ArcEntry *n, const Heads *h, const Value *v)
 {
 	const Transform **t = ARENA_ARRAY(k->a, const Transform *, h->all);
 	for (int i = 0; i < h->all; i++) {
-		t[i] = heads_run(k->a, whole, (uint32_t)h->all, (uint32_t)i);
-		if (i && (t[i] == t[i - 1] || transform_equal(t[i], t[i - 1])))
+		t[i] = heads_run(k->a, v->transform, (uint32_t)h->all, (uint32_t)i);
+		if (i && (t[i] == t[i - 1] || parts_equal(k, v, t[i], t[i - 1])))
 			t[i] = t[i - 1];
 	}
 	for (int i = 0, end; i < h->all; i = end) {
@@ -115,14 +142,14 @@ add_transforms(Maker *k, ArcEntry *n, const Heads *h, const Transform *whole)
 			continue;
 		if (i % h->count == 0 && end - i >= h->count) {
 			end -= end % h->count;
-			add_transform(k, n, h, t[i], 0, h->count, i / h->count * h->per,
+			add_transform(k, n, h, v, t[i], 0, h->count, i / h->count * h->per,
 				      end / h->count * h->per);
 			continue;
 		}
 		const int unit = i / h->count;
 		if (end > (unit + 1) * h->count)
 			end = (unit + 1) * h->count;
-		add_transform(k, n, h, t[i], i % h->count, end - i, unit * h->per,
+		add_transform(k, n, h, v, t[i], i % h->count, end - i, unit * h->per,
 			      (unit + 1) * h->per);
 	}
 }
@@ -135,9 +162,9 @@ add_op(Maker *k, ArcEntry *n, const Heads *h, const Value *v)
 	const int d = head_dim(k), shape[] = {h->count, d};
 	ArcCall *c;
 	if (v->op == OP_TRANSFORM && h->count == h->all) {
-		arc_transform(k->a, k->p, n, v->transform, 1, h->x, h->work);
+		arc_transform(k->a, k->p, n, v->transform, tables(k, v), 1, h->x, h->work);
 	} else if (v->op == OP_TRANSFORM) {
-		add_transforms(k, n, h, v->transform);
+		add_transforms(k, n, h, v);
 	} else if (v->op == OP_RMSNORM_HEADS) {
 		c = arc_call(k->a, n, "row_rmsnorm_heads");
 		add_ints(c, shape, 2);

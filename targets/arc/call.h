@@ -43,13 +43,20 @@ typedef struct ArcWork {
 	int at, floats;
 } ArcWork;
 
+/* The tables of a value's transform in the weights. */
+typedef struct ArcTables {
+	const Transform *whole;	  /* the value's */
+	const Constant *constant; /* null: all tables are code */
+	ArcArgument argument;	  /* the constant */
+} ArcTables;
+
 /* transform.c: each of `runs` runs of the local row at float x, one behind the other, becomes
  * transformed, in place. */
-void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x,
-		   ArcWork w);
+void arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, ArcTables tables,
+		   int runs, int x, ArcWork w);
+/* Whether all leaves of t, a part of the value's transform, are leaves of that. */
+bool arc_tables_cover(Arena *a, ArcTables tables, const Transform *t);
 /* Floats of work that it wants for runs of `floats` together. */
 int arc_transform_work(const Transform *t, int floats);
-/* The order of its largest dense matrix, 0: none. */
-uint32_t arc_transform_dense(const Transform *t);
 
 #endif

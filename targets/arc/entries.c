@@ -206,7 +206,7 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 	} else if (v->op == OP_TRANSFORM) {
 		const ArcWork w = {s->used, arc_transform_work(v->transform, (int)v->width)};
 		s->used += (int)round_up((uint64_t)w.floats, PACK_ROWS);
-		arc_transform(k->a, k->p, n, v->transform, 1, x, w);
+		arc_transform(k->a, k->p, n, v->transform, tables(k, v), 1, x, w);
 	} else {
 		refuse(k, v, v->loc, "no template of rows does it");
 	}
@@ -470,25 +470,6 @@ make_linear(Maker *k, const Kernel *kernel)
 
 /* ---- units -------------------------------------------------------------------------------- */
 
-/* The entries of a dense matrix are constants of a module; other transforms have no more than
- * widths. */
-static void
-check_tables(Maker *k, const Kernel *kernel)
-{
-	for (int i = 0; i < kernel->count; i++) {
-		const Value *v = emit_kernel_value(&k->e, kernel, i);
-		const uint64_t order =
-			v->op == OP_TRANSFORM ? arc_transform_dense(v->transform) : 0;
-		if (order * order <= ARC_TABLE_MAX)
-			continue;
-		refuse(k, v, arc_place(k, kernel),
-		       arena_printf(k->a,
-				    "a dense matrix of order %d is %lld constants, of which a "
-				    "table of SPIR-V has %d; use products of smaller ones",
-				    (int)order, (long long)(order * order), ARC_TABLE_MAX));
-	}
-}
-
 static bool
 make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 {
@@ -505,10 +486,8 @@ make_stage(Arena *a, Diag *d, ArcProgram *p, int unit)
 	ArcStage *s = &p->stages[unit];
 	k.job = func_is_last(x->graph, f) ? ARC_BATCH_HEAD : 0;
 	*s = (ArcStage){.unit = u, .launches = ARENA_ARRAY(a, ArcLaunch, f->n_kernels)};
-	for (k.kernel = 0; k.kernel < f->n_kernels && !k.failed; k.kernel++) {
-		check_tables(&k, &f->kernels[k.kernel]);
+	for (k.kernel = 0; k.kernel < f->n_kernels && !k.failed; k.kernel++)
 		s->launches[s->n++] = make[f->kernels[k.kernel].kind](&k, &f->kernels[k.kernel]);
-	}
 	return !k.failed;
 }
 

@@ -47,14 +47,32 @@ place(const Maker *k, const Value *v)
 	return v->op == OP_ATTENTION ? k->e.g->arena_bytes_per_token : emit_buffer_offset(&k->e, v);
 }
 
+/* Constant c of the kernel at work. */
+static inline ArcArgument
+constant_argument(const Maker *k, const Constant *c)
+{
+	const Constant *first = k->e.u->constants;
+	while (first->kernel != k->kernel)
+		first++;
+	return (ArcArgument){.kind = ARC_CONSTANT, .value = c - first};
+}
+
 /* The constant of the kernel at work that role's tensor lies in. */
 static inline ArcArgument
 constant(const Maker *k, int role)
 {
-	const Constant *c = unit_constant(k->e.u, k->kernel, role), *first = k->e.u->constants;
-	while (first->kernel != k->kernel)
-		first++;
-	return (ArcArgument){.kind = ARC_CONSTANT, .value = c - first};
+	return constant_argument(k, unit_constant(k->e.u, k->kernel, role));
+}
+
+/* The tables of value v's transform. */
+static inline ArcTables
+tables(const Maker *k, const Value *v)
+{
+	ArcTables t = {.whole = v->transform,
+		       .constant = unit_tables(k->e.u, emit_index(&k->e, v))};
+	if (t.constant)
+		t.argument = constant_argument(k, t.constant);
+	return t;
 }
 
 static inline int

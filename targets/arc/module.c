@@ -166,7 +166,7 @@ table(const Module *g, const ArcArgument *v)
 	LLVMTypeRef type = words ? g->l.Int16TypeInContext(g->c) : g->f32;
 	LLVMValueRef *e = ARENA_ARRAY(g->a, LLVMValueRef, v->value);
 	for (int64_t i = 0; i < v->value; i++)
-		e[i] = words ? g->l.ConstInt(type, ((const uint32_t *)v->table)[i], 0)
+		e[i] = words ? g->l.ConstInt(type, ((const uint16_t *)v->table)[i], 0)
 			     : g->l.ConstReal(type, (double)((const float *)v->table)[i]);
 	LLVMValueRef array = g->l.ConstArray2(type, e, (uint64_t)v->value);
 	LLVMValueRef t = g->l.AddGlobalInAddressSpace(g->m, g->l.TypeOf(array), "table", CONSTANT);

@@ -5,8 +5,6 @@
  */
 #include "call.h"
 
-#include "../../ir/real.h"
-
 #include <string.h>
 
 typedef struct View {
@@ -17,6 +15,7 @@ typedef struct Transformer {
 	Arena *a;
 	ArcProgram *p;
 	ArcEntry *entry;
+	ArcTables tables;
 	int x, work, room; /* floats of work */
 } Transformer;
 
@@ -46,13 +45,60 @@ add_work(const Transformer *k, ArcCall *c, View v)
 	arc_add(c, arc_local(k->work + v.offset));
 }
 
-static ArcArgument
-floats(const Transformer *k, const double *v, size_t n)
+/* The table of leaf t in the weights (true), or of the module. */
+static bool
+leaf_table(const Transformer *k, const Transform *t, ArcArgument *table)
 {
-	float *f = ARENA_ARRAY(k->a, float, n);
-	for (size_t i = 0; i < n; i++)
-		f[i] = (float)v[i];
-	return (ArcArgument){.kind = ARC_FLOATS, .table = f, .value = (int64_t)n};
+	const Transform *const *leaves;
+	const uint32_t n =
+		k->tables.constant ? transform_leaves(k->a, k->tables.whole, &leaves) : 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const uint64_t at = k->tables.constant->tables.at[i];
+		if (leaves[i] != t || at == TABLE_IS_CODE)
+			continue;
+		*table = k->tables.argument;
+		table->offset = (int64_t)at;
+		return true;
+	}
+	const Table code = table_of(k->a, t);
+	*table = (ArcArgument){.kind = code.indexes ? ARC_WORDS : ARC_FLOATS,
+			       .table = code.indexes ? (const void *)code.indexes : code.floats,
+			       .value = code.n};
+	return false;
+}
+
+/* A call of `function`, of its form for tables in the weights where the leaf's is there. */
+static ArcCall *
+leaf_call(const Transformer *k, const char *function, const Transform *t, View v,
+	  ArcArgument *table)
+{
+	const bool weights = leaf_table(k, t, table);
+	return view_call(k, weights ? arena_printf(k->a, "%s_global", function) : function, t->n,
+			 v);
+}
+
+/* Such a call whose table is the last argument in front of the rows. */
+static void
+apply_leaf(const Transformer *k, const char *function, const Transform *t, View v, bool works)
+{
+	ArcArgument table;
+	ArcCall *c = leaf_call(k, function, t, v, &table);
+	arc_add(c, table);
+	add_row(k, c, v);
+	if (works)
+		add_work(k, c, v);
+}
+
+/* Numbers that are literals where the table is code. */
+static void
+add_numbers(ArcCall *c, ArcArgument table)
+{
+	if (table.kind != ARC_FLOATS) {
+		arc_add(c, table);
+		return;
+	}
+	for (int64_t i = 0; i < table.value; i++)
+		arc_add(c, arc_float(((const float *)table.table)[i]));
 }
 
 /* Runs of m elements of the view's runs of n, as a view of its own; where they do not lie evenly,
@@ -145,21 +191,22 @@ static void
 add_program(const Transformer *k, ArcCall *c, const Codelet *p)
 {
 	const uint32_t n = p->order, words = 3 * p->n_steps + n;
-	uint32_t *w = ARENA_ARRAY(k->a, uint32_t, words);
+	uint16_t *w = ARENA_ARRAY(k->a, uint16_t, words);
 	uint16_t *slot = ARENA_ARRAY(k->a, uint16_t, p->n_steps);
 	const int slots = assign_slots(p, slot);
 	for (uint32_t i = 0; i < p->n_steps; i++) {
 		const CodeletStep s = p->steps[i];
 		const uint32_t a = s.a < n ? s.a : n + slot[s.a - n];
 		const uint32_t b = s.b < n ? s.b : n + slot[s.b - n];
-		w[3 * i] = a;
-		w[3 * i + 1] = 2 * b + s.minus;
+		w[3 * i] = (uint16_t)a;
+		w[3 * i + 1] = (uint16_t)(2 * b + s.minus);
 		w[3 * i + 2] = slot[i];
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		if (p->outputs[i].value < n)
 			BUG("an output of a base matrix is an input");
-		w[3 * p->n_steps + i] = 2u * slot[p->outputs[i].value - n] + p->outputs[i].negative;
+		w[3 * p->n_steps + i] =
+			(uint16_t)(2u * slot[p->outputs[i].value - n] + p->outputs[i].negative);
 	}
 	arc_add(c, (ArcArgument){.kind = ARC_WORDS, .table = w, .value = (int64_t)words});
 	arc_add(c, arc_int(p->n_steps));
@@ -204,52 +251,22 @@ apply_hadamard(const Transformer *k, const Transform *t, View v)
 }
 
 static void
-apply_matrix(const Transformer *k, const Transform *t, View v)
+apply_scalar(const Transformer *k, const Transform *t, View v)
 {
-	const size_t n = t->n;
-	double *columns = ARENA_ARRAY(k->a, double, n *n);
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < n; j++)
-			columns[j * n + i] = t->matrix[i * n + j];
-	ArcCall *c = view_call(k, "row_matrix", t->n, v);
-	arc_add(c, floats(k, columns, n * n));
-	add_row(k, c, v);
-	add_work(k, c, v);
-}
-
-static void
-apply_angles(const Transformer *k, const Transform *t, View v)
-{
-	double sine, cosine;
-	ArcCall *c;
-	if (t->kind == T_GIVENS) {
-		real_sincos(t->scalar, &sine, &cosine);
-		c = view_call(k, "row_givens", t->n, v);
-		arc_add(c, arc_int(t->i));
-		arc_add(c, arc_int(t->j));
-		arc_add(c, arc_float((float)cosine));
-		arc_add(c, arc_float((float)sine));
-		add_row(k, c, v);
-		return;
-	}
-	const size_t half = t->n / 2;
-	double *both = ARENA_ARRAY(k->a, double, 2 * half);
-	for (size_t i = 0; i < half; i++)
-		real_sincos(t->vector[i], &both[half + i], &both[i]);
-	c = view_call(k, "row_so2", t->n, v);
-	arc_add(c, floats(k, both, 2 * half));
+	ArcArgument table;
+	ArcCall *c = leaf_call(k, "row_scale", t, v, &table);
+	add_numbers(c, table);
 	add_row(k, c, v);
 }
 
 static void
-apply_householder(const Transformer *k, const Transform *t, View v)
+apply_givens(const Transformer *k, const Transform *t, View v)
 {
-	double square = 0;
-	for (uint32_t i = 0; i < t->n; i++)
-		square += t->vector[i] * t->vector[i];
-	ArcCall *c = view_call(k, "row_householder", t->n, v);
-	arc_add(c, floats(k, t->vector, t->n));
-	arc_add(c, arc_float((float)(2.0 / square)));
+	ArcArgument table;
+	ArcCall *c = leaf_call(k, "row_givens", t, v, &table);
+	arc_add(c, arc_int(t->i));
+	arc_add(c, arc_int(t->j));
+	add_numbers(c, table);
 	add_row(k, c, v);
 }
 
@@ -265,7 +282,6 @@ apply_sum(const Transformer *k, const Transform *t, View v)
 static void
 apply(const Transformer *k, const Transform *t, View v)
 {
-	ArcCall *c;
 	switch ((TransformKind)t->kind) {
 	case T_IDENTITY:
 		return;
@@ -273,32 +289,27 @@ apply(const Transformer *k, const Transform *t, View v)
 		apply_hadamard(k, t, v);
 		return;
 	case T_PERM:
-		c = view_call(k, "row_permute", t->n, v);
-		arc_add(c, (ArcArgument){.kind = ARC_WORDS, .table = t->perm, .value = t->n});
-		add_row(k, c, v);
-		add_work(k, c, v);
+		apply_leaf(k, "row_permute", t, v, true);
 		return;
 	case T_SIGNS:
 	case T_DIAGONAL:
-		c = view_call(k, "row_diagonal", t->n, v);
-		arc_add(c, floats(k, t->vector, t->n));
-		add_row(k, c, v);
+		apply_leaf(k, "row_diagonal", t, v, false);
 		return;
 	case T_SCALAR:
-		c = view_call(k, "row_scale", t->n, v);
-		arc_add(c, arc_float((float)t->scalar));
-		add_row(k, c, v);
+		apply_scalar(k, t, v);
 		return;
 	case T_ORTHOGONAL:
 	case T_MATRIX:
-		apply_matrix(k, t, v);
+		apply_leaf(k, "row_matrix", t, v, true);
 		return;
 	case T_HOUSEHOLDER:
-		apply_householder(k, t, v);
+		apply_leaf(k, "row_householder", t, v, false);
 		return;
 	case T_GIVENS:
+		apply_givens(k, t, v);
+		return;
 	case T_SO2:
-		apply_angles(k, t, v);
+		apply_leaf(k, "row_so2", t, v, false);
 		return;
 	case T_PRODUCT:
 		for (uint32_t i = t->n_children; i-- > 0;)
@@ -319,11 +330,27 @@ apply(const Transformer *k, const Transform *t, View v)
 }
 
 void
-arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, int runs, int x, ArcWork w)
+arc_transform(Arena *a, ArcProgram *p, ArcEntry *n, const Transform *t, ArcTables tables, int runs,
+	      int x, ArcWork w)
 {
-	const Transformer k = {a, p, n, x, w.at, w.floats};
+	const Transformer k = {a, p, n, tables, x, w.at, w.floats};
 	const View all = {0, runs, (int)t->n, 1};
 	apply(&k, t, all);
+}
+
+bool
+arc_tables_cover(Arena *a, ArcTables tables, const Transform *t)
+{
+	const Transform *const *whole, *const *leaves;
+	const uint32_t n = tables.constant ? transform_leaves(a, t, &leaves) : 0;
+	const uint32_t all = transform_leaves(a, tables.whole, &whole);
+	bool cover = true;
+	for (uint32_t i = 0, k; i < n && cover; i++) {
+		for (k = 0; k < all && whole[k] != leaves[i]; k++)
+			continue;
+		cover = k < all;
+	}
+	return cover;
 }
 
 int
@@ -339,15 +366,4 @@ arc_transform_work(const Transform *t, int floats)
 		work = more > work ? more : work;
 	}
 	return work;
-}
-
-uint32_t
-arc_transform_dense(const Transform *t)
-{
-	uint32_t order = t->kind == T_ORTHOGONAL || t->kind == T_MATRIX ? t->n : 0;
-	for (uint32_t i = 0; i < t->n_children; i++) {
-		const uint32_t child = arc_transform_dense(t->children[i]);
-		order = child > order ? child : order;
-	}
-	return order;
 }

@@ -83,62 +83,6 @@ row_scale(VIEW, float scale, local float *x)
 }
 
 LATHE_OP
-row_diagonal(VIEW, const constant float *d, local float *x)
-{
-	FOR_ELEMENTS
-	x[at] = x[at] * d[i];
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-LATHE_OP
-row_permute(VIEW, const constant ushort *perm, local float *x, local float *work)
-{
-	FOR_ELEMENTS
-	work[at] = x[at];
-	barrier(CLK_LOCAL_MEM_FENCE);
-	FOR_ELEMENTS
-	x[at] = work[at + (perm[i] - i) * right];
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-/* columns[k][n] is column k of the matrix; sums in k order from 0. */
-LATHE_OP
-row_matrix(VIEW, const constant float *columns, local float *x, local float *work)
-{
-	FOR_ELEMENTS
-	work[at] = x[at];
-	barrier(CLK_LOCAL_MEM_FENCE);
-	FOR_ELEMENTS
-	{
-		float y = 0.0f;
-		LATHE_ROLLED
-		for (int k = 0; k < n; k++)
-			y = s_fma(columns[k * n + i], work[at + (k - i) * right], y);
-		x[at] = y;
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-/* x -= v f, f = factor (v . x); a sub-group a column. */
-LATHE_OP
-row_householder(VIEW, const constant float *v, float factor, local float *x)
-{
-	for (int t = (int)get_sub_group_id(); t < outer * right; t += items() / 16) {
-		local float *p = x + t / right * pitch + t % right;
-		float sum = 0.0f;
-		for (int k = 0; k < n; k += 16) {
-			const bool in = k + lane() < n;
-			const int i = in ? k + lane() : 0;
-			sum = s_fma(in ? v[i] : 0.0f, in ? p[i * right] : 0.0f, sum);
-		}
-		const float f = vf_tree(sum) * factor;
-		for (int i = lane(); i < n; i += 16)
-			p[i * right] = s_fma(-f, v[i], p[i * right]);
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-LATHE_OP
 row_givens(VIEW, int i, int j, float c, float s, local float *x)
 {
 	for (int t = item(); t < outer * right; t += items()) {
@@ -151,18 +95,27 @@ row_givens(VIEW, int i, int j, float c, float s, local float *x)
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* Pairs (i, i + n/2) by cosines [n/2], then sines [n/2]. */
+/* One number of the weights. */
 LATHE_OP
-row_so2(VIEW, const constant float *angles, local float *x)
+row_scale_global(VIEW, const global float *scale, local float *x)
 {
-	const int pairs = n / 2;
-	for (int t = item(); t < outer * pairs * right; t += items()) {
-		const int i = t / right % pairs;
-		local float *p = x + t / right / pairs * pitch + i * right + t % right;
-		const float a = p[0], b = p[pairs * right];
-		const float c = angles[i], s = angles[pairs + i];
-		p[0] = s_fma(a, c, -(b * s));
-		p[pairs * right] = s_fma(a, s, b * c);
-	}
-	barrier(CLK_LOCAL_MEM_FENCE);
+	row_scale(n, outer, pitch, right, *scale, x);
 }
+
+LATHE_OP
+row_givens_global(VIEW, int i, int j, const global float *angle, local float *x)
+{
+	row_givens(n, outer, pitch, right, i, j, angle[0], angle[1], x);
+}
+
+/* Tables of the module, and those of the weights. */
+#define TABLE constant
+#define TABLE_NAME(name) name
+#include "tables.h"
+#undef TABLE
+#undef TABLE_NAME
+#define TABLE global
+#define TABLE_NAME(name) name##_global
+#include "tables.h"
+#undef TABLE
+#undef TABLE_NAME

@@ -144,7 +144,8 @@ def check_figures(page, folder):
             facts[e["data-fact"]] = int(e["value"]) if "value" in e else e["words"]
     name = manifest["name"]
     sizes = {f["name"]: f["bytes"] for f in manifest["files"]}
-    unique = {c["offset"]: c["bytes"] for c in manifest["constants"]}
+    unique = {c["offset"]: c["bytes"] for c in manifest["constants"] if c["format"] != "tables"}
+    tables = {c["offset"]: c["bytes"] for c in manifest["constants"] if c["format"] == "tables"}
     with open(os.path.join(folder, name + "_internal.h"), encoding="utf-8") as f:
         header = {k: int(v) for k, v in re.findall(r"(\w+) = (\d+),", f.read())}
     wanted = {"build": manifest["build"], "n_vocab": manifest["model"]["n_vocab"], "n_ctx": manifest["model"]["n_ctx"],
@@ -158,6 +159,7 @@ def check_figures(page, folder):
         check(facts.get(key) == value, f"{key}: the report says {facts.get(key)}, the files {value}")
     stored = sum(facts[key] for key in ("code_bytes", "scale_bytes", "vector_bytes"))
     check(stored == sum(unique.values()), f"stored: the report says {stored}, the manifest {sum(unique.values())}")
+    check(facts["table_bytes"] >= sum(tables.values()), "tables of transforms in the weights")
     check(facts["stored_bytes"] == stored + facts["table_bytes"], "the sum of what is stored")
     check("transform_adds" in facts and "transform_multiplies" in facts, "what transforms add is not said")
     kernels = [e["data-kernel"] for e in page.elements if "data-kernel" in e]

@@ -345,13 +345,6 @@ def libraries():
 """
     compile_case("arc-wide-plan", USER, "--target", "arc,c", "--plan", "plan.json", model="wide.gguf",
                  files={"wide.gguf": wide, "plan.json": plan}, skip=cannot_arc)
-    plan = """{"lathe_plan": 1,
- "transforms": {"Q": {"matrix": """ + str([[(i == j) + 1 / 512 for j in range(256)] for i in range(256)]) + """}},
- "apply": {"layers.*.mlp.down.in": "Q"}}
-"""
-    dense = gguf_model(**{**SIZES, "layers": 1, "inter": 256}).bytes()
-    compile_case("arc-dense-plan", USER, "--target", "arc,c", "--plan", "plan.json", model="dense.gguf",
-                 files={"dense.gguf": dense, "plan.json": plan}, skip=cannot_arc)
     heads = gguf_model(**{**SIZES, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 288}).bytes()
     compile_case("arc-wide-heads", USER, "--target", "arc,c", model="wide.gguf", files={"wide.gguf": heads}, skip=cannot_arc)
 
