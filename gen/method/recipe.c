@@ -398,9 +398,10 @@ experts_fault(const Recipe *r)
 	if (r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0)
 		return "permute, smooth and rotate.slack are of one MLP's down, which all experts "
 		       "of a mixture's layer would share";
-	if (site_rotation_seen((Rotation)r->mlp) || site_rotation_seen((Rotation)r->down))
-		return "rotate.mlp and rotate.down are made of the weights of one MLP: not with "
-		       "mixtures of experts";
+	if (r->mlp == ROTATION_KOTMS || r->down == ROTATION_KOTMS)
+		return "kotms learns from all weights of a site at once: rotate.mlp and "
+		       "rotate.down of "
+		       "a mixture are read by all its experts";
 	return NULL;
 }
 

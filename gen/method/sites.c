@@ -16,8 +16,9 @@ typedef struct Sites {
 	Plan *plan;
 	const Graph *graph;
 	RowStatistics statistics;
-	bool middle; /* mlp.mid is wanted */
-	double *raw; /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
+	bool middle;  /* mlp.mid is wanted */
+	bool *looked; /* [SITE_COUNT], in this function */
+	double *raw;  /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
 } Sites;
 
 /* ---- widths --------------------------------------------------------------------------------- */
@@ -228,6 +229,16 @@ look_at_middle(const Sites *k, const Func *f, const Value *v, const float *x, si
 
 /* ---- rotations ------------------------------------------------------------------------------ */
 
+static bool
+experts_read(const Func *f, Site site)
+{
+	for (int i = 0; i < f->count; i++)
+		if (func_value(f, i)->op == OP_EXPERT &&
+		    role_site(func_value(f, i)->role) == (int)site)
+			return true;
+	return false;
+}
+
 /* The weights of all linears from v on that read its row, one below the other. */
 static float *
 stack_readers(Arena *scratch, const Sites *k, const Func *f, int first, uint32_t *rows_out,
@@ -252,12 +263,10 @@ stack_readers(Arena *scratch, const Sites *k, const Func *f, int first, uint32_t
 	return w;
 }
 
-/* Largest |x| of each column of x [rows][n]. */
+/* Largest |x| of each column of x [rows][n], or what is in peak. */
 static void
 column_peaks(const float *x, size_t rows, uint32_t n, double *peak)
 {
-	for (uint32_t i = 0; i < n; i++)
-		peak[i] = 0.0;
 	for (size_t r = 0; r < rows; r++)
 		for (uint32_t i = 0; i < n; i++)
 			peak[i] = fmax(peak[i], fabs((double)x[r * n + i]));
@@ -297,7 +306,10 @@ site_smoothing(const SiteProblem *p, double *d)
 	double *x = ARENA_ARRAY(scratch, double, p->n), *w = ARENA_ARRAY(scratch, double, p->n);
 	double mean = 0.0;
 	column_peaks(p->x, p->tokens, p->n, x);
-	column_peaks(p->w, p->rows, p->n, w);
+	if (p->w)
+		column_peaks(p->w, p->rows, p->n, w);
+	else
+		memcpy(w, p->peaks, p->n * sizeof *w);
 	if (p->site == SITE_O_IN) {
 		share_peaks(p->model, x);
 		share_peaks(p->model, w);
@@ -311,6 +323,29 @@ site_smoothing(const SiteProblem *p, double *d)
 	arena_free(scratch);
 }
 
+/* Largest |w| of each column of all that reads at a mixture's site, one matrix at a time. */
+static const double *
+reader_peaks(Arena *scratch, const Sites *k, const Func *f, Site site, uint32_t n)
+{
+	double *peak = ARENA_ARRAY(scratch, double, n);
+	for (int i = 0; i < f->count; i++) {
+		const Value *v = func_value(f, i);
+		uint32_t rows, columns;
+		if (!op_is_linear(v->op) || role_site(v->role) != (int)site ||
+		    role_stays_float(v->role) || !stream_leads(f, i))
+			continue;
+		graph_tensor_shape(k->graph, v, &rows, &columns);
+		for (uint32_t e = 0; e < model_experts(k->o->model, v->role); e++) {
+			Arena *own = arena_new();
+			float *w = ARENA_ARRAY(own, float, (size_t)rows *columns);
+			stream_expert_weights(k->graph, f, v, e, STREAM_FLOAT, k->o->jobs, w);
+			column_peaks(w, rows, columns, peak);
+			arena_free(own);
+		}
+	}
+	return peak;
+}
+
 /* The rotation of p's rows under its smoothing, behind that. */
 static const Transform *
 smoothed(Arena *run, Arena *scratch, const SiteProblem *p, SiteRotationFn make, const char **why)
@@ -318,7 +353,7 @@ smoothed(Arena *run, Arena *scratch, const SiteProblem *p, SiteRotationFn make, 
 	SiteProblem q = *p;
 	double *d = ARENA_ARRAY(scratch, double, p->n);
 	float *x = ARENA_ARRAY(scratch, float, p->tokens * p->n);
-	float *w = ARENA_ARRAY(scratch, float, (size_t)p->rows * p->n);
+	float *w = p->w ? ARENA_ARRAY(scratch, float, (size_t)p->rows * p->n) : NULL;
 	site_smoothing(p, d);
 	for (size_t i = 0; i < p->tokens * p->n; i++)
 		x[i] = (float)((double)p->x[i] * d[i % p->n]);
@@ -357,7 +392,12 @@ look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x
 			 .jobs = k->o->jobs,
 			 .seed = (uint64_t)k->o->recipe->seed + 10000u * ((uint64_t)site + 1) +
 				 (uint64_t)f->layer};
-	p.w = stack_readers(scratch, k, f, first, &p.rows, &p.n);
+	if (experts_read(f, site)) {
+		p.n = func_value(f, func_value(f, first)->operands[0])->width;
+		p.peaks = reader_peaks(scratch, k, f, site, p.n);
+	} else {
+		p.w = stack_readers(scratch, k, f, first, &p.rows, &p.n);
+	}
 	const SiteRotationFn make = rotations[kind].make;
 	const Transform *t = site_smooths(p.recipe, site)
 				     ? smoothed(k->run, scratch, &p, make, &why)
@@ -425,23 +465,50 @@ put_raw(const Sites *k, const Func *f)
 
 /* ---- the pass ------------------------------------------------------------------------------- */
 
-/* What is decided by the rows that linear i reads, if it is their first reader. */
+/* The rows [*tokens][width] that i reads, where experts have rows of their own those of all slots,
+ * one slot behind the other. */
+static const float *
+rows_at(Arena *scratch, const Stream *x, const Func *f, int i, size_t *tokens)
+{
+	const Value *v = func_value(f, i);
+	const float *first = stream_rows(x, v->operands[0]);
+	const size_t all = *tokens * func_value(f, v->operands[0])->width;
+	size_t slots = 0;
+	bool apart = false;
+	for (int k = i; k < f->count && v->op == OP_EXPERT; k++)
+		if (func_value(f, k)->op == OP_EXPERT && func_value(f, k)->role == v->role) {
+			apart |= stream_rows(x, func_value(f, k)->operands[0]) != first;
+			slots++;
+		}
+	if (!apart)
+		return first;
+	float *rows = ARENA_ARRAY(scratch, float, slots *all), *to = rows;
+	for (int k = i; k < f->count; k++)
+		if (func_value(f, k)->op == OP_EXPERT && func_value(f, k)->role == v->role) {
+			memcpy(to, stream_rows(x, func_value(f, k)->operands[0]), all * sizeof *to);
+			to += all;
+		}
+	*tokens *= slots;
+	return rows;
+}
+
+/* What is decided by the rows that linear i reads, if it is the first reader of their site. */
 static bool
 look(const Sites *k, const Stream *x, const Func *f, int i, size_t tokens)
 {
 	const Value *v = func_value(f, i);
-	if (v->op != OP_LINEAR || f->layer < 0)
+	const int site =
+		op_is_linear(v->op) && !role_stays_float(v->role) ? role_site(v->role) : -1;
+	if (f->layer < 0 || site < 0 || k->looked[site])
 		return true;
-	for (int j = 0; j < i; j++)
-		if (func_value(f, j)->op == OP_LINEAR &&
-		    func_value(f, j)->operands[0] == v->operands[0])
-			return true;
-	const float *rows = stream_rows(x, v->operands[0]);
-	const int site = role_site(v->role);
-	if (k->middle && v->role == ROLE_DOWN && !look_at_middle(k, f, v, rows, tokens))
-		return false;
-	return site < 0 || !site_rotation_seen(site_rotation(k->o->recipe, (Site)site)) ||
-	       look_at_site(k, f, i, (Site)site, rows, tokens);
+	k->looked[site] = true;
+	Arena *scratch = arena_new();
+	const float *rows = rows_at(scratch, x, f, i, &tokens);
+	bool ok = !k->middle || v->role != ROLE_DOWN || look_at_middle(k, f, v, rows, tokens);
+	if (ok && site_rotation_seen(site_rotation(k->o->recipe, (Site)site)))
+		ok = look_at_site(k, f, i, (Site)site, rows, tokens);
+	arena_free(scratch);
+	return ok;
 }
 
 static bool
@@ -455,6 +522,7 @@ look_at_all(const Sites *k, Pool *pool)
 		const Func *f = &k->graph->funcs[i];
 		const int *order = stream_order(k->run, f);
 		stream_enter(x, f);
+		memset(k->looked, 0, SITE_COUNT * sizeof *k->looked);
 		for (int n = 0; n < f->count && ok; n++) {
 			const int v = order[n];
 			const size_t tokens = (size_t)some.sequences * some.length;
@@ -482,6 +550,7 @@ sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 		   .d = d,
 		   .o = o,
 		   .plan = p,
+		   .looked = ARENA_ARRAY(run, bool, SITE_COUNT),
 		   .middle = r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0};
 	bool wanted = k.middle || r->raw != RAW_NONE;
 	for (int s = 0; s < SITE_COUNT; s++)

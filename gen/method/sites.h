@@ -12,12 +12,15 @@ typedef struct SiteProblem {
 	const Recipe *recipe;
 	const Model *model;
 	const Linalg *linalg;
-	Site site; /* attn.in, attn.o.in, mlp.in, mlp.down.in */
+	Site site; /* of stage_sites */
 	uint32_t layer, n;
 	const float *x; /* [tokens][n], unrounded; the norm's gain is in x, or under R1 in w */
 	size_t tokens;
-	const float *w; /* [rows][n]: the weights of all readers, one below the other */
+	/* [rows][n]: the weights of all readers, one below the other. Null where experts read:
+	 * theirs are never in memory together, and kotms, which asks for them, is refused there. */
+	const float *w;
 	uint32_t rows;
+	const double *peaks; /* [n], without w: the largest |w| of each column */
 	int jobs;
 	uint64_t seed; /* of this site */
 } SiteProblem;

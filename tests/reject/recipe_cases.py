@@ -34,7 +34,7 @@ def dead_model():
 
 
 def mixture(shared=()):
-    return gguf_model(experts=(4, 2, 64, *shared), **SIZES)
+    return gguf_model(arch="qwen2moe" if shared else "llama", experts=(4, 2, 64, *shared), **SIZES)
 
 
 def unreached_model():
@@ -87,7 +87,7 @@ case("distil-few", *SMALL, "--set", "distil=4")
 case("distil-rate", *SMALL, "--set", "distil.rate=0.01")
 case("distil-negative", *SMALL, "--set", "distil=-1")
 for name, more in (("distil", ("distil=2", "sequences=4")), ("permute", ("permute=absmax",)), ("smooth", ("smooth=0.5",)),
-                   ("mlp", ("rotate.mlp=chain",)), ("down", ("rotate.down=kotms",)),
+                   ("mlp", ("rotate.mlp=kotms",)), ("down", ("rotate.down=kotms",)),
                    ("block", ("rotate.down=hadamard", "rotate.block=24"))):
     case("experts-" + name, *SMALL, *(x for m in more for x in ("--set", m)), model=mixture(), tokenizer=False)
 case("length-context", *SMALL, "--set", "length=17")
@@ -142,6 +142,10 @@ case("ruquant-right", *SMALL, "--quiet", "--set", "rotate.attn=ruquant", "--set"
      "--set", "site.block=12", "--set", "site.smooth=0.6", "--set", "ruquant.givens=released", status=0)
 case("ruquant-front", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
      "--set", "ruquant.reflect=front", "--set", "scale=absmax", "--set", "weights.clip=0.8", status=0)
+case("experts-right", *SMALL, "--quiet", "--bits", "w4a4", *(x for m in (
+    "rotate.attn=chain", "rotate.o=ruquant", "rotate.mlp=ruquant", "rotate.down=chain", "site.block=8", "site.smooth=0.5",
+    "rotate.raw=pca", "budget=5", "clip=output", "polish=descent", "refit=yes") for x in ("--set", m)),
+     model=mixture((64,)), tokenizer=False, status=0)
 case("experts-unreached", *SMALL, "--quiet", model=unreached_model(), tokenizer=False, status=0)
 case("right", *SMALL, "--quiet", status=0)
 
