@@ -18,7 +18,7 @@ static void
 take_errors(Arena *scratch, const BlockProblem *p, const Transform *t, size_t stride, size_t rows,
 	    float *errors)
 {
-	const size_t n = p->model->inter;
+	const size_t n = p->statistics->n;
 	const Transform *back = transform_inverse(scratch, t);
 	double *row = ARENA_ARRAY(scratch, double, n), *work = ARENA_ARRAY(scratch, double, n);
 	float *x = ARENA_ARRAY(scratch, float, n), *y = ARENA_ARRAY(scratch, float, n);
@@ -42,16 +42,16 @@ try_block(void *arg, int i)
 {
 	BlockWork *k = arg;
 	const BlockProblem *p = k->p;
-	const size_t n = p->model->inter;
+	const size_t n = p->statistics->n;
 	const size_t stride = (p->tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
 	const size_t rows = (p->tokens + stride - 1) / stride;
 	const char *why = NULL;
 	Arena *scratch = arena_new();
 	const Transform *two[2];
 	uint32_t count = 0;
-	two[count++] = stage_down(scratch, p->recipe, p->model, k->blocks[i], &why);
-	const Transform *middle = stage_middle_of(scratch, p->recipe, p->model, p->statistics,
-						  p->layer, k->blocks[i], &why);
+	two[count++] = stage_down(scratch, p->recipe, p->statistics, k->blocks[i], &why);
+	const Transform *middle =
+		stage_middle_of(scratch, p->recipe, p->statistics, p->layer, k->blocks[i], &why);
 	if (middle)
 		two[count++] = middle;
 	k->errors[i] = INFINITY;
@@ -71,7 +71,7 @@ try_block(void *arg, int i)
 uint32_t
 block_search(Arena *scratch, const BlockProblem *p, const char **why)
 {
-	const uint32_t n = p->model->inter;
+	const uint32_t n = p->statistics->n;
 	BlockWork k = {.p = p};
 	double least = INFINITY;
 	k.gram = arena_floats(scratch, p->gram, (size_t)n * n);

@@ -7,12 +7,11 @@
 
 typedef struct BlockProblem {
 	const Recipe *recipe;
-	const Model *model;
 	const RowStatistics *statistics; /* the layer's, smoothed if the recipe smooths */
 	uint32_t layer;
-	const float *x; /* [tokens][inter] that down reads, untransformed */
+	const float *x; /* [tokens][n] that down reads, untransformed */
 	size_t tokens;
-	const double *gram; /* [inter][inter]: W^T W of down */
+	const double *gram; /* [n][n]: W^T W of down, or the sum over all experts' */
 	const Linalg *linalg;
 	int jobs;
 } BlockProblem;

@@ -395,9 +395,6 @@ experts_fault(const Recipe *r)
 	if (r->distil)
 		return "distil takes no gradient back through a route: not with mixtures of "
 		       "experts";
-	if (r->permute != PERMUTE_NONE || r->smooth > 0.0 || r->block_slack > 0.0)
-		return "permute, smooth and rotate.slack are of one MLP's down, which all experts "
-		       "of a mixture's layer would share";
 	if (r->mlp == ROTATION_KOTMS || r->down == ROTATION_KOTMS)
 		return "kotms learns from all weights of a site at once: rotate.mlp and "
 		       "rotate.down of "

@@ -125,9 +125,12 @@ extern const Site stage_sites[STAGE_SITES];
 /* The next number by chance: splitmix64. */
 uint64_t stage_random(uint64_t *state);
 
-/* Of the rows that down reads, each [n_layer][inter]: means of |x| and x^2, largest |x|; sums of
- * the squares of down's columns; what smoothing multiplies by. By layer the block of R3. */
+/* Of the rows that down reads, or the downs of all experts, each [n_layer][n]: means of |x| and
+ * x^2, largest |x|; sums of the squares of down's columns; what smoothing multiplies by. By layer
+ * the block of R3. */
 typedef struct RowStatistics {
+	Site middle, down; /* where that is; no layer of the model may have it: n 0 */
+	uint32_t n;
 	float *mean, *square, *peak, *weight;
 	double *diagonal;
 	uint32_t *block;
@@ -147,13 +150,12 @@ void stage_zigzag(Arena *scratch, const float *size, uint32_t n, uint32_t block,
 bool stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s,
 		  Plan *p);
 /* The layer's diagonal; its statistics become those of the smoothed rows. */
-void stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n);
+void stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer);
 /* What a layer has at mlp.mid for blocks of R3 of a length, null: nothing, or with *why a fault;
  * and R3 in such blocks, null with *why. */
-const Transform *stage_middle_of(Arena *run, const Recipe *r, const Model *m,
-				 const RowStatistics *s, uint32_t layer, uint32_t block,
-				 const char **why);
-const Transform *stage_down(Arena *run, const Recipe *r, const Model *m, uint32_t block,
+const Transform *stage_middle_of(Arena *run, const Recipe *r, const RowStatistics *s,
+				 uint32_t layer, uint32_t block, const char **why);
+const Transform *stage_down(Arena *run, const Recipe *r, const RowStatistics *s, uint32_t block,
 			    const char **why);
 
 /*

@@ -15,10 +15,10 @@ typedef struct Sites {
 	const RecipeRun *o;
 	Plan *plan;
 	const Graph *graph;
-	RowStatistics statistics;
-	bool middle;  /* mlp.mid is wanted */
-	bool *looked; /* [SITE_COUNT], in this function */
-	double *raw;  /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
+	RowStatistics mlp, experts; /* in front of down, of an expert's down */
+	bool middle;		    /* mlp.mid is wanted */
+	bool *looked;		    /* [SITE_COUNT], in this function */
+	double *raw; /* [n_kv_head][head_dim][head_dim] of a layer's keys and queries, or null */
 } Sites;
 
 /* ---- widths --------------------------------------------------------------------------------- */
@@ -181,32 +181,44 @@ take_statistics(const RowStatistics *s, uint32_t layer, const float *x, size_t t
 	}
 }
 
-/* Of a layer in front of its down, linear v: what is known of the rows and of the columns that they
- * meet, and what follows for mlp.mid and R3. */
+/* What is known of the columns of a layer's down, value v, or of all experts' downs; their W^T W is
+ * added to gram, where that is asked for. */
+static void
+look_at_columns(const Sites *k, const Func *f, const Value *v, float *sums, double *gram)
+{
+	uint32_t rows, n;
+	graph_tensor_shape(k->graph, v, &rows, &n);
+	for (uint32_t e = 0; e < model_experts(k->o->model, v->role); e++) {
+		Arena *scratch = arena_new();
+		float *w = ARENA_ARRAY(scratch, float, (size_t)rows *n);
+		stream_expert_weights(k->graph, f, v, e, STREAM_FLOAT, k->o->jobs, w);
+		for (size_t i = 0; i < (size_t)rows * n; i++)
+			sums[i % n] += w[i] * w[i];
+		if (gram)
+			linalg_moments(k->o->linalg, rows, n, w, NULL, gram);
+		arena_free(scratch);
+	}
+}
+
+/* Of a layer in front of its down, value v: what is known of the rows and of the columns that they
+ * meet, and what follows for the middle of the MLP and R3. */
 static bool
 look_at_middle(const Sites *k, const Func *f, const Value *v, const float *x, size_t tokens)
 {
 	const Recipe *recipe = k->o->recipe;
-	const RowStatistics *s = &k->statistics;
+	const RowStatistics *s = v->op == OP_EXPERT ? &k->experts : &k->mlp;
 	const char *why = NULL;
-	const uint32_t layer = (uint32_t)f->layer;
-	uint32_t rows, n;
+	const uint32_t layer = (uint32_t)f->layer, n = s->n;
 	Arena *scratch = arena_new();
-	graph_tensor_shape(k->graph, v, &rows, &n);
-	float *w = ARENA_ARRAY(scratch, float, (size_t)rows *n);
-	float *sums = s->weight + (size_t)layer * n;
-	stream_weights(k->graph, f, v, STREAM_FLOAT, k->o->jobs, w);
-	for (size_t i = 0; i < (size_t)rows * n; i++)
-		sums[i % n] += w[i] * w[i];
+	double *gram =
+		recipe->block_slack > 0.0 ? ARENA_ARRAY(scratch, double, (size_t)n *n) : NULL;
+	look_at_columns(k, f, v, s->weight + (size_t)layer * n, gram);
 	take_statistics(s, layer, x, tokens, n);
 	if (recipe->smooth > 0.0)
-		stage_smooth(recipe, s, layer, n);
+		stage_smooth(recipe, s, layer);
 	s->block[layer] = recipe->block ? (uint32_t)recipe->block : n;
-	if (recipe->block_slack > 0.0) {
-		double *gram = ARENA_ARRAY(scratch, double, (size_t)n *n);
-		linalg_moments(k->o->linalg, rows, n, w, NULL, gram);
+	if (gram) {
 		const BlockProblem p = {.recipe = recipe,
-					.model = k->o->model,
 					.statistics = s,
 					.layer = layer,
 					.x = x,
@@ -219,7 +231,8 @@ look_at_middle(const Sites *k, const Func *f, const Value *v, const float *x, si
 			diag_error(k->d, v->loc, E_RECIPE, "layer %u: %s", layer, why);
 		else
 			k->o->progress(k->o->progress_arg,
-				       arena_printf(k->run, "layer %u: R3 in blocks of %u", layer,
+				       arena_printf(k->run, "%s: R3 in blocks of %u",
+						    site_place(k->run, s->down, (int)layer),
 						    s->block[layer]),
 				       0.0);
 	}
@@ -504,7 +517,8 @@ look(const Sites *k, const Stream *x, const Func *f, int i, size_t tokens)
 	k->looked[site] = true;
 	Arena *scratch = arena_new();
 	const float *rows = rows_at(scratch, x, f, i, &tokens);
-	bool ok = !k->middle || v->role != ROLE_DOWN || look_at_middle(k, f, v, rows, tokens);
+	const bool down = v->role == ROLE_DOWN || v->role == ROLE_EXPERT_DOWN;
+	bool ok = !k->middle || !down || look_at_middle(k, f, v, rows, tokens);
 	if (ok && site_rotation_seen(site_rotation(k->o->recipe, (Site)site)))
 		ok = look_at_site(k, f, i, (Site)site, rows, tokens);
 	arena_free(scratch);
@@ -540,12 +554,30 @@ look_at_all(const Sites *k, Pool *pool)
 	return ok;
 }
 
+static RowStatistics
+statistics_new(Arena *run, const Model *m, Site middle, Site down)
+{
+	uint32_t n, heads;
+	site_shape(m, down, &n, &heads);
+	if (!site_exists(m, down))
+		return (RowStatistics){.middle = middle, .down = down};
+	const size_t count = (size_t)m->n_layer * n;
+	return (RowStatistics){.middle = middle,
+			       .down = down,
+			       .n = n,
+			       .mean = ARENA_ARRAY(run, float, count),
+			       .square = ARENA_ARRAY(run, float, count),
+			       .peak = ARENA_ARRAY(run, float, count),
+			       .weight = ARENA_ARRAY(run, float, count),
+			       .diagonal = ARENA_ARRAY(run, double, count),
+			       .block = ARENA_ARRAY(run, uint32_t, m->n_layer)};
+}
+
 bool
 sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 {
 	const Recipe *r = o->recipe;
 	const Model *m = o->model;
-	const size_t count = (size_t)m->n_layer * m->inter;
 	Sites k = {.run = run,
 		   .d = d,
 		   .o = o,
@@ -557,16 +589,14 @@ sites_choose(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 		wanted |= site_rotation_seen(site_rotation(r, (Site)s));
 	if (!wanted)
 		return true;
-	if (k.middle)
-		k.statistics = (RowStatistics){.mean = ARENA_ARRAY(run, float, count),
-					       .square = ARENA_ARRAY(run, float, count),
-					       .peak = ARENA_ARRAY(run, float, count),
-					       .weight = ARENA_ARRAY(run, float, count),
-					       .diagonal = ARENA_ARRAY(run, double, count),
-					       .block = ARENA_ARRAY(run, uint32_t, m->n_layer)};
+	if (k.middle) {
+		k.mlp = statistics_new(run, m, SITE_MLP_MID, SITE_DOWN_IN);
+		k.experts = statistics_new(run, m, SITE_EXPERT_MID, SITE_EXPERT_DOWN_IN);
+	}
 	if (r->raw != RAW_NONE)
 		k.raw = ARENA_ARRAY(run, double, (size_t)m->kv_width * m->head_dim);
 	k.graph = recipe_graph(run, d, o->model, p);
 	return k.graph && look_at_all(&k, pool) &&
-	       (!k.middle || stage_middle(run, d, r, m, &k.statistics, p));
+	       (!k.middle || (stage_middle(run, d, r, m, &k.mlp, p) &&
+			      stage_middle(run, d, r, m, &k.experts, p)));
 }

@@ -98,10 +98,17 @@ put_rotation(Arena *run, Diag *d, const Model *m, Plan *p, Site site, int kind, 
 	return true;
 }
 
-const Transform *
-stage_down(Arena *run, const Recipe *r, const Model *m, uint32_t block, const char **why)
+/* Of R3 at a site. */
+static uint64_t
+down_seed(const Recipe *r, Site site)
 {
-	return stage_blocks(run, (Rotation)r->down, m->inter, block, (uint64_t)r->seed + 3, why);
+	return (uint64_t)r->seed + (site == SITE_DOWN_IN ? 3 : 7);
+}
+
+const Transform *
+stage_down(Arena *run, const Recipe *r, const RowStatistics *s, uint32_t block, const char **why)
+{
+	return stage_blocks(run, (Rotation)r->down, s->n, block, down_seed(r, s->down), why);
 }
 
 bool
@@ -120,9 +127,10 @@ stage_online(Arena *run, Diag *d, const Recipe *r, const Model *m, Plan *p)
 	const uint32_t expert_block = r->block ? (uint32_t)r->block : m->expert_inter;
 	return put_rotation(run, d, m, p, SITE_QK_ROPE, r->qk, m->head_dim, seed + 2) &&
 	       (r->block_slack > 0.0 ||
-		(put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block, seed + 3) &&
+		(put_rotation(run, d, m, p, SITE_DOWN_IN, r->down, block,
+			      down_seed(r, SITE_DOWN_IN)) &&
 		 put_rotation(run, d, m, p, SITE_EXPERT_DOWN_IN, r->down, expert_block,
-			      seed + 7))) &&
+			      down_seed(r, SITE_EXPERT_DOWN_IN)))) &&
 	       put_rotation(run, d, m, p, SITE_ATTN_IN, r->attn, m->hidden, seed + 4) &&
 	       put_rotation(run, d, m, p, SITE_O_IN, r->o, m->q_width, seed + 5) &&
 	       put_rotation(run, d, m, p, SITE_MLP_IN, r->mlp, m->hidden, seed + 6);
@@ -211,8 +219,9 @@ permutation_of(Arena *scratch, const Recipe *r, const RowStatistics *s, uint32_t
  * of the smoothed rows.
  */
 void
-stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n)
+stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer)
 {
+	const uint32_t n = s->n;
 	const size_t at = (size_t)layer * n;
 	double *diagonal = s->diagonal + at;
 	double sum = 0.0;
@@ -233,10 +242,10 @@ stage_smooth(const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t n
 }
 
 const Transform *
-stage_middle_of(Arena *run, const Recipe *r, const Model *m, const RowStatistics *s, uint32_t layer,
-		uint32_t block, const char **why)
+stage_middle_of(Arena *run, const Recipe *r, const RowStatistics *s, uint32_t layer, uint32_t block,
+		const char **why)
 {
-	const uint32_t n = m->inter;
+	const uint32_t n = s->n;
 	const Transform *two[2];
 	uint32_t count = 0;
 	if (r->permute != PERMUTE_NONE) {
@@ -258,21 +267,21 @@ stage_middle_of(Arena *run, const Recipe *r, const Model *m, const RowStatistics
 bool
 stage_middle(Arena *run, Diag *d, const Recipe *r, const Model *m, const RowStatistics *s, Plan *p)
 {
-	for (uint32_t l = 0; l < m->n_layer; l++) {
+	for (uint32_t l = 0; l < m->n_layer && s->n; l++) {
 		const char *why = NULL;
-		const Transform *t = stage_middle_of(run, r, m, s, l, s->block[l], &why);
+		const Transform *t = stage_middle_of(run, r, s, l, s->block[l], &why);
 		const Transform *down = r->block_slack > 0.0 && !why
-						? stage_down(run, r, m, s->block[l], &why)
+						? stage_down(run, r, s, s->block[l], &why)
 						: NULL;
 		if (why) {
 			diag_error(d, m->loc, E_RECIPE, "%s", why);
 			return false;
 		}
 		if (t)
-			p->transforms[SITE_MLP_MID][l] =
+			p->transforms[s->middle][l] =
 				(PlanTransform){.transform = t, .loc = m->loc};
 		if (down)
-			p->transforms[SITE_DOWN_IN][l] =
+			p->transforms[s->down][l] =
 				(PlanTransform){.transform = down, .loc = m->loc};
 	}
 	return true;

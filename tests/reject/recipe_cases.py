@@ -86,7 +86,7 @@ case("weights-clip-range", *SMALL, "--set", "scale=absmax", "--set", "weights.cl
 case("distil-few", *SMALL, "--set", "distil=4")
 case("distil-rate", *SMALL, "--set", "distil.rate=0.01")
 case("distil-negative", *SMALL, "--set", "distil=-1")
-for name, more in (("distil", ("distil=2", "sequences=4")), ("permute", ("permute=absmax",)), ("smooth", ("smooth=0.5",)),
+for name, more in (("distil", ("distil=2", "sequences=4")),
                    ("mlp", ("rotate.mlp=kotms",)), ("down", ("rotate.down=kotms",)),
                    ("block", ("rotate.down=hadamard", "rotate.block=24"))):
     case("experts-" + name, *SMALL, *(x for m in more for x in ("--set", m)), model=mixture(), tokenizer=False)
@@ -146,6 +146,8 @@ case("experts-right", *SMALL, "--quiet", "--bits", "w4a4", *(x for m in (
     "rotate.attn=chain", "rotate.o=ruquant", "rotate.mlp=ruquant", "rotate.down=chain", "site.block=8", "site.smooth=0.5",
     "rotate.raw=pca", "budget=5", "clip=output", "polish=descent", "refit=yes") for x in ("--set", m)),
      model=mixture((64,)), tokenizer=False, status=0)
+case("experts-perq", "--recipe", "perq", *SMALL[2:], "--quiet", "--set", "rotate.block=0", "--set", "rotate.slack=0.1", "--set",
+     "smooth=0.5", model=mixture((64,)), tokenizer=False, status=0)
 case("experts-unreached", *SMALL, "--quiet", model=unreached_model(), tokenizer=False, status=0)
 case("right", *SMALL, "--quiet", status=0)
 
