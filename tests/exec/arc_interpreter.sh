@@ -12,6 +12,7 @@ have ocloc && device=dg2-g10 || echo "no ocloc: no binaries to refuse"
 case_of i4g32_a8g32 30 48 "$stories" --activations 8:32 --quantize 'layers.*.*=bits:4,group:32'
 python3 -B tests/exec/arc_plans.py "$work" || exit 1
 device=none case_of transforms 20 51 "$work/tiny.gguf" --plan "$work/rotated.json" --verify off
+case_of tables 12 21 "$work/tables.gguf" --plan "$work/tables.json" --verify off
 case_of wide 12 12 "$work/wide.gguf" --plan "$work/wide.json" --tied online --verify off
 # The bound of what has room in registers, from both sides; binaries have no spills.
 for call in 'row_base(16,' 'row_base_wide(20,' 'row_base_wide(36,' 'row_base_wide(44,'; do

@@ -8,6 +8,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tables  # noqa: E402
 from artefact import write_plan  # noqa: E402
 from long_plans import APPLY, HIDDEN, INTER, INPUTS, LAYERS, MATRICES, TENSORS, TRANSFORMS  # noqa: E402
 from tinymodel import gguf_model  # noqa: E402
@@ -25,6 +26,11 @@ weights = {name: FORMATS[i % len(FORMATS)] for i, name in enumerate(names)}
 weights["embed"] = {"bits": 8, "group": 32}
 rotated = {"transforms": TRANSFORMS, "apply": APPLY, "weights": weights}
 write_plan(os.path.join(work, "rotated.json"), {**rotated, "activations": {INPUTS: {"bits": 8}}, "kv": {"bits": 16}}, TENSORS)
+
+# Tables of transforms that differ from layer to layer, in heads too.
+with open(os.path.join(work, "tables.gguf"), "wb") as f:
+    f.write(tables.tiny(2))
+write_plan(os.path.join(work, "tables.json"), *tables.plan(2))
 
 # Base matrices that have no room in registers: of order 36 in rows of 72, where the values of its program take more
 # than a row, of 20 in heads and of 44 as wide as its row; one of 16, which has room; embedding and head from one table.
