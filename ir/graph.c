@@ -139,6 +139,8 @@ graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *col
 {
 	INVARIANT(v->role >= 0 && v->role < ROLE_COUNT);
 	model_shape(g->model, (Role)v->role, rows, columns);
+	if (v->fold_in)
+		*columns = v->fold_in->n;
 }
 
 uint32_t

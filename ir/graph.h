@@ -25,6 +25,7 @@ typedef enum OpWidth {
 	WIDTH_CACHE,
 	WIDTH_ROUTES,
 	WIDTH_FIRST,
+	WIDTH_TRANSFORM,
 } OpWidth;
 
 /* What a kernel does; an op's own kind is a column of ops.def. */
@@ -254,7 +255,7 @@ Format graph_expert_format(const Graph *g, int role, int layer, uint32_t expert)
 bool graph_formats_equal(const Graph *g, int role, int layer, int other_role, int other_layer);
 /* Whether a role's matrices in a layer differ in their formats. */
 bool graph_formats_mixed(const Graph *g, int role, int layer);
-/* Rows and columns of the tensor that a value names. */
+/* Rows and columns of the matrix that a value names, what the plan folds into it done. */
 void graph_tensor_shape(const Graph *g, const Value *v, uint32_t *rows, uint32_t *columns);
 /*
  * Columns per partial sum (Value.sums) that a linear of `columns` columns wants of its activation:

@@ -155,6 +155,9 @@ check_result(Check *c, int i)
 	case WIDTH_FIRST:
 		check_width(c, i, x->width, FORMAT_F32);
 		break;
+	case WIDTH_TRANSFORM:
+		check_width(c, i, v->transform ? v->transform->n_out : x->width, FORMAT_F32);
+		break;
 	case WIDTH_CACHE:
 		check_width(c, i, x->width + c->f->values[v->operands[1]].width,
 			    c->f->layer < 0 ? v->format : graph_kv(c->g, c->f->layer));
@@ -253,6 +256,16 @@ check_formats(Check *c, int i, Format row)
 		check_report(c, i, "%s", fault);
 }
 
+static void
+check_orders(Check *c, int i, const char *name, const Transform *x, uint32_t n, uint32_t n_out)
+{
+	if (x->n == x->n_out && n == n_out)
+		check_report(c, i, "%s is of order %u, must be %u", name, x->n, n);
+	else
+		check_report(c, i, "%s makes %u elements of %u, must make %u of %u", name, x->n_out,
+			     x->n, n_out, n);
+}
+
 /* What a plan brings has the orders of the row, or of the tensor's sides. */
 static void
 check_transforms(Check *c, int i)
@@ -261,16 +274,18 @@ check_transforms(Check *c, int i)
 	uint32_t rows = 0, columns = 0;
 	bool out = op_is_linear(v->op) || v->op == OP_EMBED || v->op == OP_BIAS;
 	if (out)
-		graph_tensor_shape(c->g, v, &rows, &columns);
+		model_shape(c->g->model, (Role)v->role, &rows, &columns);
+	const uint32_t read = op_operands(v->op) ? c->f->values[v->operands[0]].width : 0;
 	const struct {
 		const char *name;
 		const Transform *x;
 		bool may, must;
-		uint32_t order;
+		uint32_t n, n_out;
 	} fields[] = {
-		{"transform", v->transform, v->op == OP_TRANSFORM, v->op == OP_TRANSFORM, v->width},
-		{"fold_in", v->fold_in, op_is_linear(v->op), false, columns},
-		{"fold_out", v->fold_out, out, false, v->width},
+		{"transform", v->transform, v->op == OP_TRANSFORM, v->op == OP_TRANSFORM, read,
+		 v->width},
+		{"fold_in", v->fold_in, op_is_linear(v->op), false, read, columns},
+		{"fold_out", v->fold_out, out, false, v->width, v->width},
 	};
 	for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
 		const Transform *x = fields[k].x;
@@ -278,9 +293,8 @@ check_transforms(Check *c, int i)
 			check_report(c, i, "has no %s", fields[k].name);
 		else if (!x && fields[k].must)
 			check_report(c, i, "has no %s, which it needs", fields[k].name);
-		else if (x && (x->n != fields[k].order || x->n_out != x->n))
-			check_report(c, i, "%s is of order %u, must be %u", fields[k].name, x->n,
-				     fields[k].order);
+		else if (x && (x->n != fields[k].n || x->n_out != fields[k].n_out))
+			check_orders(c, i, fields[k].name, x, fields[k].n, fields[k].n_out);
 	}
 	if (v->pinned && v->op != OP_TRANSFORM && v->op != OP_GAIN)
 		check_report(c, i, "cannot be pinned");

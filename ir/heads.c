@@ -178,6 +178,8 @@ heads_gather(Arena *a, const Transform *t, uint32_t heads, uint32_t kv_heads)
 {
 	const Transform **runs = ARENA_ARRAY(a, const Transform *, kv_heads);
 	const uint32_t group = heads / kv_heads;
+	if (t->n != t->n_out)
+		return NULL;
 	for (uint32_t h = 0; h < heads; h++) {
 		const Transform *run = heads_run(a, t, heads, h);
 		if (!run ||

@@ -37,6 +37,12 @@ graph_extent(const Graph *g, size_t chunk)
 		size_t bytes = 0;
 		for (int k = 0; k < f->count; k++) {
 			const Value *v = func_value(f, k);
+			uint32_t rows = 0, columns = 0;
+			if (v->role >= 0)
+				graph_tensor_shape(g, v, &rows, &columns);
+			else if (v->op == OP_TRANSFORM)
+				columns = transform_span(v->transform);
+			e.columns = max_u32(e.columns, columns);
 			bytes += value_bytes(v, chunk);
 			if (v->op == OP_OUTPUT && i < g->count - 1)
 				e.carry = max_u32(e.carry, v->width);

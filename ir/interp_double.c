@@ -114,11 +114,12 @@ static void
 double_transform(Step *s)
 {
 	const Transform *t = s->value->transform;
-	size_t width = s->value->width;
-	double *work = s->interp->tasks[0].weights;
-	memcpy(s->out->d, s->in[0]->d, (size_t)s->n * width * sizeof(double));
-	for (int m = 0; m < s->n; m++)
-		transform_apply(t, s->out->d + (size_t)m * width, work);
+	double *row = s->interp->tasks[0].row.exact, *work = s->interp->tasks[0].weights;
+	for (size_t m = 0; m < (size_t)s->n; m++) {
+		memcpy(row, s->in[0]->d + m * t->n, t->n * sizeof *row);
+		transform_apply(t, row, work);
+		memcpy(s->out->d + m * t->n_out, row, t->n_out * sizeof *row);
+	}
 }
 
 static void

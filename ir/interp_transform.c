@@ -71,7 +71,8 @@ kronecker(const Transform *t, float *x, float *work)
 	}
 }
 
-/* x [n] in place; work: 2 n floats and more by the depth of Kronecker products, at most 4 n. */
+/* x in place, both with room for the longest row on the way, n; work: 2 n floats and more by the
+ * depth of Kronecker products, at most 4 n. */
 static void
 transform_float(const Transform *t, float *x, float *work)
 {
@@ -124,6 +125,10 @@ transform_float(const Transform *t, float *x, float *work)
 		for (uint32_t i = 0, at = 0; i < t->n_children; at += t->children[i++]->n)
 			transform_float(t->children[i], x + at, work);
 		return;
+	case T_PAD:
+		if (t->n_out > t->n)
+			memset(x + t->n, 0, (t->n_out - t->n) * sizeof *x);
+		return;
 	default:
 		BUG("transform kind %d has no contract", t->kind);
 	}
@@ -132,11 +137,15 @@ transform_float(const Transform *t, float *x, float *work)
 void
 interp_contract_transform(Step *s)
 {
-	const size_t width = s->value->width;
+	const Transform *t = s->value->transform;
+	const size_t span = transform_span(t);
 	Arena *scratch = arena_new();
-	float *work = ARENA_ARRAY(scratch, float, 4 * width);
-	memcpy(s->out->f, s->in[0]->f, (size_t)s->n * width * sizeof(float));
-	for (int m = 0; m < s->n; m++)
-		transform_float(s->value->transform, s->out->f + (size_t)m * width, work);
+	float *row = ARENA_ARRAY(scratch, float, span),
+	      *work = ARENA_ARRAY(scratch, float, 4 * span);
+	for (size_t m = 0; m < (size_t)s->n; m++) {
+		memcpy(row, s->in[0]->f + m * t->n, t->n * sizeof *row);
+		transform_float(t, row, work);
+		memcpy(s->out->f + m * t->n_out, row, t->n_out * sizeof *row);
+	}
 	arena_free(scratch);
 }

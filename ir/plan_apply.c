@@ -33,6 +33,17 @@ role_site(int role)
 	return -1;
 }
 
+uint32_t
+plan_columns(const Plan *p, const Model *m, int role, uint32_t layer)
+{
+	const int s = role_site(role);
+	const Transform *t =
+		s < 0 ? NULL : p->transforms[s][site_table[s].layered ? layer : 0].transform;
+	uint32_t rows, columns;
+	model_shape(m, (Role)role, &rows, &columns);
+	return t && t->n_out != t->n ? t->n_out : columns;
+}
+
 const char *
 site_place(Arena *a, Site s, int layer)
 {
@@ -360,6 +371,28 @@ static void (*const apply_site[SITE_COUNT])(Apply *x, Site s) = {
 
 /* ---- refusals ----------------------------------------------------------------------------- */
 
+enum { ROW_MOST = 65000 };
+
+const char *
+site_padding_law(const Plan *p, Site s, const Transform *t)
+{
+	if (t->n_out == t->n)
+		return NULL;
+	if (t->n_out < t->n)
+		return "no law brings back what is dropped";
+	if (!site_table[s].online)
+		return "nothing may run there, so it would have to vanish into the weights around, "
+		       "which a longer row does not";
+	if (t->n_out > ROW_MOST)
+		return "rows have up to 65000 elements";
+	for (size_t i = 0; i < sizeof reads / sizeof *reads; i++)
+		if (reads[i].site == s)
+			return p->stored ? "the weights are stored folded, and read rows of the "
+					   "model's width"
+					 : NULL;
+	return "only what matrices read may be longer: they take the inverse";
+}
+
 static const char *
 transform_text(Arena *a, const Transform *t)
 {
@@ -379,9 +412,10 @@ check_order(Apply *x, Site s, int layer, Diag *d)
 		return true;
 	site_shape(x->g->model, s, &width, &heads);
 	const char *place = site_place(arena(x), s, layer);
-	if (t->n_out != t->n) {
-		diag_error(d, p->loc, E_PLAN_ORDER, "%s: %s makes %u elements of %u", place,
-			   transform_text(arena(x), t), t->n_out, t->n);
+	const char *law = site_padding_law(x->plan, s, t);
+	if (law) {
+		diag_error(d, p->loc, E_SITE_LAW, "%s: %s makes %u elements of %u: %s", place,
+			   transform_text(arena(x), t), t->n_out, t->n, law);
 		return false;
 	}
 	if (t->n == width || (heads > 1 && t->n == width / heads)) {

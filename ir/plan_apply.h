@@ -26,6 +26,11 @@ bool graph_choose_tied(Graph *g, const Plan *p, Diag *d);
 
 /* The site of the row that linears of a role read, -1: the role is no linear. */
 int role_site(int role);
+/* Why t may not make the rows of a site longer or shorter; null: it may, or does not. */
+const char *site_padding_law(const Plan *p, Site s, const Transform *t);
+/* Columns of a role's matrices of a layer as the plan stores them: more than the model's where the
+ * rows that they read are padded. */
+uint32_t plan_columns(const Plan *p, const Model *m, int role, uint32_t layer);
 /* How messages call a site: "layers.3.attn.v" or "residual". */
 const char *site_place(Arena *a, Site s, int layer);
 

@@ -235,6 +235,12 @@ transform_join(Arena *a, TransformKind kind, const Transform *const *children, u
 	return transform_new(a, t);
 }
 
+static bool
+pads(const Transform *t)
+{
+	return t->n != t->n_out || t->n != transform_span(t);
+}
+
 const Transform *
 transform_compose(Arena *a, TransformKind kind, const Transform *const *children, uint32_t count,
 		  const char **why)
@@ -257,7 +263,7 @@ transform_compose(Arena *a, TransformKind kind, const Transform *const *children
 			}
 			continue;
 		}
-		if (c->n != c->n_out) {
+		if (pads(c)) {
 			*why = arena_printf(a, "only a product may pad, not a part of a %s",
 					    transform_table[kind].key);
 			return NULL;
@@ -283,7 +289,7 @@ transform_block(Arena *a, const Transform *child, uint32_t n, const char **why)
 {
 	if (!order_fits(a, n, why))
 		return NULL;
-	if (child->n != child->n_out) {
+	if (pads(child)) {
 		*why = "only a product may pad, not a block";
 		return NULL;
 	}
@@ -402,6 +408,15 @@ invert_scalar(Arena *a, const Transform *t)
 			     (Transform){.kind = T_SCALAR, .n = t->n, .scalar = 1.0 / t->scalar});
 }
 
+static const Transform *
+rewrite_pad(Arena *a, const Transform *t)
+{
+	return transform_new(a, (Transform){.kind = T_PAD,
+					    .n = t->n_out,
+					    .n_out = t->n,
+					    .transposed = !t->transposed});
+}
+
 /* Children rewritten, the factors of a product in the opposite order. */
 static const Transform *
 rewrite_children(Arena *a, const Transform *t, const Transform *(*f)(Arena *, const Transform *))
@@ -412,6 +427,8 @@ rewrite_children(Arena *a, const Transform *t, const Transform *(*f)(Arena *, co
 	Transform r = *t;
 	r.name = NULL;
 	r.children = children;
+	r.n = t->n_out;
+	r.n_out = t->n;
 	return transform_new(a, r);
 }
 
@@ -430,13 +447,13 @@ transpose_children(Arena *a, const Transform *t)
 const Transform *
 transform_inverse(Arena *a, const Transform *t)
 {
-	return t->n == t->n_out ? transform_ops[t->kind].inverse(a, t) : NULL;
+	return transform_ops[t->kind].inverse(a, t);
 }
 
 const Transform *
 transform_transpose(Arena *a, const Transform *t)
 {
-	return t->n == t->n_out ? transform_ops[t->kind].transpose(a, t) : NULL;
+	return transform_ops[t->kind].transpose(a, t);
 }
 
 /* INVERSE and TRANSPOSE are only ever text: they have no row. */
@@ -461,6 +478,6 @@ const TransformOps transform_ops[TRANSFORM_KINDS] = {
 	[T_KRONECKER] = ROW(kronecker, invert_children, transpose_children, kronecker),
 	[T_BLOCK] = ROW(block, invert_children, transpose_children, block),
 	[T_SUM] = ROW(sum, invert_children, transpose_children, sum),
-	[T_PAD] = ROW(pad, NULL, NULL, leaf),
+	[T_PAD] = ROW(pad, rewrite_pad, rewrite_pad, leaf),
 };
 #undef ROW

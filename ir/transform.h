@@ -42,13 +42,13 @@ enum {
 
 typedef struct Transform Transform;
 struct Transform {
-	uint8_t kind; /* TransformKind */
-	uint32_t n;   /* order: elements of the row it reads and (but for PAD) writes */
-	uint32_t n_out;
+	uint8_t kind;	   /* TransformKind */
+	uint32_t n, n_out; /* elements of the row it reads and of the one it writes: equal but for
+			      PAD */
 	const Transform *const *children;
 	uint32_t n_children;
-	const Base *base;	/* HADAMARD */
-	bool transposed;	/* HADAMARD: H^T, where H is not symmetric */
+	const Base *base; /* HADAMARD */
+	bool transposed;  /* HADAMARD: H^T, where H is not symmetric; PAD: drops what pad appends */
 	const Codelet *program; /* HADAMARD: of the base, or of its transpose; null for order 1 */
 	const Codelet *other_program; /* of the other of the two; null: not made yet */
 	const uint32_t *perm;	      /* PERM [n] */
@@ -87,8 +87,9 @@ const Transform *transform_compose(Arena *a, TransformKind kind, const Transform
 const Transform *transform_block(Arena *a, const Transform *child, uint32_t n, const char **why);
 const Transform *transform_pad(Arena *a, uint32_t n, uint32_t n_out, const char **why);
 /*
- * Pushed inwards at once, so INVERSE and TRANSPOSE never stay in a finished expression. Null where
- * the expression pads (n_out > n): it has no inverse, and its transpose is no transform.
+ * Pushed inwards at once, so INVERSE and TRANSPOSE never stay in a finished expression. Where T
+ * pads (n_out > n), its inverse is one from the left: T^-1 T = I, and W T^-1 reads T x as W reads
+ * x. pad^-1 is its transpose, which drops what was appended.
  */
 const Transform *transform_inverse(Arena *a, const Transform *t);
 const Transform *transform_transpose(Arena *a, const Transform *t);
@@ -123,7 +124,10 @@ const Transform *transform_normalise(Arena *a, const Transform *t);
 
 /* ---- doing -------------------------------------------------------------------------------- */
 
-/* row[n_out] = T row, in place, by the fast form; work: n_out doubles of scratch. */
+/* Elements of the longest row on the way through T: n, but where it pads. */
+uint32_t transform_span(const Transform *t);
+/* row[n_out] = T row, in place, by the fast form; row and the scratch `work` have room for
+ * transform_span(t) doubles. */
 void transform_apply(const Transform *t, double *row, double *work);
 /* The dense matrix m [n_out][n]: tests, and small cases. */
 void transform_dense(const Transform *t, double *m);

@@ -184,7 +184,19 @@ TRANSFORM_APPLY(pad)
 {
 	(void)work;
 	INVARIANT(count == 1);
-	memset(rows + t->n, 0, (t->n_out - t->n) * sizeof *rows);
+	if (t->n_out > t->n)
+		memset(rows + t->n, 0, (t->n_out - t->n) * sizeof *rows);
+}
+
+uint32_t
+transform_span(const Transform *t)
+{
+	uint32_t span = t->n > t->n_out ? t->n : t->n_out;
+	for (uint32_t i = 0; i < t->n_children; i++) {
+		const uint32_t child = transform_span(t->children[i]);
+		span = child > span ? child : span;
+	}
+	return span;
 }
 
 void
@@ -203,10 +215,11 @@ void
 transform_dense(const Transform *t, double *m)
 {
 	Arena *scratch = arena_new();
-	double *row = ARENA_ARRAY(scratch, double, t->n_out);
-	double *work = ARENA_ARRAY(scratch, double, t->n_out);
+	const uint32_t span = transform_span(t);
+	double *row = ARENA_ARRAY(scratch, double, span),
+	       *work = ARENA_ARRAY(scratch, double, span);
 	for (uint32_t j = 0; j < t->n; j++) {
-		memset(row, 0, t->n_out * sizeof *row);
+		memset(row, 0, span * sizeof *row);
 		row[j] = 1.0;
 		transform_apply(t, row, work);
 		for (uint32_t i = 0; i < t->n_out; i++)

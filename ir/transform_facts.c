@@ -204,11 +204,11 @@ TRANSFORM_FACTS(product)
 	}
 	/* Symmetric factors make a symmetric product only where they commute. */
 	f->symmetric = f->diagonal || (t->n_children == 1 && f->symmetric);
-	if (t->n != t->n_out)
+	if (t->n != transform_span(t)) {
 		f->identity = f->orthogonal = f->permutation = f->signed_permutation = f->diagonal =
 			f->symmetric = false;
-	if (t->n != t->n_out)
 		f->block = t->n;
+	}
 }
 
 TRANSFORM_FACTS(kronecker)

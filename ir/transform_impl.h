@@ -5,8 +5,7 @@
 #include "transform.h"
 
 /*
- * What a kind does. Only square expressions reach inverse, transpose and, but for PAD, apply with a
- * count above 1.
+ * What a kind does. Only square expressions reach apply with a count above 1.
  */
 typedef struct TransformOps {
 	void (*facts)(const Transform *t, TransformFacts *f);

@@ -377,7 +377,8 @@ merge_rotations(List *r, const Transform *x, const Transform *y)
 static bool
 merge_inverses(List *r, const Transform *x, const Transform *y)
 {
-	if (x->kind != y->kind || x->n != x->n_out)
+	/* Behind what drops elements, padding does not bring them back. */
+	if (x->kind != y->kind || x->n < x->n_out)
 		return false;
 	return transform_same(transform_normalise(r->arena, transform_inverse(r->arena, x)), y);
 }

@@ -30,7 +30,11 @@ static void
 print_none(Text *t, const Transform *x, bool brief)
 {
 	(void)brief;
-	text_printf(t, x->n == x->n_out ? "(%u)" : "(%u, %u)", x->n, x->n_out);
+	if (x->kind == T_PAD)
+		text_printf(t, "(%u, %u)", x->transposed ? x->n_out : x->n,
+			    x->transposed ? x->n : x->n_out);
+	else
+		text_printf(t, "(%u)", x->n);
 }
 
 static void
@@ -398,8 +402,8 @@ read_function(Reader *r, TransformKind kind)
 		return NULL;
 	if (kind == T_BLOCK)
 		return transform_block(r->arena, x, n, &r->why);
-	x = kind == T_INVERSE ? transform_inverse(r->arena, x) : transform_transpose(r->arena, x);
-	return x ? x : reader_fail(r, "an expression that pads has no inverse and no transpose");
+	return kind == T_INVERSE ? transform_inverse(r->arena, x)
+				 : transform_transpose(r->arena, x);
 }
 
 static size_t

@@ -22,7 +22,7 @@ static void
 row_double(const WeightSource *s, uint32_t i, double *row, float *as_float)
 {
 	tensor_row_f32(s->tensor, tensor_index(s, i), as_float);
-	for (uint32_t k = 0; k < s->columns; k++)
+	for (uint32_t k = 0; k < s->tensor->columns; k++)
 		row[k] = (double)as_float[k];
 }
 
@@ -119,6 +119,8 @@ weight_source_open_expert(WeightSource *s, const Graph *g, const Func *f, const 
 		s->each_row = fold_out;
 	else if (fold_in)
 		s->each_row = transform_normalise(s->arena, transform_transpose(s->arena, fold_in));
+	if (s->each_row)
+		s->columns = s->each_row->n_out;
 	/* An order of the rows needs no arithmetic, and keeps stored codes. */
 	if (out && out->kind == T_PERM) {
 		s->row_of = out->perm;

@@ -17,7 +17,8 @@ typedef struct WeightFault {
 
 typedef struct WeightSource {
 	const Tensor *tensor;
-	uint32_t rows, columns;
+	uint32_t rows,
+		columns; /* of what is stored: folds may make rows longer than the tensor's */
 	const PlanCodes *codes; /* null: none */
 	Format codes_format;
 	bool real_zeros;	   /* the codes' zero points become minima, -zero * scale */

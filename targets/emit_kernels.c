@@ -127,6 +127,14 @@ emit_rope(const Emit *e, const Value *v, const char *from, const char *to)
 		  emit_rope_tables(v), to);
 }
 
+/* Floats that a row takes in scratch: transforms may make it longer on their way. */
+static uint32_t
+row_room(const Value *v)
+{
+	return v->op == OP_TRANSFORM ? (uint32_t)round_up(transform_span(v->transform), 32)
+				     : row_layout(v).padded;
+}
+
 /* A transform whose operand is this kernel's own and nobody else's takes over its row. */
 static bool
 runs_in_place(const Emit *e, const Kernel *k, const Value *v)
@@ -137,7 +145,28 @@ runs_in_place(const Emit *e, const Kernel *k, const Value *v)
 		for (int o = 0; o < op_operands(e->f->values[i].op); o++)
 			readers += e->f->values[i].operands[o] == v->operands[0];
 	return v->op == OP_TRANSFORM && v->buffer < 0 && emit_kernel_of(e, x) == k &&
-	       x->buffer < 0 && readers == 1;
+	       x->buffer < 0 && readers == 1 && row_room(v) <= row_room(x);
+}
+
+/* v is the transform of row a. */
+static void
+emit_row_transform(const Emit *e, const Kernel *k, const Value *v, const char *a)
+{
+	Text *t = e->t;
+	const int i = emit_index(e, v);
+	const uint32_t room = row_room(v), padded = row_layout(v).padded;
+	const unsigned n = (unsigned)round_up(v->transform->n, 32);
+	const Constant *c = unit_tables(e->u, i);
+	const char *tables = c ? arena_printf(t->arena, ", %s", constant_expression(e, c)) : "";
+	if (v->buffer >= 0 && room > padded) {
+		text_line(t, "memcpy(work, %s, sizeof(float) * %u);", a, n);
+		text_line(t, "%s_t%d(work, work + %u%s);", e->u->ident, i, room, tables);
+		text_line(t, "memcpy(v%d, work, sizeof(float) * %u);", i, padded);
+		return;
+	}
+	if (!runs_in_place(e, k, v))
+		text_line(t, "memcpy(v%d, %s, sizeof(float) * %u);", i, a, n);
+	text_line(t, "%s_t%d(v%d, work%s);", e->u->ident, i, i, tables);
 }
 
 /* One op of a rows kernel on row t. */
@@ -184,12 +213,7 @@ emit_row_op(const Emit *e, const Kernel *k, const Value *v)
 	} else if (v->op == OP_ROPE) {
 		emit_rope(e, v, a, arena_printf(t->arena, "v%d", i));
 	} else if (v->op == OP_TRANSFORM) {
-		if (!runs_in_place(e, k, v))
-			text_line(t, "memcpy(v%d, %s, sizeof(float) * %u);", i, a,
-				  row_layout(v).padded);
-		const Constant *c = unit_tables(e->u, i);
-		text_line(t, "%s_t%d(v%d, work%s%s);", e->u->ident, i, i, c ? ", " : "",
-			  c ? constant_expression(e, c) : "");
+		emit_row_transform(e, k, v, a);
 	} else if (v->op == OP_ROUTE) {
 		text_line(t, "route_row(%u, %u, %u, %s, v%d);",
 			  emit_value(e, v->operands[0])->width, v->used, v->norm, a, i);
@@ -224,11 +248,11 @@ emit_rows_scratch(const Emit *e, const Kernel *k)
 	uint64_t floats = 0, work = 0;
 	for (int i = 0; i < k->count; i++) {
 		const Value *v = emit_kernel_value(e, k, i);
-		const RowLayout row = row_layout(v);
+		const uint64_t room = row_room(v), rows = v->buffer < 0 ? 4 : 5;
 		if (emit_is_row(v) && v->buffer < 0)
-			floats += row.padded;
-		if (v->op == OP_TRANSFORM && 4 * (uint64_t)row.padded > work)
-			work = 4 * (uint64_t)row.padded;
+			floats += room;
+		if (v->op == OP_TRANSFORM && rows * room > work)
+			work = rows * room;
 	}
 	return floats + work;
 }
@@ -255,7 +279,7 @@ emit_row_names(const Emit *e, const Kernel *k)
 		} else {
 			text_line(t, "float *const v%d = scratch + %llu;", n,
 				  (unsigned long long)scratch);
-			scratch += row.padded;
+			scratch += row_room(v);
 		}
 	}
 	if (work)

@@ -489,6 +489,15 @@ print_row(Printer *p, const Transform *x, const char *at)
 	case T_SO2:
 		text_line(t, "angles_row(%u, %s, %s);", x->n, print_leaf(p, x), at);
 		return;
+	case T_PAD:
+		/* Behind a row's elements zeros stand, up to a multiple of 32. */
+		if (x->transposed)
+			text_line(t, "memset(%s + %u, 0, sizeof(float) * %u);", at, x->n_out,
+				  x->n - x->n_out);
+		else if (round_up(x->n, 32) < x->n_out)
+			text_line(t, "memset(%s + %u, 0, sizeof(float) * %u);", at, x->n,
+				  x->n_out - x->n);
+		return;
 	default:
 		BUG("transform kind %d cannot run", x->kind);
 	}

@@ -170,8 +170,12 @@ add_constants(Stored *s, const Layout *l, int n)
 		}
 		s->codes += facts_code_bytes(c);
 		s->scales += c->bytes - facts_code_bytes(c);
-		for (int k = 0; k < c->n_roles; k++)
-			s->elements += (uint64_t)c->experts * c->rows[k] * c->form.columns;
+		/* The model's: what padding adds to them is paid by them. */
+		for (int k = 0; k < c->n_roles; k++) {
+			uint32_t rows, columns;
+			model_shape(l->graph->model, (Role)c->roles[k], &rows, &columns);
+			s->elements += (uint64_t)c->experts * rows * columns;
+		}
 	}
 }
 

@@ -83,7 +83,8 @@ constant_finish(Arena *a, const Graph *g, const Func *f, Constant *c)
 			c->vector ? FORMAT_F32 : graph_expert_format(g, c->roles[0], f->layer, e);
 	c->form.format = c->formats[0];
 	for (int i = 0; i < c->n_roles; i++)
-		model_shape(g->model, (Role)c->roles[i], &c->rows[i], &c->form.columns);
+		graph_tensor_shape(g, constant_value(f, c->roles[i]), &c->rows[i],
+				   &c->form.columns);
 	c->bytes = c->vector ? round_up(c->form.columns, PACK_ROWS) * sizeof(float)
 			     : constant_expert_at(c, c->experts);
 }

@@ -8,6 +8,7 @@
 
 #include "allocate.h"
 #include "distil.h"
+#include "site_walsh.h"
 #include "sites.h"
 
 #define KOTMS_FACTOR_NAMES "balanced|released"
@@ -16,6 +17,7 @@
 #define PERMUTATION_NAMES "none|absmax|zigzag|random|massdiff|massdiff2"
 #define RAW_NAMES "none|pca"
 #define WALSH_ORDER_NAMES "natural|sequency"
+#define WALSH_PAD_NAMES "no|yes|released"
 #define SCALE_NAMES "absmax|mse|piso|e2m"
 #define CURVATURE_NAMES "identity|diagonal|pivot|dense"
 #define GROUPS_NAMES "alone|turn|rounded"
@@ -409,8 +411,12 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 	const uint32_t columns[] = {m->hidden, m->q_width, m->inter,
 				    m->n_expert ? m->expert_inter : m->inter};
 	const char *why = rounding_fault(run, &how, r->weights);
-	for (size_t i = 0; i < sizeof columns / sizeof *columns && !why; i++)
+	for (size_t i = 0; i < sizeof columns / sizeof *columns && !why; i++) {
 		why = linear_fault(run, r->weights, r->activations, columns[i]);
+		if (!why && r->walsh_pad)
+			why = linear_fault(run, r->weights, r->activations,
+					   walsh_padded(columns[i]));
+	}
 	if (!why && m->n_expert)
 		why = experts_fault(r);
 	if (why)

@@ -34,6 +34,9 @@ typedef enum WalshOrder { WALSH_NATURAL, WALSH_SEQUENCY, WALSH_ORDERS } WalshOrd
 /* Where ruquant's reflection of the whole row stands: behind its blocks, or as the same map in
  * front of them, its dot product that of the untransformed row. */
 typedef enum Reflect { REFLECT_NONE, REFLECT_BEHIND, REFLECT_FRONT, REFLECTS } Reflect;
+/* Whether whole rows are padded to a power of two under Walsh, and whose influence the coordinates
+ * then have: all their own, or as released, where those behind the row's width count as even. */
+typedef enum WalshPad { WALSH_PAD_NO, WALSH_PAD_YES, WALSH_PAD_RELEASED, WALSH_PADS } WalshPad;
 /* How a clip ratio of rows is chosen: not at all, or by the squared error of the outputs. */
 typedef enum Clip { CLIP_NONE, CLIP_OUTPUT, CLIP_RULES } Clip;
 /* What a linear's outputs should be near to: those of its own weights on the rows that it reads, or
@@ -58,7 +61,7 @@ typedef struct Recipe {
 	double kotms_rate;
 	int raw;	 /* RawRotation */
 	int walsh_order; /* WalshOrder */
-	bool walsh_pad;
+	int walsh_pad;	 /* WalshPad */
 	double walsh_exponent;
 	Format weights, activations, kv, table; /* table: embedding and head */
 	bool signs;				/* scales of weights may be negative */

@@ -9,21 +9,20 @@
 
 /* ---- influence ------------------------------------------------------------------------------ */
 
-bool
-walsh_influence(Arena *scratch, const Transform *t, const float *x, size_t tokens, uint32_t n,
-		double *influence)
+uint32_t
+walsh_padded(uint32_t n)
 {
-	double *row = ARENA_ARRAY(scratch, double, n), *work = ARENA_ARRAY(scratch, double, n);
+	uint32_t to = 1;
+	while (to < n)
+		to *= 2;
+	return to;
+}
+
+/* Each of n by their sum; false: that is nothing, or not finite. */
+static bool
+shares(double *influence, uint32_t n)
+{
 	double sum = 0.0;
-	memset(influence, 0, n * sizeof *influence);
-	for (size_t k = 0; k < tokens; k++) {
-		for (uint32_t i = 0; i < n; i++)
-			row[i] = (double)x[k * n + i];
-		if (t)
-			transform_apply(t, row, work);
-		for (uint32_t i = 0; i < n; i++)
-			influence[i] += row[i] * row[i];
-	}
 	for (uint32_t i = 0; i < n; i++)
 		sum += influence[i];
 	if (!(sum > 0.0) || !isfinite(sum))
@@ -31,6 +30,33 @@ walsh_influence(Arena *scratch, const Transform *t, const float *x, size_t token
 	for (uint32_t i = 0; i < n; i++)
 		influence[i] /= sum;
 	return true;
+}
+
+bool
+walsh_influence(Arena *scratch, const Transform *t, const float *x, size_t tokens, uint32_t n,
+		double *influence)
+{
+	const uint32_t span = t ? transform_span(t) : n, m = t ? t->n_out : n;
+	double *row = ARENA_ARRAY(scratch, double, span),
+	       *work = ARENA_ARRAY(scratch, double, span);
+	memset(influence, 0, m * sizeof *influence);
+	for (size_t k = 0; k < tokens; k++) {
+		for (uint32_t i = 0; i < n; i++)
+			row[i] = (double)x[k * n + i];
+		if (t)
+			transform_apply(t, row, work);
+		for (uint32_t i = 0; i < m; i++)
+			influence[i] += row[i] * row[i];
+	}
+	return shares(influence, m);
+}
+
+bool
+walsh_truncate(double *influence, uint32_t n, uint32_t m)
+{
+	for (uint32_t i = n; i < m; i++)
+		influence[i] = 0.0;
+	return shares(influence, n);
 }
 
 void
@@ -103,17 +129,11 @@ walsh_sequency(Arena *scratch, const Base *base, uint32_t n, uint32_t *perm)
 
 /* ---- rotations of sites --------------------------------------------------------------------- */
 
-static uint32_t
-walsh_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why)
-{
-	return r->walsh_pad ? n : site_block(scratch, r, n, why);
-}
-
 /* Blocks of a Hadamard transform, their coordinates by sequency if that is asked for. */
 static const Transform *
 walsh_blocks(Arena *run, const Recipe *r, uint32_t n, const char **why)
 {
-	const uint32_t block = walsh_block(run, r, n, why);
+	const uint32_t block = r->walsh_pad ? n : site_block(run, r, n, why);
 	const Transform *h =
 		block ? stage_blocks(run, ROTATION_HADAMARD, block, block, 0, why) : NULL;
 	const Transform *b = h && block < n ? transform_block(run, h, n, why) : h;
@@ -130,25 +150,39 @@ walsh_blocks(Arena *run, const Recipe *r, uint32_t n, const char **why)
 	return two[0] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
 }
 
+/* What a row of n elements goes through: padded, if that is asked for and n is no power of two. */
+static const Transform *
+walsh_row(Arena *run, const Recipe *r, uint32_t n, const char **why)
+{
+	const uint32_t padded = r->walsh_pad ? walsh_padded(n) : n;
+	const Transform *two[] = {walsh_blocks(run, r, padded, why), NULL};
+	if (!two[0] || padded == n)
+		return two[0];
+	two[1] = transform_pad(run, n, padded, why);
+	return two[1] ? transform_compose(run, T_PRODUCT, two, 2, why) : NULL;
+}
+
 /* Behind t (null: nothing) every coordinate over its scale. */
 static const Transform *
 scaled(Arena *run, const SiteProblem *p, const Transform *t, bool tied, const char **why)
 {
 	const Model *m = p->model;
+	const uint32_t n = t ? t->n_out : p->n;
 	Arena *scratch = arena_new();
-	double *influence = ARENA_ARRAY(scratch, double, p->n);
-	double *scale = ARENA_ARRAY(scratch, double, p->n);
+	double *influence = ARENA_ARRAY(scratch, double, n);
+	double *scale = ARENA_ARRAY(scratch, double, n);
 	const Transform *two[] = {NULL, t};
-	if (!walsh_influence(scratch, t, p->x, p->tokens, p->n, influence)) {
+	if (!walsh_influence(scratch, t, p->x, p->tokens, p->n, influence) ||
+	    (p->recipe->walsh_pad == WALSH_PAD_RELEASED && !walsh_truncate(influence, p->n, n))) {
 		*why = "calibration rows have no energy there, or none that is finite: influence "
 		       "is not defined";
 	} else {
 		if (tied)
-			walsh_tie(influence, p->n, m->n_head, m->n_kv_head);
-		walsh_scale(influence, p->n, p->recipe->walsh_exponent, scale);
-		for (uint32_t i = 0; i < p->n; i++)
+			walsh_tie(influence, n, m->n_head, m->n_kv_head);
+		walsh_scale(influence, n, p->recipe->walsh_exponent, scale);
+		for (uint32_t i = 0; i < n; i++)
 			scale[i] = 1.0 / scale[i];
-		two[0] = transform_vector(run, T_DIAGONAL, p->n, scale, why);
+		two[0] = transform_vector(run, T_DIAGONAL, n, scale, why);
 	}
 	arena_free(scratch);
 	return !two[0] || !t ? two[0] : transform_compose(run, T_PRODUCT, two, 2, why);
@@ -157,7 +191,7 @@ scaled(Arena *run, const SiteProblem *p, const Transform *t, bool tied, const ch
 const Transform *
 site_walsh(Arena *run, const SiteProblem *p, const char **why)
 {
-	const Transform *t = walsh_blocks(run, p->recipe, p->n, why);
+	const Transform *t = walsh_row(run, p->recipe, p->n, why);
 	return !t || p->recipe->walsh_exponent == 0.0 ? t : scaled(run, p, t, false, why);
 }
 
@@ -191,14 +225,7 @@ width_fault(Arena *run, const Recipe *r, Site site, uint32_t n)
 {
 	const char *name = site_table[site].name, *choices = block_choices(run, n);
 	Construction c;
-	uint32_t parameter, order, to = 1;
-	while (to < n)
-		to *= 2;
-	if (r->walsh_pad && to != n)
-		return arena_printf(run,
-				    "%s: walsh.pad makes %u elements of %u, and no law lets a site "
-				    "change its width%s%s",
-				    name, to, n, choices[0] ? "; site.block may be " : "", choices);
+	uint32_t parameter, order;
 	if (r->walsh_pad || base_choose(n, &c, &parameter, &order))
 		return NULL;
 	if (!choices[0])
@@ -217,16 +244,23 @@ const char *
 walsh_fault(Arena *run, const Recipe *r, const Model *m)
 {
 	const char *why = NULL;
+	bool walsh = false;
 	for (int i = 0; i < STAGE_SITES && !why; i++) {
 		uint32_t n, heads;
 		site_shape(m, stage_sites[i], &n, &heads);
 		const Rotation kind = site_rotation(r, stage_sites[i]);
 		if (!site_exists(m, stage_sites[i]))
 			continue;
+		walsh |= kind == ROTATION_WALSH;
 		if (kind == ROTATION_WALSH)
 			why = width_fault(run, r, stage_sites[i], n);
 		else if (kind == ROTATION_INFLUENCE && r->walsh_exponent == 0.0)
 			why = "influence to the power 0 is 1: walsh.exponent says another";
 	}
+	if (!why && r->walsh_pad && !walsh)
+		why = "walsh.pad is given, but no site is rotated by walsh";
+	if (!why && r->walsh_pad == WALSH_PAD_RELEASED && r->walsh_exponent == 0.0)
+		why = "walsh.pad=released is about influence, whose power 0 is 1: walsh.exponent "
+		      "says another, walsh.pad=yes pads alone";
 	return why;
 }

@@ -53,14 +53,15 @@ back_same(const StreamBack *b, size_t first, size_t n)
 static void
 back_transform(const StreamBack *b, size_t first, size_t n)
 {
-	const size_t d = b->step.v->width;
-	double *row = take_memory(2 * d * sizeof *row);
+	const Transform *x = b->transposed;
+	const size_t span = transform_span(x);
+	double *row = take_memory(2 * span * sizeof *row);
 	for (size_t i = first; i < first + n; i++) {
-		for (size_t k = 0; k < d; k++)
-			row[k] = (double)b->by_out[i * d + k];
-		transform_apply(b->transposed, row, row + d);
-		for (size_t k = 0; k < d; k++)
-			b->by_in[0][i * d + k] += (float)row[k];
+		for (size_t k = 0; k < x->n; k++)
+			row[k] = (double)b->by_out[i * x->n + k];
+		transform_apply(x, row, row + span);
+		for (size_t k = 0; k < x->n_out; k++)
+			b->by_in[0][i * x->n_out + k] += (float)row[k];
 	}
 	free(row);
 }

@@ -85,14 +85,15 @@ rows_bias(const StreamStep *t, size_t first, size_t n)
 static void
 rows_transform(const StreamStep *t, size_t first, size_t n)
 {
-	const size_t d = t->v->width;
-	double *row = take_memory(2 * d * sizeof *row);
+	const Transform *x = t->v->transform;
+	const size_t span = transform_span(x);
+	double *row = take_memory(2 * span * sizeof *row);
 	for (size_t i = first; i < first + n; i++) {
-		for (size_t k = 0; k < d; k++)
-			row[k] = (double)t->in[0][i * d + k];
-		transform_apply(t->v->transform, row, row + d);
-		for (size_t k = 0; k < d; k++)
-			t->out[i * d + k] = (float)row[k];
+		for (size_t k = 0; k < x->n; k++)
+			row[k] = (double)t->in[0][i * x->n + k];
+		transform_apply(x, row, row + span);
+		for (size_t k = 0; k < x->n_out; k++)
+			t->out[i * x->n_out + k] = (float)row[k];
 	}
 	free(row);
 }

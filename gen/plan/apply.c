@@ -68,9 +68,9 @@ check_linears(Diag *d, Graph *g, const Plan *p)
 			if (site < 0 || !t)
 				continue;
 			uint32_t expert = 0;
-			const char *fault = graph_linear_fault(g->arena, g, role, (int)l,
-							       graph_row_format(g, role, (int)l),
-							       t->columns, &expert);
+			const char *fault = graph_linear_fault(
+				g->arena, g, role, (int)l, graph_row_format(g, role, (int)l),
+				plan_columns(p, g->model, role, l), &expert);
 			const Loc row = p->activations[site][l].loc,
 				  weights = p->weights[role]
 						      [model_place(g->model, role, (int)l, expert)]

@@ -5,6 +5,7 @@
  * the Hugging Face order. Row scales may be [rows], a scale of the whole tensor [1].
  */
 #include "gen/plan/reader.h"
+#include "ir/plan_apply.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,7 +19,7 @@ typedef struct Coded {
 	const char *name; /* "layers.0.q" */
 	const Tensor *tensor;
 	const PlanFormat *f;
-	uint32_t groups;
+	uint32_t columns, groups; /* as they are stored */
 	const SafeTensor *parts[SUFFIXES];
 } Coded;
 
@@ -52,7 +53,7 @@ static bool
 check_codes(const Coded *c)
 {
 	const SafeTensor *t = c->parts[CODES];
-	const uint64_t columns = c->tensor->columns;
+	const uint64_t columns = c->columns;
 	const unsigned top = (unsigned)format_top(c->f->format);
 	if (t->type != DTYPE_U8) {
 		diag_error(c->r->d, t->loc, E_PLAN_DATA, "tensor '%s' is %s, U8 is wanted", t->name,
@@ -219,7 +220,8 @@ read_codes(PlanReader *r)
 				   .name = plan_matrix_name(r->arena, m, role, i),
 				   .tensor = t,
 				   .f = f,
-				   .groups = (uint32_t)format_groups(f->format, (int)t->columns)};
+				   .columns = plan_columns(r->plan, m, role, i / experts)};
+			c.groups = (uint32_t)format_groups(f->format, (int)c.columns);
 			read_coded(&c, &r->plan->codes[role][i]);
 		}
 	share_tied(m, r->plan);

@@ -1,5 +1,6 @@
 /* Transforms of a plan: named ones, what they are built from, and what is applied at sites. */
 #include "gen/plan/reader.h"
+#include "ir/plan_apply.h"
 
 #include <string.h>
 
@@ -384,11 +385,11 @@ order_fits(PlanReader *r, const Transform *t, Site site, const Json *v)
 				  t->n, width, t->n);
 		return false;
 	}
-	if (t->n_out == t->n || (site_table[site].online && heads == 1))
+	const char *law = site_padding_law(r->plan, site, t);
+	if (!law)
 		return true;
-	diag_error(r->d, v->loc, E_PLAN_ORDER,
-		   "the transform makes %u elements of %u, which no law allows at '%s'", t->n_out,
-		   t->n, site_table[site].name);
+	diag_error(r->d, v->loc, E_SITE_LAW, "the transform makes %u elements of %u at '%s': %s",
+		   t->n_out, t->n, site_table[site].name, law);
 	return false;
 }
 

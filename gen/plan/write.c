@@ -3,6 +3,7 @@
  * data share one transform whose data names hold '*'.
  */
 #include "gen/plan/reader.h"
+#include "ir/plan_apply.h"
 
 #include <string.h>
 
@@ -403,13 +404,14 @@ write_site(Writer *w, const Plan *p, Site site)
 /* ---- codes -------------------------------------------------------------------------------- */
 
 static void
-write_codes(Writer *w, const PlanCodes *c, const PlanFormat *f, const Tensor *t, const char *name)
+write_codes(Writer *w, const PlanCodes *c, const PlanFormat *f, const Tensor *t, uint32_t columns,
+	    const char *name)
 {
-	const uint64_t groups = (uint64_t)format_groups(f->format, (int)t->columns);
+	const uint64_t groups = (uint64_t)format_groups(f->format, (int)columns);
 	const uint64_t rows = f->format.per_tensor ? 1 : t->rows;
-	const size_t codes = (size_t)t->rows * t->columns;
+	const size_t codes = (size_t)t->rows * columns;
 	const Leaf parts[] = {
-		{DTYPE_U8, 2, {t->rows, t->columns}, c->codes, codes},
+		{DTYPE_U8, 2, {t->rows, columns}, c->codes, codes},
 		{DTYPE_F32, 2, {rows, groups}, c->scales, (size_t)(rows * groups) * sizeof(float)},
 		{DTYPE_F32, 2, {rows, groups}, c->zeros, (size_t)(rows * groups) * sizeof(float)},
 	};
@@ -462,6 +464,7 @@ write_weights(Writer *w, const Plan *p, Role role)
 		if (p->codes[role][i].codes)
 			write_codes(w, &p->codes[role][i], &p->weights[role][i],
 				    model_expert(w->model, role, i / experts, i % experts),
+				    plan_columns(p, w->model, (int)role, i / experts),
 				    plan_matrix_name(w->arena, w->model, role, i));
 }
 

@@ -72,11 +72,19 @@ readers_in(const Maker *k, const Kernel *kernel, int value)
 	return n;
 }
 
+/* Transforms may make a row longer on their way. */
+static int
+slot_room(const Value *v)
+{
+	return v->op == OP_TRANSFORM ? (int)round_up(transform_span(v->transform), PACK_ROWS)
+				     : (int)row_layout(v).padded;
+}
+
 static int
 slot_new(Slots *s, const Value *v)
 {
 	const int at = s->used;
-	s->used += (int)row_layout(v).padded;
+	s->used += slot_room(v);
 	return at;
 }
 
@@ -103,11 +111,12 @@ static int
 slot_changed(const Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 {
 	const int from = v->operands[0], x = slot_of(k, n, s, from);
-	if (readers_in(k, kernel, from) == 1)
+	const Value *operand = emit_value(&k->e, from);
+	if (readers_in(k, kernel, from) == 1 && slot_room(v) <= slot_room(operand))
 		return x;
 	const int y = slot_new(s, v);
 	ArcCall *c = arc_call(k->a, n, "row_copy");
-	arc_add(c, arc_int(v->width));
+	arc_add(c, arc_int(operand->width));
 	arc_add(c, arc_local(x));
 	arc_add(c, arc_local(y));
 	return y;
@@ -204,7 +213,8 @@ make_row(Maker *k, ArcEntry *n, Slots *s, const Kernel *kernel, const Value *v)
 		arc_add(c, arc_parameter(ARC_ROPE, (int64_t)(l->rope_sin - l->rope_cos)));
 		arc_add(c, arc_local(x));
 	} else if (v->op == OP_TRANSFORM) {
-		const ArcWork w = {s->used, arc_transform_work(v->transform, (int)v->width)};
+		const ArcWork w = {s->used, arc_transform_work(v->transform,
+							       (int)transform_span(v->transform))};
 		s->used += (int)round_up((uint64_t)w.floats, PACK_ROWS);
 		arc_transform(k->a, k->p, n, v->transform, tables(k, v), 1, x, w);
 	} else {

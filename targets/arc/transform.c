@@ -270,6 +270,15 @@ apply_givens(const Transformer *k, const Transform *t, View v)
 	add_row(k, c, v);
 }
 
+/* Zeros behind what is left, too: rows end in them. */
+static void
+apply_pad(const Transformer *k, const Transform *t, View v)
+{
+	ArcCall *c = view_call(k, "row_pad", t->transposed ? t->n_out : t->n, v);
+	arc_add(c, arc_int(t->transposed ? t->n : t->n_out));
+	add_row(k, c, v);
+}
+
 static void
 apply_sum(const Transformer *k, const Transform *t, View v)
 {
@@ -310,6 +319,9 @@ apply(const Transformer *k, const Transform *t, View v)
 		return;
 	case T_SO2:
 		apply_leaf(k, "row_so2", t, v, false);
+		return;
+	case T_PAD:
+		apply_pad(k, t, v);
 		return;
 	case T_PRODUCT:
 		for (uint32_t i = t->n_children; i-- > 0;)

@@ -174,29 +174,13 @@ lower_same(Lower *l, const Value *v, Lowered *y)
 	*y = l->values[v->operands[0]];
 }
 
-/* x and so many zeros behind it. */
-static Wire
-with_zeros(const Lower *l, Wire x, uint32_t width, uint32_t count)
-{
-	enum { PARTS = 16 };
-	const Wire zeros = net_binary(l->n, NET_MULTIPLY, x, net_scalar(l->n, 0.0f, 3));
-	Wire parts[PARTS] = {x};
-	int n = 1;
-	for (uint32_t some; count; count -= some) {
-		some = count < width ? count : width;
-		INVARIANT(n < PARTS);
-		parts[n++] = some < width ? net_slice(l->n, zeros, 2, 0, some) : zeros;
-	}
-	return net_concat(l->n, parts, n, 2);
-}
-
 static void
 lower_linear(Lower *l, const Value *v, Lowered *y)
 {
 	const NpuMatrix *m = matrix_of(l, v);
 	Wire x = lower_row(l, v, 0);
 	if (m->padded > m->columns)
-		x = with_zeros(l, x, m->columns, m->padded - m->columns);
+		x = npu_with_zeros(l->n, x, m->columns, m->padded - m->columns);
 	y->x = net_matmul(l->n, x, matrix(l, m), true);
 }
 

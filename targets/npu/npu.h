@@ -94,6 +94,8 @@ Net *npu_lower(Arena *run, const Graph *g, const NpuFacts *f, const NpuConstants
 	       NpuModel model);
 /* x [..., n] times t: adds what runs. */
 Wire npu_transform(Net *n, Wire x, const Transform *t);
+/* x [..., width] and so many zeros behind each row. */
+Wire npu_with_zeros(Net *n, Wire x, uint32_t width, uint32_t count);
 /* What npu_transform adds, in words. */
 void npu_transform_words(Text *t, const Transform *x);
 

@@ -76,6 +76,24 @@ by_index(Net *n, Wire x, uint32_t order, const uint32_t *from)
 	return y;
 }
 
+Wire
+npu_with_zeros(Net *n, Wire x, uint32_t width, uint32_t count)
+{
+	Arena *a = arena_new();
+	const int rank = wire_shape(n, x).rank;
+	const Wire zeros = net_binary(n, NET_MULTIPLY, x, net_scalar(n, 0.0f, rank));
+	Wire *parts = ARENA_ARRAY(a, Wire, count / width + 2);
+	int used = 0;
+	parts[used++] = x;
+	for (uint32_t some; count; count -= some) {
+		some = count < width ? count : width;
+		parts[used++] = some < width ? net_slice(n, zeros, rank - 1, 0, some) : zeros;
+	}
+	const Wire y = net_concat(n, parts, used, rank - 1);
+	arena_free(a);
+	return y;
+}
+
 /* ---- kinds -------------------------------------------------------------------------------- */
 
 static Wire
@@ -322,6 +340,13 @@ apply_sum(Net *n, Wire x, const Transform *t)
 	return x;
 }
 
+static Wire
+apply_pad(Net *n, Wire x, const Transform *t)
+{
+	return t->transposed ? net_slice(n, x, wire_shape(n, x).rank - 1, 0, t->n_out)
+			     : npu_with_zeros(n, x, t->n, t->n_out - t->n);
+}
+
 /* ---- words -------------------------------------------------------------------------------- */
 
 static void words(Text *t, const Transform *x);
@@ -346,6 +371,12 @@ words_gather(Text *t, const Transform *x)
 {
 	(void)x;
 	text_printf(t, "gather");
+}
+
+static void
+words_pad(Text *t, const Transform *x)
+{
+	text_printf(t, x->transposed ? "slice" : "zeros behind");
 }
 
 static void
@@ -401,13 +432,15 @@ static const Kind kinds[TRANSFORM_KINDS] = {
 	[T_KRONECKER] = {apply_kronecker, words_children, true},
 	[T_BLOCK] = {apply_block, words_children, false},
 	[T_SUM] = {apply_sum, words_children, true},
+	[T_PAD] = {apply_pad, words_pad, false},
 };
 
 static bool
 is_small(const Transform *t)
 {
 	const TransformFacts f = transform_facts(t);
-	return kinds[t->kind].mixes && t->n <= BLOCK_MOST && !f.permutation && !f.diagonal;
+	return kinds[t->kind].mixes && t->n == t->n_out && transform_span(t) <= BLOCK_MOST &&
+	       !f.permutation && !f.diagonal;
 }
 
 static Wire

@@ -74,6 +74,16 @@ row_base_wide(VIEW, const constant ushort *program, int steps, int room, float s
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+/* Zeros behind a row's n elements, up to `to`. */
+LATHE_OP
+row_pad(VIEW, int to, local float *x)
+{
+	for (int t = n + item(); t < to; t += items())
+		x[t] = 0.0f;
+	(void)outer, (void)pitch, (void)right;
+	barrier(CLK_LOCAL_MEM_FENCE);
+}
+
 LATHE_OP
 row_scale(VIEW, float scale, local float *x)
 {

@@ -112,7 +112,7 @@ transform_case(Arena *a, int i)
 {
 	const char *s = transform_cases[i].text, *why = "";
 	const Transform *x = transform_parse(a, &s, case_named, a, &why);
-	if (!x || *s || (int)x->n != transform_cases[i].columns)
+	if (!x || *s || (int)transform_span(x) != transform_cases[i].columns)
 		BUG("%s: %s", transform_cases[i].text, why);
 	return x;
 }

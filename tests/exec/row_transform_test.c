@@ -15,7 +15,7 @@ static const TransformIsa *const levels[] = {
 static void
 contract_row(const Transform *t, const float *x, float *y)
 {
-	Value v = {.width = t->n, .transform = t};
+	Value v = {.width = t->n_out, .transform = t};
 	Rows in = {.f = (float *)(uintptr_t)x}, out = {.f = y};
 	Step s = {.value = &v, .n = 1, .in = {&in}, .out = &out};
 	interp_contract_transform(&s);
@@ -35,8 +35,8 @@ test_cases(void **state)
 		float *x = make_floats(n), *want = make_floats(n + ROOM);
 		float *got = make_floats(n + ROOM), *work = make_floats(4 * pad(n, 32));
 		for (int row = 0; row < ROWS; row++) {
-			draw_row(&seed, n, n, x);
-			memset(want + n, 0, ROOM * sizeof *want);
+			draw_row(&seed, (int)t->n, n, x);
+			memset(want, 0, (size_t)(n + ROOM) * sizeof *want);
 			contract_row(t, x, want);
 			for (int l = 0; l < COUNT(levels); l++) {
 				if (!(usable >> l & 1))

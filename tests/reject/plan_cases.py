@@ -309,7 +309,11 @@ def orders():
     transform("kronecker-huge", "E0411", {"kronecker": [{"identity": 4096}, {"identity": 4096}]})
     transform("pad-shrinks", "E0411", {"pad": 64, "to": 32})
     transform("pad-inverse", "E0411", {"inverse": {"pad": 64, "to": 128}})
-    transform("pad-folded", "E0409", {"pad": 64, "to": 128}, "layers.*.mlp.mid")
+    for name, site in (("folded", "layers.*.mlp.mid"), ("residual", "residual"), ("embed", "embed.out"), ("v", "layers.*.attn.v")):
+        transform(f"pad-{name}", "E0450", {"pad": 64 if name == "folded" else 16 if name == "v" else 32, "to": 128}, site)
+    transform("pad-far", "E0450", {"pad": 32, "to": 65001}, "layers.*.mlp.in")
+    transform("pad-right", None, {"pad": 32, "to": 128}, "layers.*.mlp.in")
+    case("pad-stored", "E0450", {"stored": True, "transforms": {"T": {"pad": 32, "to": 128}}, "apply": {"layers.*.mlp.in": "T"}})
     case("gain-without-norm", "E0407", {"apply": {"layers.*.mlp.mid": {"gain": "keep"}}})
 
 

@@ -117,7 +117,9 @@ case("ruquant-down-block", *SMALL, "--set", "rotate.down=ruquant", "--set", "rot
 case("ruquant-width", *SMALL, "--set", "rotate.down=ruquant", "--set", "site.block=12", sizes=dict(SIZES, inter=47))
 case("chain-width", *SMALL, "--set", "rotate.down=chain", "--set", "site.block=12", sizes=dict(SIZES, inter=45))
 case("ruquant-reflect", *SMALL, "--set", "rotate.attn=ruquant", "--set", "ruquant.reflect=yes")
-case("walsh-pad", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=yes", sizes=dict(SIZES, inter=48))
+case("walsh-pad-alone", *SMALL, "--set", "walsh.pad=yes")
+case("walsh-pad-released", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=released", "--set", "walsh.exponent=0")
+case("walsh-pad-word", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=both")
 case("walsh-width", *SMALL, "--set", "rotate.down=walsh", "--set", "site.block=0", sizes=dict(SIZES, inter=188))
 case("walsh-width-odd", *SMALL, "--set", "rotate.down=walsh", sizes=dict(SIZES, inter=45))
 case("walsh-dead", *SMALL, "--set", "rotate.down=walsh", model=dead_model())
@@ -149,6 +151,8 @@ case("experts-right", *SMALL, "--quiet", "--bits", "w4a4", *(x for m in (
 case("experts-perq", "--recipe", "perq", *SMALL[2:], "--quiet", "--set", "rotate.block=0", "--set", "rotate.slack=0.1", "--set",
      "smooth=0.5", model=mixture((64,)), tokenizer=False, status=0)
 case("experts-unreached", *SMALL, "--quiet", model=unreached_model(), tokenizer=False, status=0)
+case("walsh-pad-right", *SMALL, "--quiet", "--set", "rotate.o=walsh", "--set", "rotate.down=walsh", "--set", "walsh.pad=released",
+     sizes=dict(SIZES, inter=45), status=0)
 case("right", *SMALL, "--quiet", status=0)
 
 

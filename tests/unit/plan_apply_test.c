@@ -43,6 +43,12 @@ test_combined(void **state)
 	put_all(&b, p, SITE_HEAD_IN, blocks, false);
 	put_all(&b, p, SITE_O_IN, hadamard, false);
 	check_same(&b, p, LAYERS * 6 + 1);
+	put_all(&b, p, SITE_ATTN_IN, padded, false);
+	put_all(&b, p, SITE_MLP_IN, padded_scaled, false);
+	put_all(&b, p, SITE_DOWN_IN, padded, false);
+	put_all(&b, p, SITE_HEAD_IN, padded, false);
+	put_all(&b, p, SITE_O_IN, padded, false);
+	check_same(&b, p, LAYERS * 6 + 1);
 	close_bench(&b);
 }
 
@@ -122,6 +128,10 @@ test_kept_gain(void **state)
 	for (int i = 0; i < g->funcs[1].count; i++)
 		gains += g->funcs[1].values[i].op == OP_GAIN;
 	assert_int_equal(gains, 2);
+	put_all(&b, p, SITE_ATTN_IN, padded, false);
+	for (int l = 0; l < LAYERS; l++)
+		p->transforms[SITE_ATTN_IN][l].keep_gain = true;
+	check_same(&b, p, LAYERS);
 	/* A diagonal rides in the gain: one factor, no gain. */
 	put_all(&b, p, SITE_ATTN_IN, diagonal, false);
 	for (int l = 0; l < LAYERS; l++)
@@ -278,6 +288,16 @@ test_stored(void **state)
 	assert_non_null(strstr(b.said, "linear of tensor 't1.down'"));
 	assert_non_null(strstr(b.said, "layers.1.mlp.down.in"));
 	free(b.said);
+	/* What is stored has the model's width. */
+	const Transform *fits = p->transforms[SITE_DOWN_IN][0].transform;
+	put_all(&b, p, SITE_DOWN_IN, padded, false);
+	d = listen(&b, &f);
+	assert_false(graph_apply_plan(graph_build(b.a, b.model), p, d));
+	fclose(f);
+	assert_non_null(strstr(b.said, "the weights are stored folded, and read rows of the"));
+	free(b.said);
+	for (int l = 0; l < LAYERS; l++)
+		put(p, SITE_DOWN_IN, l, fits);
 	/* Gains that are not 1 are not folded. */
 	b.model = plain;
 	d = listen(&b, &f);
@@ -289,6 +309,20 @@ test_stored(void **state)
 }
 
 /* ---- refusals ------------------------------------------------------------------------------ */
+
+static const Transform *
+endless(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	return must(transform_pad(b->a, n, 65001, &why), why);
+}
+
+static const Transform *
+dropped(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	return transform_inverse(b->a, must(transform_pad(b->a, n - 1, n, &why), why));
+}
 
 static const struct {
 	const char *name;
@@ -311,6 +345,17 @@ static const struct {
 	{"a permutation in front of rope", SITE_QK_RAW, permutation, 0, false,
 	 "rope commutes only with rotations of its own pairs"},
 	{"v mixes heads", SITE_V, hadamard, 16, false, "mixes the 2 heads of the row"},
+	{"padded residual", SITE_RESIDUAL, padded, 0, false,
+	 "makes 64 elements of 24: nothing may run there"},
+	{"padded v", SITE_V, padded, 0, false, "makes 64 elements of 8: nothing may run there"},
+	{"padded middle", SITE_MLP_MID, padded, 0, false,
+	 "makes 64 elements of 40: nothing may run there"},
+	{"padded embedding", SITE_EMBED_OUT, padded, 0, false,
+	 "makes 64 elements of 24: only what matrices read may be longer"},
+	{"padded keys", SITE_QK_ROPE, padded, 0, false,
+	 "makes 64 elements of 8: only what matrices read may be longer"},
+	{"padded to no end", SITE_DOWN_IN, endless, 0, false, "rows have up to 65000 elements"},
+	{"dropped", SITE_DOWN_IN, dropped, 0, false, "no law brings back what is dropped"},
 	{"hadamard on silu", SITE_MLP_MID, hadamard, 0, false,
 	 "silu(gate) * up lets permutations through, and diagonals on up"},
 };

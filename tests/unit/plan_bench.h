@@ -294,6 +294,36 @@ grouped_chain(Bench *b, uint32_t n)
 	return chain_behind(b, n, grouped(b, n));
 }
 
+/* Whole rows, padded to a power of two, each coordinate over a scale. */
+static inline const Transform *
+padded_behind(Bench *b, uint32_t n, const Transform *first)
+{
+	const char *why = NULL;
+	uint32_t to = 64;
+	const Transform *f[4] = {diagonal(b, to), hadamard(b, to),
+				 must(transform_pad(b->a, n, to, &why), why), first};
+	return must(transform_compose(b->a, T_PRODUCT, f, first ? 4 : 3, &why), why);
+}
+
+static inline const Transform *
+padded(Bench *b, uint32_t n)
+{
+	return padded_behind(b, n, NULL);
+}
+
+static inline const Transform *
+padded_scaled(Bench *b, uint32_t n)
+{
+	return padded_behind(b, n, diagonal(b, n));
+}
+
+static inline const Transform *
+padded_alone(Bench *b, uint32_t n)
+{
+	const char *why = NULL;
+	return must(transform_pad(b->a, n, n + 3, &why), why);
+}
+
 typedef const Transform *(*Make)(Bench *b, uint32_t n);
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -482,6 +512,12 @@ static const struct {
 	 1},
 	{"down.in chain, its diagonal in up", SITE_DOWN_IN, chain, false, 1},
 	{"down.in permutation vanishes", SITE_DOWN_IN, permutation, false, 0},
+	{"attn.in padded", SITE_ATTN_IN, padded, false, 1},
+	{"o.in padded", SITE_O_IN, padded, false, 1},
+	{"o.in padded alone", SITE_O_IN, padded_alone, false, 1},
+	{"mlp.in padded", SITE_MLP_IN, padded_scaled, false, 1},
+	{"down.in padded, a diagonal in up", SITE_DOWN_IN, padded_scaled, false, 1},
+	{"head.in padded", SITE_HEAD_IN, padded, false, 1},
 };
 
 /* Each alone in floats, by the sequences of the contract, within what floats give. */

@@ -546,6 +546,8 @@ test_laws(void **state)
 		{"SO2[0.5 1] * SO2[0.5 -1]", "SO2[1 0]"},
 		{"T(H(4) * D[1 2 3 4])", "D[1 2 3 4] * H(4)"},
 		{"H(8) * pad(5, 8)", "H(8) * pad(5, 8)"},
+		{"T(pad(5, 8)) * H(8) * H(8) * pad(5, 8)", "I(5)"},
+		{"pad(5, 8) * inv(pad(5, 8))", "pad(5, 8) * T(pad(5, 8))"},
 		{"I(2) (x) H(4) (x) I(3)", "block(H(4) (x) I(3), 24)"},
 		{"M[2 0 0 0.5] * inv(M[2 0 0 0.5])", "I(2)"},
 		/* 6 is a cut of the right factor and a position in the left one's identity, but 4
@@ -604,8 +606,53 @@ test_pad(void **state)
 	transform_apply(t, row, work);
 	transform_apply(parse(a, "H(8)"), want, work);
 	assert_memory_equal(row, want, sizeof row);
-	assert_null(transform_inverse(a, t));
-	assert_null(transform_transpose(a, t));
+	/* Back: what was appended is dropped. */
+	const Transform *back =
+		transform_inverse(a, parse(a, "D[1 2 3 4 5 6 7 0.5] * H(8) * pad(5, 8)"));
+	assert_string_equal(text_of(a, back),
+			    "T(pad(5, 8)) * H(8) * D[1 0.5 0.3333333333333333 0.25 "
+			    "0.2 0.16666666666666666 0.14285714285714285 2]");
+	assert_string_equal(text_of(a, transform_transpose(a, t)), "T(pad(5, 8)) * H(8)");
+	assert_string_equal(text_of(a, transform_transpose(a, transform_transpose(a, t))),
+			    "H(8) * pad(5, 8)");
+	assert_int_equal(transform_span(back), 8);
+	assert_int_equal(transform_span(parse(a, "T(pad(5, 8)) * H(8) * pad(5, 8)")), 8);
+	arena_free(a);
+}
+
+/* By its numbers: W T^-1 reads T x as W reads x, and T T^-1 is no identity. */
+static void
+test_pad_inverse(void **state)
+{
+	enum { N = 5, M = 8 };
+	(void)state;
+	Arena *a = arena_new();
+	const Transform *t =
+		parse(a, "P[3 1 0 2 4 5 7 6] * D[1 2 3 4 5 6 7 0.5] * H(8) * pad(5, 8) * "
+			 "D[1 2 -1 0.5 3] * R[1 2 3 4 5]");
+	const Transform *back = transform_inverse(a, t), *turned = transform_transpose(a, back);
+	double to[M * N], from[N * M], same[M * N];
+	transform_dense(t, to);
+	transform_dense(back, from);
+	transform_dense(turned, same);
+	for (int i = 0; i < N; i++)
+		for (int j = 0; j < N; j++) {
+			double sum = 0.0;
+			for (int k = 0; k < M; k++)
+				sum += from[i * M + k] * to[k * N + j];
+			assert_true(fabs(sum - (i == j)) < 1e-14);
+		}
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < M; k++)
+			assert_true(fabs(from[i * M + k] - same[k * N + i]) < 1e-14);
+	const Transform *pair[] = {back, t}, *wrong[] = {t, back};
+	const char *why;
+	assert_true(transform_facts(
+			    transform_normalise(a, transform_compose(a, T_PRODUCT, pair, 2, &why)))
+			    .identity);
+	const TransformFacts f = transform_facts(
+		transform_normalise(a, transform_compose(a, T_PRODUCT, wrong, 2, &why)));
+	assert_false(f.identity || f.orthogonal);
 	arena_free(a);
 }
 
@@ -656,7 +703,9 @@ test_refused(void **state)
 		{"I(65536) (x) I(65536)", "an order is 1 to 16777216, not 4294967296", 0},
 		{"block(H(8), 20)", "blocks of 8 do not divide 20", 0},
 		{"pad(8, 8)", "padding 8 elements to 8 adds none", 0},
-		{"inv(pad(4, 8))", "an expression that pads has no inverse and no transpose", 14},
+		{"block(T(pad(2, 4)) * H(4) * pad(2, 4), 8)", "only a product may pad, not a block",
+		 0},
+		{"H(2) (+) pad(2, 4)", "only a product may pad, not a part of a sum", 0},
 		{"X(4)", "there is no transform 'X'", 0},
 		{"R7", "no transform is called 'R7'", 0},
 		{"H(4) * ", "a transform is expected here", 7},
@@ -746,10 +795,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random),	cmocka_unit_test(test_laws),
-		cmocka_unit_test(test_names),	cmocka_unit_test(test_pad),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_polar),
-		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_random),	    cmocka_unit_test(test_laws),
+		cmocka_unit_test(test_names),	    cmocka_unit_test(test_pad),
+		cmocka_unit_test(test_pad_inverse), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_polar),	    cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
