@@ -259,7 +259,8 @@ static void
 backward(Distil *x)
 {
 	const Graph *g = x->o->graph;
-	const StreamLinears linears = {(const float *const *)x->weights, take_slopes, x};
+	const StreamLinears linears = {
+		.weights = (const float *const *)x->weights, .visit = take_slopes, .arg = x};
 	for (int f = g->count - 2; f >= 0 && g->funcs[f].layer >= 0; f--) {
 		x->func = &g->funcs[f];
 		stream_free(x->back);
@@ -485,12 +486,7 @@ draw(const Tokens *t, uint32_t *order, uint32_t *at, uint64_t *seed, int32_t *id
 	const uint32_t n = t->sequences - judges(t);
 	for (uint32_t k = 0; k < DISTIL_BATCH; k++, ++*at) {
 		if (*at % n == 0)
-			for (uint32_t i = n; i-- > 1;) {
-				const uint32_t other = (uint32_t)(stage_random(seed) % (i + 1));
-				const uint32_t swapped = order[i];
-				order[i] = order[other];
-				order[other] = swapped;
-			}
+			stage_shuffle(seed, n, order);
 		memcpy(ids + (size_t)k * t->length, t->ids + (size_t)order[*at % n] * t->length,
 		       t->length * sizeof *ids);
 	}

@@ -80,6 +80,7 @@ static const Recipe defaults = {
 	.kotms_rate = 0.01,
 	.ruquant_steps = 16,
 	.ruquant_reflect = REFLECT_BEHIND,
+	.ruquant_rate = 0.01,
 	.statistics = 2048,
 	.walsh_exponent = 0.5,
 	.mse_steps = 20,
@@ -375,6 +376,11 @@ sites_fault(const Recipe *r)
 	}
 	if (r->ruquant_givens && !ruquant)
 		return "ruquant.givens is given, but no site is rotated by ruquant";
+	if (r->ruquant_tune && (!ruquant || r->ruquant_reflect == REFLECT_NONE))
+		return "ruquant.tune moves reflections, and the recipe has none of ruquant's";
+	if (r->ruquant_tune && format_is_float(r->activations))
+		return "ruquant.tune is by what rounding rows of integers does, and activations "
+		       "are floats";
 	if (r->site_smooth > 0.0 && !seen)
 		return "site.smooth is in front of rotations that are made of what calibration "
 		       "sees, and the recipe has none";
@@ -396,6 +402,9 @@ experts_fault(const Recipe *r)
 {
 	if (r->distil)
 		return "distil takes no gradient back through a route: not with mixtures of "
+		       "experts";
+	if (r->ruquant_tune)
+		return "ruquant.tune takes no gradient back through a route: not with mixtures of "
 		       "experts";
 	if (r->mlp == ROTATION_KOTMS || r->down == ROTATION_KOTMS)
 		return "kotms learns from all weights of a site at once: rotate.mlp and "

@@ -52,10 +52,12 @@ typedef struct Recipe {
 	bool smooth_o;	    /* at o's input too */
 	int ruquant_steps, ruquant_givens; /* of a matrix; 1: turned as released */
 	int ruquant_reflect;		   /* Reflect */
-	int statistics;			   /* tokens that those and permutations are made of */
-	int permute;			   /* Permutation: P3, in front of R3 */
-	int clip;			   /* Clip */
-	double budget, budget_pairs;	   /* allocate.h */
+	int ruquant_tune;		   /* steps, 0: none */
+	double ruquant_rate;
+	int statistics;		     /* tokens that those and permutations are made of */
+	int permute;		     /* Permutation: P3, in front of R3 */
+	int clip;		     /* Clip */
+	double budget, budget_pairs; /* allocate.h */
 	int budget_tokens;
 	int kotms_factors, kotms_loss, kotms_steps; /* site_kotms.h */
 	double kotms_rate;
@@ -127,6 +129,8 @@ extern const Site stage_sites[STAGE_SITES];
 
 /* The next number by chance: splitmix64. */
 uint64_t stage_random(uint64_t *state);
+/* n numbers in an order by chance. */
+void stage_shuffle(uint64_t *state, uint32_t n, uint32_t *order);
 
 /* Of the rows that down reads, or the downs of all experts, each [n_layer][n]: means of |x| and
  * x^2, largest |x|; sums of the squares of down's columns; what smoothing multiplies by. By layer

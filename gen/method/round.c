@@ -269,6 +269,11 @@ static double
 trace(Arena *a, const RoundWork *k, const double *d)
 {
 	const size_t count = (size_t)k->p->rows * k->n, square = (size_t)k->n * k->n;
+	double squares = 0.0;
+	for (size_t i = 0; i < count && !k->p->h; i++)
+		squares += d[i] * d[i];
+	if (!k->p->h)
+		return squares;
 	const float *h = arena_floats(a, k->h, square), *x = arena_floats(a, d, count);
 	float *y = ARENA_ARRAY(a, float, count);
 	double sum = 0.0;

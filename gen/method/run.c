@@ -15,6 +15,7 @@
 #include "sites.h"
 #include "state.h"
 #include "targets/facts.h"
+#include "tune.h"
 
 typedef struct Run {
 	Arena *arena;
@@ -541,7 +542,7 @@ recipe_run(Arena *run, Diag *d, const RecipeRun *o, Pool *pool)
 	if (!stage_rotate(run, d, o->recipe, o->model, r.plan) ||
 	    !sites_choose(run, d, o, pool, r.plan) ||
 	    !stage_online(run, d, o->recipe, o->model, r.plan) ||
-	    !allocate_rows(run, d, o, pool, r.plan))
+	    !allocate_rows(run, d, o, pool, r.plan) || !tune_reflections(run, d, o, pool, r.plan))
 		return NULL;
 	r.graph = recipe_graph(run, d, o->model, r.plan);
 	if (!r.graph)

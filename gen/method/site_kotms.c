@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "adam.h"
+
 /* Rows of a task; weights, each below e^61, whose product has a logarithm. */
 enum { KOTMS_ROWS = 32, WEIGHTS_AT_ONCE = 8 };
-static const double adam_first = 0.9, adam_second = 0.999, adam_least = 1e-8;
 /* Of the released loss: a mode's width as a share of c, weight of the balance. Of the published
  * one: the prior of 0 and the share of a row that should be 0, weight, least width. */
 static const double released_width = 0.25, released_balance = 0.1;
@@ -306,17 +307,6 @@ kotms_slopes(Arena *scratch, const KotmsProblem *p, const double *s_left, const 
 
 /* ---- the rotation --------------------------------------------------------------------------- */
 
-static void
-adam(double *x, const double *slope, double *first, double *second, size_t n, int step, double rate)
-{
-	const double one = 1.0 - pow(adam_first, step), two = 1.0 - pow(adam_second, step);
-	for (size_t i = 0; i < n; i++) {
-		first[i] += (1.0 - adam_first) * (slope[i] - first[i]);
-		second[i] += (1.0 - adam_second) * (slope[i] * slope[i] - second[i]);
-		x[i] -= rate * (first[i] / one) / (sqrt(second[i] / two) + adam_least);
-	}
-}
-
 /* C (x) B^T: the row as X becomes C X B. */
 static const Transform *
 product_of(Arena *run, Arena *scratch, const KotmsProblem *p, const double *s, const char **why)
@@ -355,7 +345,7 @@ site_kotms(Arena *run, const SiteProblem *p, const char **why)
 	double *slope = s + ll + rr, *first = slope + ll + rr, *second = first + ll + rr;
 	for (int step = 1; step <= recipe->kotms_steps; step++) {
 		kotms_slopes(scratch, &k, s, s + ll, slope, slope + ll);
-		adam(s, slope, first, second, ll + rr, step, recipe->kotms_rate);
+		adam_move(s, slope, first, second, ll + rr, step, recipe->kotms_rate);
 		arena_reset(scratch);
 	}
 	const Transform *t = product_of(run, scratch, &k, s, why);

@@ -229,24 +229,65 @@ reflect_rows(Arena *run, Composite *k, size_t tokens, const char **why)
 	return t;
 }
 
-const Transform *
-ruquant_reflected(Arena *run, const Transform *t, const double *v, int reflect, const char **why)
+/* ---- reflections again ---------------------------------------------------------------------- */
+
+/* Factors of a product, the last one applied first; products in it taken apart. */
+enum { FACTORS_MAX = 16 };
+
+static void
+take_factors(const Transform *t, const Transform **factors, uint32_t *count)
 {
-	const uint32_t n = t->n;
+	if (t->kind != T_PRODUCT) {
+		INVARIANT(*count < FACTORS_MAX);
+		factors[(*count)++] = t;
+		return;
+	}
+	for (uint32_t i = 0; i < t->n_children; i++)
+		take_factors(t->children[i], factors, count);
+}
+
+/* Which factor is the reflection; their count: none. */
+static uint32_t
+reflection_of(const Transform *t, const Transform **factors, uint32_t *count)
+{
+	uint32_t at = 0;
+	*count = 0;
+	if (t)
+		take_factors(t, factors, count);
+	while (at < *count && factors[at]->kind != T_HOUSEHOLDER)
+		at++;
+	return at;
+}
+
+bool
+ruquant_reflection(Arena *scratch, const Transform *t, double *v)
+{
+	const Transform *factors[FACTORS_MAX];
+	uint32_t count, at = reflection_of(t, factors, &count);
+	if (at == count)
+		return false;
+	memcpy(v, factors[at]->vector, t->n * sizeof *v);
+	double *work = ARENA_ARRAY(scratch, double, t->n);
+	while (at-- > 0)
+		transform_apply(factors[at], v, work);
+	return true;
+}
+
+const Transform *
+ruquant_moved(Arena *run, const Transform *t, const double *v, const char **why)
+{
+	const Transform *factors[FACTORS_MAX];
+	uint32_t count;
+	const uint32_t at = reflection_of(t, factors, &count);
+	INVARIANT(at < count);
 	Arena *scratch = arena_new();
-	double *a = ARENA_ARRAY(scratch, double, 2 * (size_t)n);
-	memcpy(a, v, n * sizeof *a);
-	if (reflect == REFLECT_FRONT)
-		transform_apply(transform_transpose(scratch, t), a, a + n);
-	const Transform *h = transform_vector(run, T_HOUSEHOLDER, n, a, why);
-	const bool product = t->kind == T_PRODUCT;
-	const uint32_t count = product ? t->n_children : 1;
-	const Transform **all = ARENA_ARRAY(scratch, const Transform *, count + 1);
-	memcpy(all + (reflect == REFLECT_BEHIND), product ? t->children : &t, count * sizeof *all);
-	all[reflect == REFLECT_BEHIND ? 0 : count] = h;
-	t = h ? transform_compose(run, T_PRODUCT, all, count + 1, why) : NULL;
+	double *a = ARENA_ARRAY(scratch, double, 2 * (size_t)t->n);
+	memcpy(a, v, t->n * sizeof *a);
+	for (uint32_t i = 0; i < at; i++)
+		transform_apply(transform_transpose(scratch, factors[i]), a, a + t->n);
+	factors[at] = transform_vector(run, T_HOUSEHOLDER, t->n, a, why);
 	arena_free(scratch);
-	return t;
+	return factors[at] ? transform_compose(run, T_PRODUCT, factors, count, why) : NULL;
 }
 
 const Transform *
@@ -254,9 +295,9 @@ site_ruquant(Arena *run, const SiteProblem *p, const char **why)
 {
 	const size_t stride = (p->tokens + RUQUANT_TOKENS - 1) / RUQUANT_TOKENS;
 	const size_t tokens = (p->tokens + stride - 1) / stride;
-	const Transform *blocks[3], *reflection = NULL, *all;
+	const Transform *blocks[3], *all[4], *reflection = NULL;
 	uint64_t seed = p->seed;
-	uint32_t count = 0;
+	uint32_t count = 0, n = 0;
 	Arena *scratch = arena_new();
 	Composite k = {.p = p, .n = site_divisor(p->recipe, p->n), .seed = &seed};
 	k.count = tokens * (p->n / k.n);
@@ -276,13 +317,13 @@ site_ruquant(Arena *run, const SiteProblem *p, const char **why)
 	arena_free(scratch);
 	if (*why)
 		return NULL;
-	for (uint32_t i = 0; i < count / 2; i++) {
-		all = blocks[i];
-		blocks[i] = blocks[count - 1 - i];
-		blocks[count - 1 - i] = all;
-	}
-	all = transform_compose(run, T_PRODUCT, blocks, count, why);
-	if (!all || !reflection)
-		return all;
-	return ruquant_reflected(run, all, reflection->vector, p->recipe->ruquant_reflect, why);
+	const bool front = p->recipe->ruquant_reflect == REFLECT_FRONT;
+	if (reflection && !front)
+		all[n++] = reflection;
+	for (uint32_t i = count; i-- > 0;)
+		all[n++] = blocks[i];
+	if (reflection && front)
+		all[n++] = reflection;
+	const Transform *t = transform_compose(run, T_PRODUCT, all, n, why);
+	return t && reflection && front ? ruquant_moved(run, t, reflection->vector, why) : t;
 }

@@ -44,9 +44,10 @@ bool site_rotation_seen(Rotation k);
 /* The longest block for rows of n that is at most site.block, divides n and has a Hadamard matrix:
  * n for site.block 0; null with *why where there is none but 1. */
 uint32_t site_block(Arena *scratch, const Recipe *r, uint32_t n, const char **why);
-/* t under the reflection by v [n] behind it, which stands where `reflect` says (Reflect). */
-const Transform *ruquant_reflected(Arena *run, const Transform *t, const double *v, int reflect,
-				   const char **why);
+/* v [n] of the reflection in t, an orthogonal product but for what stands behind it, as if it were
+ * the last of all; false: t, or null, has none. And t with another v; null with *why. */
+bool ruquant_reflection(Arena *scratch, const Transform *t, double *v);
+const Transform *ruquant_moved(Arena *run, const Transform *t, const double *v, const char **why);
 /* The longest run of elements that divides rows of n, at most site.block: of matrices of any order.
  */
 uint32_t site_divisor(const Recipe *r, uint32_t n);

@@ -49,6 +49,17 @@ stage_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
+void
+stage_shuffle(uint64_t *state, uint32_t n, uint32_t *order)
+{
+	for (uint32_t i = n; i-- > 1;) {
+		const uint32_t other = (uint32_t)(stage_random(state) % (i + 1));
+		const uint32_t swapped = order[i];
+		order[i] = order[other];
+		order[other] = swapped;
+	}
+}
+
 /* H of order n, or H S with signs of the seed; null with *why. */
 static const Transform *
 rotation(Arena *run, int kind, uint32_t n, uint64_t seed, const char **why)

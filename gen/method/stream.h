@@ -81,15 +81,17 @@ void stream_expert_read_unrounded(const Stream *s, int i, uint32_t e, const Expe
 void stream_expert(Stream *s, int i, uint32_t e, const float *w);
 
 /* The weights of linears by value, and who is told of each: the rows x [tokens][columns] that it
- * read and the gradient by its outputs [tokens][rows]. */
+ * read and the gradient by its outputs [tokens][rows]; and of rows that became codes the gradient
+ * by what these stand for, which becomes that by the rows (null: it is taken for it). */
 typedef struct StreamLinears {
 	const float *const *weights;
 	void (*visit)(void *arg, int i, const float *x, const float *by_out);
+	void (*codes)(void *arg, int i, float *by_out);
 	void *arg;
 } StreamLinears;
 /* The gradient of a loss by the function's output goes back through its values, all of which have
  * been computed and kept: by its input [tokens][hidden], which a function that begins with tokens
- * has not (null). Roundings pass a gradient on as it is. */
+ * has not (null). Other roundings pass a gradient on as it is. */
 void stream_back(Stream *s, const float *by_output, float *by_input, const StreamLinears *l);
 /* Ends the function: its output stays, everything else is given back. */
 void stream_leave(Stream *s);

@@ -246,7 +246,7 @@ shares(size_t n, size_t size)
 }
 
 static void
-value_back(const Stream *s, int i, const StreamLinears *l, StreamBack *b)
+value_back(const Stream *s, int i, const StreamLinears *l, float *by_out, StreamBack *b)
 {
 	const Value *v = b->step.v;
 	for (int k = 0; k < op_operands(v->op); k++)
@@ -263,6 +263,8 @@ value_back(const Stream *s, int i, const StreamLinears *l, StreamBack *b)
 			     b);
 	} else {
 		INVARIANT(stream_row_backs[v->op]);
+		if (v->op == OP_QUANTIZE && l->codes)
+			l->codes(l->arg, i, by_out);
 		float *vector = op_table[v->op].tensor == TENSOR_VECTOR
 					? ARENA_ARRAY(s->arena, float, v->width)
 					: NULL;
@@ -307,7 +309,7 @@ stream_back(Stream *s, const float *by_output, float *by_input, const StreamLine
 			StreamBack b = {.step = {.s = s, .v = v}, .by_out = by[i]};
 			for (int k = 0; k < op_operands(v->op); k++)
 				b.by_in[k] = gradient_of(s, by, v->operands[k]);
-			value_back(s, i, l, &b);
+			value_back(s, i, l, by[i], &b);
 		}
 		pool_give(s->pool, by[i]);
 		by[i] = NULL;

@@ -87,6 +87,7 @@ case("distil-few", *SMALL, "--set", "distil=4")
 case("distil-rate", *SMALL, "--set", "distil.rate=0.01")
 case("distil-negative", *SMALL, "--set", "distil=-1")
 for name, more in (("distil", ("distil=2", "sequences=4")),
+                   ("tune", ("ruquant.tune=2", "rotate.attn=ruquant", "activations=int8(group=row,scale=f32)")),
                    ("mlp", ("rotate.mlp=kotms",)), ("down", ("rotate.down=kotms",)),
                    ("block", ("rotate.down=hadamard", "rotate.block=24"))):
     case("experts-" + name, *SMALL, *(x for m in more for x in ("--set", m)), model=mixture(), tokenizer=False)
@@ -120,6 +121,9 @@ case("ruquant-reflect", *SMALL, "--set", "rotate.attn=ruquant", "--set", "ruquan
 case("walsh-pad-alone", *SMALL, "--set", "walsh.pad=yes")
 case("walsh-pad-released", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=released", "--set", "walsh.exponent=0")
 case("walsh-pad-word", *SMALL, "--set", "rotate.down=walsh", "--set", "walsh.pad=both")
+case("ruquant-tune-alone", *SMALL, "--bits", "w4a4", "--set", "ruquant.tune=2", "--set", "rotate.attn=chain")
+case("ruquant-tune-reflect", *SMALL, "--bits", "w4a4", "--set", "ruquant.tune=2", "--set", "rotate.attn=ruquant", "--set", "ruquant.reflect=none")
+case("ruquant-tune-floats", *SMALL, "--set", "ruquant.tune=2", "--set", "rotate.attn=ruquant")
 case("walsh-width", *SMALL, "--set", "rotate.down=walsh", "--set", "site.block=0", sizes=dict(SIZES, inter=188))
 case("walsh-width-odd", *SMALL, "--set", "rotate.down=walsh", sizes=dict(SIZES, inter=45))
 case("walsh-dead", *SMALL, "--set", "rotate.down=walsh", model=dead_model())
@@ -142,6 +146,8 @@ case("site-right", *SMALL, "--quiet", "--set", "rotate.attn=chain", "--set", "ro
      "--set", "rotate.down=chain", "--set", "site.block=8", "--set", "site.smooth=0.5", "--set", "site.smooth.o=yes", status=0)
 case("ruquant-right", *SMALL, "--quiet", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
      "--set", "site.block=12", "--set", "site.smooth=0.6", "--set", "ruquant.givens=released", status=0)
+case("ruquant-tuned", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn=ruquant", "--set", "site.block=12", "--set", "ruquant.tune=3",
+     "--set", "round=rtn", "--set", "scale=absmax", "--set", "weights.clip=0.9", "--set", "order=none", status=0)
 case("ruquant-front", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
      "--set", "ruquant.reflect=front", "--set", "scale=absmax", "--set", "weights.clip=0.8", status=0)
 case("experts-right", *SMALL, "--quiet", "--bits", "w4a4", *(x for m in (
