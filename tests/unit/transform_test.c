@@ -571,6 +571,44 @@ test_laws(void **state)
 	arena_free(a);
 }
 
+/* What one code does: expressions that differ in numbers and permutations. */
+static void
+test_alike(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool alike;
+		uint32_t leaves; /* of a */
+	} cases[] = {
+		{"P[1 2 0] * D[1 2 3]", "P[2 0 1] * D[4 5 6]", true, 2},
+		{"block(R[1 2], 4) * C(4, 2)", "block(R[3 4], 4) * C(4, 5)", true, 2},
+		{"G(4, 0, 1, 0.5)", "G(4, 0, 1, 0.7)", true, 1},
+		{"G(4, 0, 1, 0.5)", "G(4, 0, 2, 0.5)", false, 1},
+		{"D[1 2 3]", "P[1 2 0]", false, 1},
+		{"H(4)", "H(4)", true, 0},
+		{"H(12, paley1(11))", "T(H(12, paley1(11)))", false, 0},
+		{"block(D[1 2], 4)", "D[1 2] (+) D[1 2]", false, 1},
+	};
+	(void)state;
+	Arena *a = arena_new();
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const Transform *const *leaves;
+		const Transform *x = parse(a, cases[i].a), *y = parse(a, cases[i].b);
+		assert_int_equal(transform_alike(x, y), cases[i].alike);
+		assert_int_equal(transform_alike(y, x), cases[i].alike);
+		assert_int_equal(transform_leaves(a, x, &leaves), cases[i].leaves);
+	}
+	/* One leaf at two places is one table: an expression with two is other code. */
+	const char *why;
+	const Transform *d = parse(a, "D[1 2]"), *other = parse(a, "D[1 2]");
+	const Transform *one = transform_compose(a, T_SUM, (const Transform *[]){d, d}, 2, &why);
+	const Transform *two =
+		transform_compose(a, T_SUM, (const Transform *[]){d, other}, 2, &why);
+	assert_true(transform_equal(one, two));
+	assert_false(transform_alike(one, two));
+	arena_free(a);
+}
+
 static const Transform *
 named(void *arg, const char *name, size_t n)
 {
@@ -796,9 +834,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),	    cmocka_unit_test(test_laws),
-		cmocka_unit_test(test_names),	    cmocka_unit_test(test_pad),
-		cmocka_unit_test(test_pad_inverse), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_polar),	    cmocka_unit_test(test_large),
+		cmocka_unit_test(test_alike),	    cmocka_unit_test(test_names),
+		cmocka_unit_test(test_pad),	    cmocka_unit_test(test_pad_inverse),
+		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_polar),
+		cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
