@@ -127,6 +127,31 @@ def main():
         if first != second:
             sys.exit("the plan's bytes depend on threads, memory or folder")
         interrupted(lathe, data, folder, first)
+        tuned(lathe, data, folder)
+
+
+def tuned(lathe, data, folder):
+    """Reflections tuned by layers: a run that is killed behind them and taken up on other threads makes the same plan."""
+    options = [x for s in ("rotate.mlp=ruquant", "site.block=16", "statistics=192", "ruquant.tune=2", "sequences=2", "length=96")
+               for x in ("--set", s)]
+    command = [lathe, "plan", f"{data}/stories260K.bin", "--tokenizer", f"{data}/tok512.bin", "--calibration",
+               os.path.join(folder, "text"), "--recipe", "gptq", "--bits", "w4a4", *options]
+    once, again = os.path.join(folder, "once", "p.json"), os.path.join(folder, "again", "p.json")
+    for plan in (once, again):
+        os.mkdir(os.path.dirname(plan))
+    said = run(*command, "-o", once, "-j", "1").stderr
+    if said.count("reflections, error") != 5 or said.count("left as they were") == 5:
+        sys.exit(f"tuned layers: {said}")
+    killed = [*command, "-o", again, "-j", "3", "--state", os.path.join(folder, "tuned")]
+    p = subprocess.Popen(killed, stderr=subprocess.PIPE, text=True)
+    for line in p.stderr:
+        if "layer 2 down" in line:
+            p.kill()
+            break
+    p.stderr.close()
+    p.wait()
+    if "functions are done" not in run(*killed).stderr or contents(once) != contents(again):
+        sys.exit("a tuned run that was killed and taken up makes another plan")
 
 
 def interrupted(lathe, data, folder, first):
