@@ -96,8 +96,16 @@ open_walk(Walk *w, bool tied)
 static void
 close_walk(Walk *w)
 {
-	for (int k = 0; k < STREAMS; k++)
+	const int *order = stream_order(w->b.a, w->func);
+	int at = 0;
+	while (order[at] != w->down)
+		at++;
+	for (int k = 0; k < STREAMS; k++) {
+		for (int n = at; n < w->func->count; n++)
+			stream_step(w->streams[k], order[n], NULL);
+		stream_leave(w->streams[k]);
 		stream_free(w->streams[k]);
+	}
 	pool_free(w->pool);
 	close_bench(&w->b);
 }
