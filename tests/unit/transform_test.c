@@ -833,10 +833,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random),	    cmocka_unit_test(test_laws),
-		cmocka_unit_test(test_alike),	    cmocka_unit_test(test_names),
-		cmocka_unit_test(test_pad),	    cmocka_unit_test(test_pad_inverse),
-		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_polar),
+		cmocka_unit_test(test_random),	cmocka_unit_test(test_laws),
+		cmocka_unit_test(test_alike),	cmocka_unit_test(test_names),
+		cmocka_unit_test(test_pad),	cmocka_unit_test(test_pad_inverse),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_polar),
 		cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
