@@ -108,9 +108,9 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 	if (!m || !recipe_check(run, d, &recipe, m))
 		return false;
 	model_digest(m);
-	const Tokens *tokens = calibration_tokens(run, d, m, o->calibration, &recipe,
-						  o->cc ? o->cc : "cc", sha256);
-	if (!tokens)
+	const Calibration *calibration =
+		calibration_read(run, d, m, o->calibration, &recipe, o->cc ? o->cc : "cc", sha256);
+	if (!calibration)
 		return false;
 	const uint64_t half =
 		(uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
@@ -125,7 +125,9 @@ make_plan(Arena *run, Diag *d, const PlanOptions *o, const char *path, Progress 
 			     .identity = arena_printf(run, "model %s\ntext %s\nmachine %s", model,
 						      text, linalg_machine(linalg)),
 			     .recipe = &recipe,
-			     .tokens = tokens,
+			     .tokens = &calibration->tokens,
+			     .text = &calibration->text,
+			     .held = &calibration->held,
 			     .jobs = o->jobs,
 			     .progress = progress_share,
 			     .progress_arg = progress};

@@ -1,6 +1,7 @@
 /* Calibration text: read, checked, made tokens, cut into sequences. */
 #include <string.h>
 
+#include "distil.h"
 #include "recipe.h"
 #include "targets/tokenizer.h"
 
@@ -48,30 +49,48 @@ check_text(Diag *d, const char *path, const Mapped *text, uint8_t sha256[32])
 	return true;
 }
 
-/* Sequences begin at equal distances, the last ends with the text. */
-static const Tokens *
-cut(Arena *run, const Model *m, const Recipe *r, const int32_t *ids, size_t n)
+/* Sequences that begin at equal distances, the last ends with the text. */
+static Tokens
+spread(Arena *run, const TokenText *text, uint32_t sequences, uint32_t length)
 {
-	const size_t length = (size_t)r->length, sequences = (size_t)r->sequences;
-	Tokens *t = ARENA_NEW(run, Tokens);
-	int32_t *all = ARENA_ARRAY(run, int32_t, sequences * length);
+	int32_t *all = ARENA_ARRAY(run, int32_t, (size_t)sequences * length);
 	for (size_t i = 0; i < sequences; i++) {
-		const size_t from = sequences > 1 ? i * (n - length) / (sequences - 1) : 0;
-		memcpy(all + i * length, ids + from, length * sizeof *all);
-		if (m->tokenizer.add_bos && m->tokenizer.bos >= 0)
-			all[i * length] = m->tokenizer.bos;
+		const size_t from =
+			sequences > 1 ? i * (text->count - length) / (sequences - 1) : 0;
+		tokens_cut(text, from, length, all + i * length);
 	}
-	*t = (Tokens){all, (uint32_t)sequences, (uint32_t)length};
-	return t;
+	return (Tokens){all, sequences, length};
 }
 
-const Tokens *
-calibration_tokens(Arena *run, Diag *d, const Model *m, const char *path, const Recipe *r,
-		   const char *cc, uint8_t sha256[32])
+/* Sequences that judge, of which no code is made. */
+static uint32_t
+held_out(const Recipe *r)
+{
+	const uint32_t batches = (uint32_t)r->sequences / (8 * DISTIL_BATCH);
+	return r->distil ? (batches ? batches : 1) * DISTIL_BATCH : 0;
+}
+
+static const Calibration *
+cut(Arena *run, const Model *m, const Recipe *r, const int32_t *ids, size_t n)
+{
+	const uint32_t length = (uint32_t)r->length, held = held_out(r);
+	const int32_t bos = m->tokenizer.add_bos ? m->tokenizer.bos : -1;
+	const TokenText end = {ids + n - (size_t)held * length, (size_t)held * length, bos};
+	Calibration *c = ARENA_NEW(run, Calibration);
+	c->text = (TokenText){ids, n - end.count, bos};
+	c->tokens = spread(run, &c->text, (uint32_t)r->sequences, length);
+	c->held = spread(run, &end, held, length);
+	return c;
+}
+
+const Calibration *
+calibration_read(Arena *run, Diag *d, const Model *m, const char *path, const Recipe *r,
+		 const char *cc, uint8_t sha256[32])
 {
 	Mapped text;
 	const char *error;
-	const size_t wanted = (size_t)r->sequences * (size_t)r->length;
+	const uint32_t sequences = (uint32_t)r->sequences + held_out(r);
+	const size_t wanted = (size_t)sequences * (size_t)r->length;
 	if (m->tokenizer.kind == TOKENIZER_NONE) {
 		diag_error(d, m->loc, E_CALIBRATION, "the model has no tokenizer");
 		diag_hint(d, "--tokenizer FILE");
@@ -90,9 +109,9 @@ calibration_tokens(Arena *run, Diag *d, const Model *m, const char *path, const 
 		return NULL;
 	if (n < wanted) {
 		diag_error(d, (Loc){0}, E_CALIBRATION,
-			   "%s has %zu tokens, %d sequences of %d take %zu", path, n, r->sequences,
-			   r->length, wanted);
-		if (n >= (size_t)r->length)
+			   "%s has %zu tokens, %u sequences of %d%s take %zu", path, n, sequences,
+			   r->length, r->distil ? ", with those that judge," : "", wanted);
+		if (!r->distil && n >= (size_t)r->length)
 			diag_hint(d, "--set sequences=%zu", n / (size_t)r->length);
 		return NULL;
 	}

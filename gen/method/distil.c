@@ -349,7 +349,7 @@ distil_new(Arena *run, const DistilRun *o)
 	Distil *x = ARENA_NEW(run, Distil);
 	const Graph *g = o->graph;
 	const size_t functions = (size_t)g->count;
-	const size_t n = (size_t)DISTIL_BATCH * o->tokens->length;
+	const size_t n = (size_t)DISTIL_BATCH * o->held->length;
 	int most = 0;
 	*x = (Distil){.o = o,
 		      .ids = ARENA_ARRAY(run, int32_t, n),
@@ -357,7 +357,7 @@ distil_new(Arena *run, const DistilRun *o)
 		      .slopes = pool_take(o->pool, n * g->model->hidden),
 		      .scales = ARENA_ARRAY(run, Scales *, functions),
 		      .losses = ARENA_ARRAY(run, double, PIECE)};
-	x->batch = (Tokens){x->ids, DISTIL_BATCH, o->tokens->length};
+	x->batch = (Tokens){x->ids, DISTIL_BATCH, o->held->length};
 	x->piece = (Tokens){x->ids, 1, PIECE};
 	for (int k = 0; k < STREAMS; k++) {
 		const StreamKind kind = (StreamKind)k;
@@ -460,36 +460,28 @@ move_all(Distil *x, int step)
 
 /* ---- the run -------------------------------------------------------------------------------- */
 
-/* As whole batches: an eighth, at least one. */
-static uint32_t
-judges(const Tokens *t)
-{
-	const uint32_t batches = t->sequences / (8 * DISTIL_BATCH);
-	return (batches ? batches : 1) * DISTIL_BATCH;
-}
-
 static double
 judge(Distil *x)
 {
-	const Tokens *t = x->o->tokens;
-	const uint32_t n = judges(t);
+	const Tokens *t = x->o->held;
 	double sum = 0.0;
-	for (uint32_t i = t->sequences - n; i < t->sequences; i += DISTIL_BATCH)
+	for (uint32_t i = 0; i < t->sequences; i += DISTIL_BATCH)
 		sum += distil_loss(x, t->ids + (size_t)i * t->length, false);
-	return sum / (n / DISTIL_BATCH);
+	return sum / (t->sequences / DISTIL_BATCH);
 }
 
-/* The sequences of a step: all in an order by chance, then all in another. */
+/*
+ * Sequences that begin anywhere: those of the moments are what the codes were fitted to, where the
+ * planned model errs less than elsewhere.
+ */
 static void
-draw(const Tokens *t, uint32_t *order, uint32_t *at, uint64_t *seed, int32_t *ids)
+draw(const DistilRun *o, uint64_t *seed, int32_t *ids)
 {
-	const uint32_t n = t->sequences - judges(t);
-	for (uint32_t k = 0; k < DISTIL_BATCH; k++, ++*at) {
-		if (*at % n == 0)
-			stage_shuffle(seed, n, order);
-		memcpy(ids + (size_t)k * t->length, t->ids + (size_t)order[*at % n] * t->length,
-		       t->length * sizeof *ids);
-	}
+	const uint32_t length = o->held->length;
+	const size_t places = o->text->count - length + 1;
+	for (uint32_t k = 0; k < DISTIL_BATCH; k++)
+		tokens_cut(o->text, (size_t)(stage_random(seed) % places), length,
+			   ids + (size_t)k * length);
 }
 
 static void
@@ -507,16 +499,12 @@ restore(Distil *x)
 DistilResult
 distil(Arena *run, const DistilRun *o)
 {
-	const Tokens *t = o->tokens;
 	Distil *x = distil_new(run, o);
-	uint32_t *order = ARENA_ARRAY(run, uint32_t, t->sequences), at = 0;
-	int32_t *ids = ARENA_ARRAY(run, int32_t, (size_t)DISTIL_BATCH * t->length);
+	int32_t *ids = ARENA_ARRAY(run, int32_t, (size_t)DISTIL_BATCH * o->held->length);
 	uint64_t seed = (uint64_t)o->seed;
 	DistilResult r = {.before = judge(x)};
-	for (uint32_t i = 0; i < t->sequences; i++)
-		order[i] = i;
 	for (int step = 0; step < o->steps; step++) {
-		draw(t, order, &at, &seed, ids);
+		draw(o, &seed, ids);
 		const double loss = distil_loss(x, ids, true);
 		move_all(x, step);
 		o->progress(o->progress_arg,

@@ -8,15 +8,16 @@
 #include "ir/plan.h"
 #include "stream.h"
 
-/* Sequences of a step, and least sequences in all: a step's and those that judge. */
-enum { DISTIL_BATCH = 2, DISTIL_LEAST = 2 * DISTIL_BATCH };
+/* Sequences of a step. */
+enum { DISTIL_BATCH = 2 };
 
 typedef struct DistilRun {
 	const Graph *graph; /* of the plan, all passes run */
 	Plan *plan;	    /* with codes, whose scales become others */
 	const Linalg *linalg;
 	Pool *pool;
-	const Tokens *tokens; /* DISTIL_LEAST sequences or more */
+	const TokenText *text; /* a step's sequences begin anywhere in it */
+	const Tokens *held;    /* that judge: a multiple of DISTIL_BATCH, of none of the text */
 	int jobs, steps, seed;
 	double rate; /* of Adam; 0: by the bits of weights and rows */
 	void (*progress)(void *arg, const char *what, double share);
@@ -24,9 +25,9 @@ typedef struct DistilRun {
 } DistilRun;
 
 /*
- * Mean KL divergence, in nats a position, of the planned model from the unrounded one over the last
- * eighth of the sequences, before and after; a step never sees them. The plan gets the new scales
- * only where they made it less. Bytes depend on the machine's BLAS kernels, not on jobs.
+ * Mean KL divergence, in nats a position, of the planned model from the unrounded one over what is
+ * held out, before and after. The plan gets the new scales only where they made it less. Bytes
+ * depend on the machine's BLAS kernels, not on jobs.
  */
 typedef struct DistilResult {
 	double before, after;

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "allocate.h"
-#include "distil.h"
 #include "site_walsh.h"
 #include "sites.h"
 
@@ -439,11 +438,6 @@ recipe_check(Arena *run, Diag *d, const Recipe *r, const Model *m)
 		return refuse(d, format_is_float(r->activations)
 					 ? "clip is of rows of integers, and activations are floats"
 					 : "clip looks for a ratio that activations have already");
-	if (r->distil && r->sequences < DISTIL_LEAST)
-		return refuse(d, arena_printf(run,
-					      "distil wants %d sequences or more: two are a step, "
-					      "two judge",
-					      DISTIL_LEAST));
 	if (r->distil_rate > 0.0 && !r->distil)
 		return refuse(d, "distil.rate is given, but distil is 0");
 	if ((uint32_t)r->length > m->n_ctx)

@@ -110,6 +110,8 @@ typedef struct RecipeRun {
 	const Recipe *recipe; /* recipe_check has passed it */
 	const Linalg *linalg;
 	const Tokens *tokens;
+	const TokenText *text; /* what `tokens` were cut from, and `held` were not: with distil */
+	const Tokens *held;
 	int jobs;
 	const char *state;    /* folder of a run that can be taken up again, or null */
 	const char *identity; /* all that the run depends on besides its settings */
@@ -165,12 +167,18 @@ const Transform *stage_middle_of(Arena *run, const Recipe *r, const RowStatistic
 const Transform *stage_down(Arena *run, const Recipe *r, const RowStatistics *s, uint32_t block,
 			    const char **why);
 
-/*
- * A text's ids by the model's tokenizer as sequences spread over the text evenly, each with the BOS
- * in front where the model wants one. Refused (null): what is no UTF-8, too short, or the
- * evaluation text by its digest, which `sha256` receives. cc compiles the tokenizer.
- */
-const Tokens *calibration_tokens(Arena *run, Diag *d, const Model *m, const char *path,
-				 const Recipe *r, const char *cc, uint8_t sha256[32]);
+/* A text's ids by the model's tokenizer. */
+typedef struct Calibration {
+	Tokens tokens; /* spread over the text evenly, each with the BOS in front that the model
+			  wants */
+	TokenText text;
+	Tokens held; /* with distil: an eighth as many, of the text's end, which `text` goes without
+		      */
+} Calibration;
+
+/* Refused (null): what is no UTF-8, too short, or the evaluation text by its digest, which `sha256`
+ * receives. cc compiles the tokenizer. */
+const Calibration *calibration_read(Arena *run, Diag *d, const Model *m, const char *path,
+				    const Recipe *r, const char *cc, uint8_t sha256[32]);
 
 #endif

@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+void
+tokens_cut(const TokenText *t, size_t from, uint32_t length, int32_t *ids)
+{
+	INVARIANT(from + length <= t->count);
+	memcpy(ids, t->ids + from, length * sizeof *ids);
+	if (t->bos >= 0)
+		ids[0] = t->bos;
+}
+
 Tokens
 tokens_first(const Tokens *t, uint32_t count)
 {

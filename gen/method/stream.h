@@ -23,6 +23,16 @@ typedef struct Tokens {
 	uint32_t sequences, length;
 } Tokens;
 
+/* Where sequences are cut from; bos: the first token of each, -1: none. */
+typedef struct TokenText {
+	const int32_t *ids;
+	size_t count;
+	int32_t bos;
+} TokenText;
+
+/* ids [length] become the sequence that begins at a token of the text. */
+void tokens_cut(const TokenText *t, size_t from, uint32_t length, int32_t *ids);
+
 /* The first sequences that hold at least so many tokens, or all. */
 Tokens tokens_first(const Tokens *t, uint32_t count);
 

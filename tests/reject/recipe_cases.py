@@ -83,7 +83,7 @@ case("clip-floats", *SMALL, "--set", "clip=output")
 case("clip-twice", *SMALL, "--set", "clip=output", "--set", "activations=int8(group=row,scale=f32,clip=0.9)")
 case("weights-clip", *SMALL, "--set", "scale=piso", "--set", "weights.clip=0.8")
 case("weights-clip-range", *SMALL, "--set", "scale=absmax", "--set", "weights.clip=1.5")
-case("distil-few", *SMALL, "--set", "distil=4")
+case("distil-few", *SMALL, "--set", "distil=4", text=b"a story of a dog and a cat.")
 case("distil-rate", *SMALL, "--set", "distil.rate=0.01")
 case("distil-negative", *SMALL, "--set", "distil=-1")
 for name, more in (("distil", ("distil=2", "sequences=4")),

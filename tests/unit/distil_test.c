@@ -71,14 +71,20 @@ a_graph(Bench *b, Plan *p, Format rows)
 	return g;
 }
 
+/* The last two sequences judge. */
 static DistilRun
-a_run(Bench *b, const Graph *g, Plan *p, Pool *pool, const Tokens *t, int jobs)
+a_run(Bench *b, const Graph *g, Plan *p, Pool *pool, const int32_t *ids, int jobs)
 {
+	TokenText *text = ARENA_NEW(b->a, TokenText);
+	Tokens *held = ARENA_NEW(b->a, Tokens);
+	*text = (TokenText){ids, N - 2 * LENGTH, -1};
+	*held = (Tokens){ids + text->count, 2, LENGTH};
 	return (DistilRun){.graph = g,
 			   .plan = p,
 			   .linalg = linalg_open(b->a, jobs),
 			   .pool = pool,
-			   .tokens = t,
+			   .text = text,
+			   .held = held,
 			   .jobs = jobs,
 			   .steps = 4,
 			   .seed = 42,
@@ -86,12 +92,11 @@ a_run(Bench *b, const Graph *g, Plan *p, Pool *pool, const Tokens *t, int jobs)
 			   .progress = quiet};
 }
 
-static Tokens
+static void
 some_tokens(Bench *b, int32_t ids[N])
 {
 	for (int i = 0; i < N; i++)
 		ids[i] = (int32_t)random_below(&b->r, VOCAB);
-	return (Tokens){ids, SEQUENCES, LENGTH};
 }
 
 /* ---- gradients ------------------------------------------------------------------------------ */
@@ -158,9 +163,9 @@ test_gradients(void **state)
 		Bench b = open_bench_with(e == 1, extras[e]);
 		Plan *p = plan_new(b.a, b.model);
 		const Graph *g = a_graph(&b, p, FORMAT_F32);
-		const Tokens t = some_tokens(&b, ids);
+		some_tokens(&b, ids);
 		Pool *pool = pool_new(b.a, UINT64_MAX);
-		const DistilRun o = a_run(&b, g, p, pool, &t, 1);
+		const DistilRun o = a_run(&b, g, p, pool, ids, 1);
 		Distil *x = distil_new(b.a, &o);
 		assert_true(distil_loss(x, ids, true) > 0.01);
 		for (int k = 0; k < LINEARS; k++)
@@ -184,9 +189,9 @@ run(double rate, int jobs, uint64_t memory, int role, float *before, float *afte
 	Bench b = open_bench(false);
 	Plan *p = plan_new(b.a, b.model);
 	const Graph *g = a_graph(&b, p, rows);
-	const Tokens t = some_tokens(&b, ids);
+	some_tokens(&b, ids);
 	Pool *pool = pool_new(b.a, memory);
-	DistilRun o = a_run(&b, g, p, pool, &t, jobs);
+	DistilRun o = a_run(&b, g, p, pool, ids, jobs);
 	const Tensor *tensor = b.model->tensors[role][1];
 	const size_t n = tensor->rows * (size_t)format_groups(four, (int)tensor->columns);
 	o.rate = rate;
