@@ -302,7 +302,7 @@ allocate_rows(Arena *run, Diag *d, const RecipeRun *o, Pool *pool, Plan *p)
 	const size_t count = (size_t)k.layers * ALLOCATE_BITS;
 	if (r->budget == 0.0)
 		return true;
-	k.floats = (size_t)k.tokens.sequences * k.tokens.length * o->model->hidden;
+	k.floats = tokens_count(&k.tokens) * o->model->hidden;
 	k.alone = ARENA_ARRAY(run, Way, count);
 	k.pair = r->budget_pairs > 0.0 ? ARENA_ARRAY(run, Way, count * ALLOCATE_BITS) : NULL;
 	if (!open_streams(run, d, &k, p))

@@ -3,9 +3,8 @@
 
 #include <string.h>
 
-/* x [n][columns], each row times its token's weight. */
-static void
-weigh(const ExpertRow *rows, size_t n, size_t columns, float *x)
+void
+expert_weigh(const ExpertRow *rows, size_t n, size_t columns, float *x)
 {
 	for (size_t r = 0; r < n; r++)
 		for (size_t k = 0; k < columns; k++)
@@ -26,9 +25,9 @@ add_rows(const ExpertMoments *m, int i, uint32_t e, uint32_t columns, double *h,
 	if (y) {
 		memcpy(y, x, n * columns * sizeof *y);
 		stream_expert_read(m->plain, i, e, rows, n, y);
-		weigh(rows, n, columns, y);
+		expert_weigh(rows, n, columns, y);
 	}
-	weigh(rows, n, columns, x);
+	expert_weigh(rows, n, columns, x);
 	for (size_t r = 0; r < n; r++)
 		*mass += (double)rows[r].weight * (double)rows[r].weight;
 	if (n)

@@ -17,6 +17,9 @@ typedef struct ExpertMoments {
 	int mean_of;		       /* the value that those are of; -1: none */
 } ExpertMoments;
 
+/* x [n][columns]: each row times its token's weight. */
+void expert_weigh(const ExpertRow *rows, size_t n, size_t columns, float *x);
+
 /*
  * h, and g where there is a FLOAT stream, become the moments of what expert e of value i's role
  * reads in the ROUNDED stream: each row times the weight that its token gives to what e makes of

@@ -78,7 +78,7 @@ static void
 take_moments(Run *r, int row, uint32_t columns)
 {
 	const size_t n = (size_t)columns * columns;
-	const size_t tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length;
+	const size_t tokens = tokens_count(r->o->tokens);
 	if (r->first == STREAMS || r->row == row)
 		return;
 	const float *rounded = stream_rows(r->streams[STREAM_ROUNDED], row);
@@ -301,7 +301,7 @@ clip_linears(Run *r, const Func *f, int i, ClipProblem *p, double *errors)
 		any = true;
 	}
 	p->x = stream_rows(r->streams[STREAM_ROUNDED], func_value(f, i)->operands[0]);
-	p->tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length;
+	p->tokens = tokens_count(r->o->tokens);
 	p->gram = gram;
 	if (any)
 		clip_errors(scratch, p, errors);
@@ -313,7 +313,7 @@ static void
 clip_expert(Run *r, const Func *f, int lead, uint32_t e, ClipProblem *p, double *errors)
 {
 	const Stream *s = r->streams[STREAM_ROUNDED];
-	const size_t tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length;
+	const size_t tokens = tokens_count(r->o->tokens);
 	const size_t n = p->width;
 	Arena *scratch = arena_new();
 	ExpertRow *rows = ARENA_ARRAY(scratch, ExpertRow, tokens);
@@ -325,8 +325,7 @@ clip_expert(Run *r, const Func *f, int lead, uint32_t e, ClipProblem *p, double 
 			add_gram(r, scratch, f, k, e, gram);
 	p->tokens = stream_expert_rows(s, lead, e, rows);
 	stream_expert_read_unrounded(s, lead, e, rows, p->tokens, x);
-	for (size_t i = 0; i < p->tokens * n; i++)
-		x[i] *= rows[i / n].weight;
+	expert_weigh(rows, p->tokens, n, x);
 	p->x = x;
 	p->gram = gram;
 	clip_errors(scratch, p, errors);
@@ -441,7 +440,7 @@ prepare(Run *r)
 		.rounded = r->streams[STREAM_ROUNDED],
 		.plain = wants_cross(r->o->recipe) ? r->streams[STREAM_FLOAT] : NULL,
 		.experts = m->n_expert,
-		.tokens = (size_t)r->o->tokens->sequences * r->o->tokens->length,
+		.tokens = tokens_count(r->o->tokens),
 		.h = r->h,
 		.g = r->g,
 		.mean_h = m->n_expert ? ARENA_ARRAY(r->arena, double, square) : NULL,
@@ -462,7 +461,7 @@ do_functions(Run *r, RunState *state)
 			    .streams = r->streams,
 			    .first = r->first,
 			    .pool = r->pool,
-			    .row_floats = (size_t)t->sequences * t->length * r->o->model->hidden};
+			    .row_floats = tokens_count(t) * r->o->model->hidden};
 	Text *identity = text_new(r->arena);
 	int done;
 	recipe_print(identity, r->o->recipe);

@@ -242,16 +242,6 @@ look_at_middle(const Sites *k, const Func *f, const Value *v, const float *x, si
 
 /* ---- rotations ------------------------------------------------------------------------------ */
 
-static bool
-experts_read(const Func *f, Site site)
-{
-	for (int i = 0; i < f->count; i++)
-		if (func_value(f, i)->op == OP_EXPERT &&
-		    role_site(func_value(f, i)->role) == (int)site)
-			return true;
-	return false;
-}
-
 /* The weights of all linears from v on that read its row, one below the other. */
 static float *
 stack_readers(Arena *scratch, const Sites *k, const Func *f, int first, uint32_t *rows_out,
@@ -405,7 +395,7 @@ look_at_site(const Sites *k, const Func *f, int first, Site site, const float *x
 			 .jobs = k->o->jobs,
 			 .seed = (uint64_t)k->o->recipe->seed + 10000u * ((uint64_t)site + 1) +
 				 (uint64_t)f->layer};
-	if (experts_read(f, site)) {
+	if (stream_experts_read(f, (int)site)) {
 		p.n = func_value(f, func_value(f, first)->operands[0])->width;
 		p.peaks = reader_peaks(scratch, k, f, site, p.n);
 	} else {
@@ -539,7 +529,7 @@ look_at_all(const Sites *k, Pool *pool)
 		memset(k->looked, 0, SITE_COUNT * sizeof *k->looked);
 		for (int n = 0; n < f->count && ok; n++) {
 			const int v = order[n];
-			const size_t tokens = (size_t)some.sequences * some.length;
+			const size_t tokens = tokens_count(&some);
 			ok = look(k, x, f, v, tokens);
 			if (k->raw && f->layer >= 0)
 				take_raw(k, x, f, v, tokens);

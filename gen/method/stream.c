@@ -12,6 +12,12 @@ tokens_cut(const TokenText *t, size_t from, uint32_t length, int32_t *ids)
 		ids[0] = t->bos;
 }
 
+size_t
+tokens_count(const Tokens *t)
+{
+	return (size_t)t->sequences * t->length;
+}
+
 Tokens
 tokens_first(const Tokens *t, uint32_t count)
 {
@@ -33,7 +39,7 @@ stream_new(Arena *run, Pool *pool, const Linalg *l, const Graph *g, const Tokens
 		      .tokens = t,
 		      .kind = kind,
 		      .jobs = jobs,
-		      .n = (size_t)t->sequences * t->length};
+		      .n = tokens_count(t)};
 	s->cos_rows = ARENA_ARRAY(run, float, 2 * t->length * half);
 	s->sin_rows = ARENA_ARRAY(run, float, 2 * t->length * half);
 	for (uint32_t i = 0; i < t->length; i++) {

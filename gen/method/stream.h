@@ -23,6 +23,8 @@ typedef struct Tokens {
 	uint32_t sequences, length;
 } Tokens;
 
+size_t tokens_count(const Tokens *t);
+
 /* Where sequences are cut from; bos: the first token of each, -1: none. */
 typedef struct TokenText {
 	const int32_t *ids;
@@ -71,6 +73,9 @@ const float *stream_output(const Stream *s);
 
 /* Whether i is the first value of its role. */
 bool stream_leads(const Func *f, int i);
+/* Whether an expert of f reads at a site (role_site of its role). */
+bool stream_experts_read(const Func *f, int site);
+
 /* The rows that go to one expert: a token and the weight of its slot, tokens rising. */
 typedef struct ExpertRow {
 	uint32_t token;

@@ -8,18 +8,24 @@
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
+bool
+stream_experts_read(const Func *f, int site)
+{
+	for (int i = 0; i < f->count; i++)
+		if (func_value(f, i)->op == OP_EXPERT && role_site(func_value(f, i)->role) == site)
+			return true;
+	return false;
+}
+
 /* Whether rows that value i rounds are at a site that experts read: they have their say in how. */
 static bool
 rounds_for_experts(const Func *f, int i)
 {
 	for (int k = i + 1; k < f->count && func_value(f, i)->op == OP_QUANTIZE; k++) {
 		const Value *reader = func_value(f, k);
-		if (!op_is_linear(reader->op) || reader->operands[0] != i)
-			continue;
-		for (int e = 0; e < f->count; e++)
-			if (func_value(f, e)->op == OP_EXPERT &&
-			    role_site(func_value(f, e)->role) == role_site(reader->role))
-				return true;
+		if (op_is_linear(reader->op) && reader->operands[0] == i &&
+		    stream_experts_read(f, role_site(reader->role)))
+			return true;
 	}
 	return false;
 }
