@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "wide.h"
+
 enum {
 	TILE = 4,
 	DEPTH = 256,
@@ -14,18 +16,25 @@ enum {
 	JOBS = 8
 };
 
+typedef double TileRow __attribute__((vector_size(WIDE_BYTES), aligned(8), may_alias));
+_Static_assert(TILE * sizeof(double) == WIDE_BYTES, "a row of a tile is a vector");
+
 /* c = a b for one tile; panels hold TILE values for each step of the sum. */
-static void
-tile_multiply(uint32_t k, const double *restrict a, const double *restrict b, double *restrict c)
+WIDE_BODY void
+tile_multiply(uint32_t k, const double *restrict a, const double *restrict b, TileRow *c)
 {
-	double s[TILE][TILE] = {{0}};
-	for (uint32_t p = 0; p < k; p++, a += TILE, b += TILE)
-		for (int i = 0; i < TILE; i++)
-			for (int j = 0; j < TILE; j++)
-				s[i][j] += a[i] * b[j];
-	for (int i = 0; i < TILE; i++)
-		for (int j = 0; j < TILE; j++)
-			c[i * TILE + j] = s[i][j];
+	TileRow c0 = {0}, c1 = {0}, c2 = {0}, c3 = {0};
+	for (uint32_t p = 0; p < k; p++, a += TILE, b += TILE) {
+		const TileRow row = *(const TileRow *)(const void *)b;
+		c0 += a[0] * row;
+		c1 += a[1] * row;
+		c2 += a[2] * row;
+		c3 += a[3] * row;
+	}
+	c[0] = c0;
+	c[1] = c1;
+	c[2] = c2;
+	c[3] = c3;
 }
 
 /* `lines` lines of k values become panels of TILE lines, the last filled with zeros. */
@@ -48,21 +57,32 @@ typedef struct Product {
 } Product;
 
 /* One block of c by one block of the depth, both packed. */
-static void
-block_add(const Product *x, uint32_t i0, uint32_t rows, uint32_t j0, uint32_t columns, uint32_t k,
-	  const double *a, const double *b)
+WIDE_BODY void
+block_add_body(const Product *x, uint32_t i0, uint32_t rows, uint32_t j0, uint32_t columns,
+	       uint32_t k, const double *a, const double *b)
 {
 	for (uint32_t j = 0; j < columns; j += TILE)
 		for (uint32_t i = 0; i < rows; i += TILE) {
-			double t[TILE * TILE];
+			TileRow t[TILE];
 			tile_multiply(k, a + (size_t)i * k, b + (size_t)j * k, t);
 			uint32_t h = rows - i < TILE ? rows - i : TILE;
 			uint32_t w = columns - j < TILE ? columns - j : TILE;
 			for (uint32_t u = 0; u < h; u++)
 				for (uint32_t v = 0; v < w; v++)
 					x->c[(i0 + i + u) * x->ldc + j0 + j + v] +=
-						x->sign * t[u * TILE + v];
+						x->sign * t[u][v];
 		}
+}
+
+WIDE(static, block_add,
+     (const Product *x, uint32_t i0, uint32_t rows, uint32_t j0, uint32_t columns, uint32_t k,
+      const double *a, const double *b),
+     (x, i0, rows, j0, columns, k, a, b))
+
+static uint32_t
+at_most(uint32_t n, uint32_t most)
+{
+	return n < most ? n : most;
 }
 
 /* The columns of c from index * COLUMNS. */
@@ -73,8 +93,9 @@ product_columns(void *arg, int index)
 	uint32_t j0 = (uint32_t)index * COLUMNS;
 	uint32_t columns = x->n - j0 < COLUMNS ? x->n - j0 : COLUMNS;
 	Arena *scratch = arena_new();
-	double *a = ARENA_ARRAY(scratch, double, ROWS *DEPTH);
-	double *b = ARENA_ARRAY(scratch, double, COLUMNS *DEPTH);
+	const size_t depth = at_most(x->k, DEPTH);
+	double *a = ARENA_ARRAY(scratch, double, (at_most(x->m, ROWS) + TILE) * depth);
+	double *b = ARENA_ARRAY(scratch, double, (columns + TILE) * depth);
 	for (uint32_t i = 0; i < x->m && x->keep != 1.0; i++)
 		for (uint32_t j = j0; j < j0 + columns; j++)
 			x->c[i * x->ldc + j] =

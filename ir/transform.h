@@ -129,6 +129,17 @@ uint32_t transform_span(const Transform *t);
 /* row[n_out] = T row, in place, by the fast form; row and the scratch `work` have room for
  * transform_span(t) doubles. */
 void transform_apply(const Transform *t, double *row, double *work);
+/*
+ * Many rows at a time, rows [count][n] in place, of a T that does not pad; work: as many doubles.
+ * Stored matrices are multiplied by `by`, or where it is null by dense.h: y [rows][n] = x m^T.
+ */
+typedef struct TransformProducts {
+	void (*multiply)(const void *arg, size_t rows, size_t n, const double *x, const double *m,
+			 double *y);
+	const void *arg;
+} TransformProducts;
+void transform_apply_rows(const Transform *t, double *rows, size_t count, double *work,
+			  const TransformProducts *by);
 /* The dense matrix m [n_out][n]: tests, and small cases. */
 void transform_dense(const Transform *t, double *m);
 /*

@@ -14,16 +14,19 @@ TRANSFORM_APPLY(identity)
 	(void)rows;
 	(void)count;
 	(void)work;
+	(void)by;
 }
 
 TRANSFORM_APPLY(hadamard)
 {
 	(void)work;
+	(void)by;
 	hadamard_run_double(t->program, t->n, rows, count);
 }
 
 TRANSFORM_APPLY(perm)
 {
+	(void)by;
 	for (size_t r = 0; r < count; r++, rows += t->n) {
 		memcpy(work, rows, t->n * sizeof *rows);
 		for (uint32_t k = 0; k < t->n; k++)
@@ -34,6 +37,7 @@ TRANSFORM_APPLY(perm)
 TRANSFORM_APPLY(diagonal)
 {
 	(void)work;
+	(void)by;
 	for (size_t r = 0; r < count; r++, rows += t->n)
 		for (uint32_t k = 0; k < t->n; k++)
 			rows[k] *= t->vector[k];
@@ -42,6 +46,11 @@ TRANSFORM_APPLY(diagonal)
 TRANSFORM_APPLY(matrix)
 {
 	const size_t n = t->n;
+	if (by) {
+		by->multiply(by->arg, count, n, rows, t->matrix, work);
+		memcpy(rows, work, count * n * sizeof *rows);
+		return;
+	}
 	/* A few rows do not repay the packing of the matrix. */
 	if (count < 4) {
 		for (size_t r = 0; r < count; r++, rows += n) {
@@ -69,6 +78,7 @@ TRANSFORM_APPLY(householder)
 	const double *v = t->vector;
 	double square = 0.0;
 	(void)work;
+	(void)by;
 	for (uint32_t k = 0; k < t->n; k++)
 		square += v[k] * v[k];
 	for (size_t r = 0; r < count; r++, rows += t->n) {
@@ -97,12 +107,14 @@ rotate(double *rows, size_t count, size_t n, uint32_t i, uint32_t j, double angl
 TRANSFORM_APPLY(givens)
 {
 	(void)work;
+	(void)by;
 	rotate(rows, count, t->n, t->i, t->j, t->scalar);
 }
 
 TRANSFORM_APPLY(so2)
 {
 	(void)work;
+	(void)by;
 	for (uint32_t k = 0; k < t->n / 2; k++)
 		rotate(rows, count, t->n, k, k + t->n / 2, t->vector[k]);
 }
@@ -110,6 +122,7 @@ TRANSFORM_APPLY(so2)
 TRANSFORM_APPLY(scalar)
 {
 	(void)work;
+	(void)by;
 	for (size_t i = 0; i < count * t->n; i++)
 		rows[i] *= t->scalar;
 }
@@ -117,7 +130,7 @@ TRANSFORM_APPLY(scalar)
 TRANSFORM_APPLY(product)
 {
 	for (uint32_t i = t->n_children; i-- > 0;)
-		transform_apply_rows(t->children[i], rows, count, work);
+		transform_apply_rows(t->children[i], rows, count, work, by);
 }
 
 /* to [width][height], rows to_pitch apart, becomes the transpose of from [height][width]. */
@@ -156,10 +169,10 @@ TRANSFORM_APPLY(kronecker)
 			continue;
 		}
 		if (right == 1) {
-			transform_apply_rows(c, rows, left, work);
+			transform_apply_rows(c, rows, left, work, by);
 		} else {
 			blocks_transpose(rows, work, left, c->n, right);
-			transform_apply_rows(c, work, left * right, rows);
+			transform_apply_rows(c, work, left * right, rows, by);
 			blocks_transpose(work, rows, left, right, c->n);
 		}
 		right *= c->n;
@@ -168,14 +181,14 @@ TRANSFORM_APPLY(kronecker)
 
 TRANSFORM_APPLY(block)
 {
-	transform_apply_rows(t->children[0], rows, count * (t->n / t->children[0]->n), work);
+	transform_apply_rows(t->children[0], rows, count * (t->n / t->children[0]->n), work, by);
 }
 
 TRANSFORM_APPLY(sum)
 {
 	for (size_t r = 0; r < count; r++)
 		for (uint32_t i = 0; i < t->n_children; i++) {
-			transform_apply_rows(t->children[i], rows, 1, work);
+			transform_apply_rows(t->children[i], rows, 1, work, by);
 			rows += t->children[i]->n;
 		}
 }
@@ -183,6 +196,7 @@ TRANSFORM_APPLY(sum)
 TRANSFORM_APPLY(pad)
 {
 	(void)work;
+	(void)by;
 	INVARIANT(count == 1);
 	if (t->n_out > t->n)
 		memset(rows + t->n, 0, (t->n_out - t->n) * sizeof *rows);
@@ -200,15 +214,16 @@ transform_span(const Transform *t)
 }
 
 void
-transform_apply_rows(const Transform *t, double *rows, size_t count, double *work)
+transform_apply_rows(const Transform *t, double *rows, size_t count, double *work,
+		     const TransformProducts *by)
 {
-	transform_ops[t->kind].apply(t, rows, count, work);
+	transform_ops[t->kind].apply(t, rows, count, work, by);
 }
 
 void
 transform_apply(const Transform *t, double *row, double *work)
 {
-	transform_apply_rows(t, row, 1, work);
+	transform_apply_rows(t, row, 1, work, NULL);
 }
 
 void
@@ -248,7 +263,7 @@ transform_fold_reader(Arena *scratch, const Transform *t, double *w, uint32_t ro
 	double *work = ARENA_ARRAY(scratch, double, (size_t)panel * t->n);
 	for (uint32_t r = 0; r < rows; r += panel)
 		transform_apply_rows(u, w + (size_t)r * t->n, rows - r < panel ? rows - r : panel,
-				     work);
+				     work, NULL);
 }
 
 void
@@ -262,7 +277,7 @@ transform_fold_producer(Arena *scratch, const Transform *t, double *w, uint32_t 
 	for (uint32_t c = 0; c < columns; c += panel) {
 		uint32_t some = columns - c < panel ? columns - c : panel;
 		tiles_transpose(w + c, columns, lines, n, n, some);
-		transform_apply_rows(t, lines, some, work);
+		transform_apply_rows(t, lines, some, work, NULL);
 		tiles_transpose(lines, n, w + c, columns, some, n);
 	}
 }

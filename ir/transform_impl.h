@@ -9,8 +9,9 @@
  */
 typedef struct TransformOps {
 	void (*facts)(const Transform *t, TransformFacts *f);
-	/* rows [count][n] in place; work: as many doubles. */
-	void (*apply)(const Transform *t, double *rows, size_t count, double *work);
+	/* rows [count][n] in place; work: as many doubles; by: null, or who multiplies matrices. */
+	void (*apply)(const Transform *t, double *rows, size_t count, double *work,
+		      const TransformProducts *by);
 	const Transform *(*inverse)(Arena *a, const Transform *t);
 	const Transform *(*transpose)(Arena *a, const Transform *t);
 	/* The normal form, children not yet normal. */
@@ -24,11 +25,11 @@ const Transform *transform_new(Arena *a, Transform t);
 const Transform *transform_join(Arena *a, TransformKind kind, const Transform *const *children,
 				uint32_t count);
 const Transform *transform_repeat(Arena *a, const Transform *child, uint32_t n);
-void transform_apply_rows(const Transform *t, double *rows, size_t count, double *work);
 
 #define TRANSFORM_FACTS(name) void transform_facts_##name(const Transform *t, TransformFacts *f)
-#define TRANSFORM_APPLY(name) \
-	void transform_apply_##name(const Transform *t, double *rows, size_t count, double *work)
+#define TRANSFORM_APPLY(name)                                                                     \
+	void transform_apply_##name(const Transform *t, double *rows, size_t count, double *work, \
+				    const TransformProducts *by)
 #define TRANSFORM_REWRITE(what, name) \
 	const Transform *transform_##what##_##name(Arena *a, const Transform *t)
 #define TRANSFORM_FUNCTIONS(name) \

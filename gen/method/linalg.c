@@ -135,6 +135,14 @@ linalg_update(const Linalg *l, size_t m, size_t n, size_t k, double factor, cons
 		 blas_int(lda), b, blas_int(ldb), 1.0, c, blas_int(ldc));
 }
 
+void
+linalg_product(const Linalg *l, size_t m, size_t n, size_t k, const double *a, const double *b,
+	       double *c)
+{
+	l->dgemm(ROW_MAJOR, PLAIN, TRANSPOSED, blas_int(m), blas_int(n), blas_int(k), 1.0, a,
+		 blas_int(k), b, blas_int(k), 0.0, c, blas_int(n));
+}
+
 typedef struct MultiplyJob {
 	const Linalg *l;
 	bool transposed;

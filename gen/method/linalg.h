@@ -20,6 +20,9 @@ void linalg_linear(const Linalg *l, size_t m, size_t n, size_t k, const float *x
 /* One thread's share in double: c [m][n] += factor a [m][k] b [k][n], rows `ld` apart. */
 void linalg_update(const Linalg *l, size_t m, size_t n, size_t k, double factor, const double *a,
 		   size_t lda, const double *b, size_t ldb, double *c, size_t ldc);
+/* One thread's share in double: c [m][n] = a [m][k] b^T, b [n][k]. */
+void linalg_product(const Linalg *l, size_t m, size_t n, size_t k, const double *a, const double *b,
+		    double *c);
 /* y += a x, n elements. */
 void linalg_add(double *y, const double *x, double a, size_t n);
 /* One thread's share: c [m][n] = factor a [m][k] b, b [k][n] or transposed [n][k], rows `ld` apart.

@@ -11,14 +11,17 @@
 #include "sites.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Rows that it is made of, spread over those of the site; vectors of a piece of work. */
-enum { RUQUANT_TOKENS = 2048, RUQUANT_VECTORS = 2048, RUQUANT_TURNS = 3 };
+#include "ir/wide.h"
+
+/* Rows that it is made of, spread over those of the site; vectors that are worked on side by side.
+ */
+enum { RUQUANT_TOKENS = 2048, RUQUANT_PANEL = 64, RUQUANT_TURNS = 3 };
 
 /* A reflection by omega, or order[i] to i and then pairs turned by (cos, sin). */
 typedef struct Step {
-	uint32_t n;
 	const double *omega; /* null: the others */
 	double factor;	     /* 2 / omega.omega */
 	const uint32_t *order;
@@ -30,78 +33,122 @@ typedef struct Worst {
 	size_t at;
 } Worst;
 
-/* A matrix at work on all blocks of the rows: vectors x [count][n], M by its columns m [n][n]. */
+/*
+ * A matrix at work on all blocks of the rows: vectors x [count][n]. While it is made they lie in
+ * panels [n][RUQUANT_PANEL], the columns of M in panels behind them, and element i is row at[i] of
+ * a panel: an order moves no numbers.
+ */
 typedef struct Composite {
 	const SiteProblem *p;
 	uint32_t n;
-	size_t count;
-	double *x, *m;
+	size_t count, of_x, of_m; /* vectors; panels */
+	double *x, *panels;
+	uint32_t *at;
 	const Step *step; /* of the pass under way; null: only the largest element is wanted */
-	Worst *worst;	  /* of each piece */
+	Worst *worst;	  /* of each panel */
 	uint64_t *seed;
 } Composite;
 
-static void
-apply_step(const Step *s, double *v, double *work)
+/* x += a y over a panel's row, and the like. */
+WIDE_BODY void
+add_row_body(double *restrict x, double a, const double *restrict y)
+{
+	for (int j = 0; j < RUQUANT_PANEL; j++)
+		x[j] += a * y[j];
+}
+
+/* A step on a panel. */
+WIDE_BODY void
+apply_step_body(const Step *s, uint32_t n, const uint32_t *at, double *panel)
 {
 	if (s->omega) {
-		double dot = 0.0;
-		for (uint32_t i = 0; i < s->n; i++)
-			dot += s->omega[i] * v[i];
-		for (uint32_t i = 0; i < s->n; i++)
-			v[i] -= s->factor * dot * s->omega[i];
+		double dot[RUQUANT_PANEL] = {0};
+		for (uint32_t i = 0; i < n; i++)
+			add_row_body(dot, s->omega[i], panel + (size_t)at[i] * RUQUANT_PANEL);
+		for (uint32_t i = 0; i < n; i++)
+			add_row_body(panel + (size_t)at[i] * RUQUANT_PANEL,
+				     -s->factor * s->omega[i], dot);
 		return;
 	}
-	for (uint32_t i = 0; i < s->n; i++)
-		work[i] = v[s->order[i]];
-	for (uint32_t i = 0; i + 1 < s->n; i += 2) {
+	for (uint32_t i = 0; i + 1 < n; i += 2) {
 		const double c = s->turns[i], d = s->turns[i + 1];
-		v[i] = c * work[i] - d * work[i + 1];
-		v[i + 1] = d * work[i] + c * work[i + 1];
+		double *restrict x = panel + (size_t)at[i] * RUQUANT_PANEL;
+		double *restrict y = panel + (size_t)at[i + 1] * RUQUANT_PANEL;
+		for (int j = 0; j < RUQUANT_PANEL; j++) {
+			const double u = x[j], v = y[j];
+			x[j] = c * u - d * v;
+			y[j] = d * u + c * v;
+		}
 	}
-	if (s->n % 2)
-		v[s->n - 1] = work[s->n - 1];
 }
+WIDE(static, apply_step, (const Step *s, uint32_t n, const uint32_t *at, double *panel),
+     (s, n, at, panel))
+
+typedef double PanelLanes __attribute__((vector_size(WIDE_BYTES), aligned(8), may_alias));
+typedef int64_t PanelBits __attribute__((vector_size(WIDE_BYTES)));
+
+/* Of each vector of a panel the largest size, as the bits of a double, which are in its order. */
+WIDE_BODY void
+panel_sizes_body(uint32_t n, const double *panel, int64_t *most)
+{
+	enum { LANES = WIDE_BYTES / sizeof(double), GROUPS = RUQUANT_PANEL / LANES };
+	PanelBits all[GROUPS];
+	memset(all, 0, sizeof all);
+	for (uint32_t i = 0; i < n; i++, panel += RUQUANT_PANEL)
+		for (int g = 0; g < GROUPS; g++) {
+			const PanelLanes v = *(const PanelLanes *)(const void *)(panel + g * LANES);
+			const PanelBits b = (PanelBits)v & INT64_MAX, more = b > all[g];
+			all[g] = (b & more) | (all[g] & ~more);
+		}
+	memcpy(most, all, sizeof all);
+}
+WIDE(static, panel_sizes, (uint32_t n, const double *panel, int64_t *most), (n, panel, most))
 
 static void
-pass_piece(void *arg, int piece)
+pass_panel(void *arg, int panel)
 {
 	const Composite *k = arg;
-	const size_t first = (size_t)piece * RUQUANT_VECTORS;
-	Worst worst = {-1.0, 0};
-	Arena *scratch = arena_new();
-	double *work = ARENA_ARRAY(scratch, double, k->n);
-	for (size_t c = first; c < first + RUQUANT_VECTORS && c < k->count; c++) {
-		double *x = k->x + c * k->n;
-		if (k->step)
-			apply_step(k->step, x, work);
-		for (uint32_t i = 0; i < k->n; i++)
-			if (fabs(x[i]) > worst.size)
-				worst = (Worst){fabs(x[i]), c};
-	}
-	k->worst[piece] = worst;
-	arena_free(scratch);
+	double *x = k->panels + (size_t)panel * k->n * RUQUANT_PANEL;
+	int64_t most[RUQUANT_PANEL];
+	int at = 0;
+	if (k->step)
+		apply_step(k->step, k->n, k->at, x);
+	if ((size_t)panel >= k->of_x)
+		return;
+	panel_sizes(k->n, x, most);
+	for (int j = 1; j < RUQUANT_PANEL; j++)
+		at = most[j] > most[at] ? j : at;
+	k->worst[panel].at = (size_t)panel * RUQUANT_PANEL + (size_t)at;
+	memcpy(&k->worst[panel].size, &most[at], sizeof most[at]);
 }
 
-/* The step on all vectors and on M; the vector that has the largest element then, the first of
- * equals. */
-static const double *
-pass(Composite *k, const Step *step)
+/* Vector c of the panels. */
+static void
+vector_of(const Composite *k, size_t c, double *v)
 {
-	const size_t pieces = (k->count + RUQUANT_VECTORS - 1) / RUQUANT_VECTORS;
+	const double *x = k->panels + c / RUQUANT_PANEL * k->n * RUQUANT_PANEL + c % RUQUANT_PANEL;
+	for (uint32_t i = 0; i < k->n; i++)
+		v[i] = x[(size_t)k->at[i] * RUQUANT_PANEL];
+}
+
+/* The step on all vectors and on M; v becomes the vector that has the largest element then, the
+ * first of equals. */
+static void
+pass(Composite *k, const Step *step, double *v)
+{
 	Worst worst = {-1.0, 0};
 	k->step = step;
-	parallel_for(k->p->jobs, (int)pieces, pass_piece, k);
-	for (size_t i = 0; i < pieces; i++)
-		worst = k->worst[i].size > worst.size ? k->worst[i] : worst;
-	if (step) {
-		Arena *scratch = arena_new();
-		double *work = ARENA_ARRAY(scratch, double, k->n);
+	if (step && step->order) {
+		uint32_t *before = take_memory(k->n * sizeof *before);
+		memcpy(before, k->at, k->n * sizeof *before);
 		for (uint32_t i = 0; i < k->n; i++)
-			apply_step(step, k->m + (size_t)i * k->n, work);
-		arena_free(scratch);
+			k->at[i] = before[step->order[i]];
+		free(before);
 	}
-	return k->x + worst.at * k->n;
+	parallel_for(k->p->jobs, (int)(k->of_x + k->of_m), pass_panel, k);
+	for (size_t i = 0; i < k->of_x; i++)
+		worst = k->worst[i].size > worst.size ? k->worst[i] : worst;
+	vector_of(k, worst.at, v);
 }
 
 /* In [0, 1). */
@@ -141,15 +188,37 @@ random_order(uint64_t *seed, uint32_t n, uint32_t *order)
 /* Turns of the pairs of v in an order to the angles of random pairs; as released by their inverse,
  * which sends the random pairs to where v's are. */
 static void
-turns_of(uint64_t *seed, const double *v, const Step *s, bool released, double *turns)
+turns_of(uint64_t *seed, const double *v, uint32_t n, const uint32_t *order, bool released,
+	 double *turns)
 {
-	for (uint32_t i = 0; i + 1 < s->n; i += 2) {
-		const double v0 = v[s->order[i]], v1 = v[s->order[i + 1]];
+	for (uint32_t i = 0; i + 1 < n; i += 2) {
+		const double v0 = v[order[i]], v1 = v[order[i + 1]];
 		const double u0 = uniform(seed), u1 = uniform(seed);
 		const double length = sqrt((v0 * v0 + v1 * v1) * (u0 * u0 + u1 * u1));
 		const double sine = length > 1e-12 ? (v0 * u1 - v1 * u0) / length : 0.0;
 		turns[i] = length > 1e-12 ? (u0 * v0 + u1 * v1) / length : 1.0;
 		turns[i + 1] = released ? -sine : sine;
+	}
+}
+
+/* Panels of x and of M = I. */
+static void
+panels_open(Arena *scratch, Composite *k)
+{
+	const size_t n = k->n;
+	k->of_x = (k->count + RUQUANT_PANEL - 1) / RUQUANT_PANEL;
+	k->of_m = (n + RUQUANT_PANEL - 1) / RUQUANT_PANEL;
+	k->panels = ARENA_ARRAY(scratch, double, (k->of_x + k->of_m) * n * RUQUANT_PANEL);
+	k->worst = ARENA_ARRAY(scratch, Worst, k->of_x);
+	k->at = ARENA_ARRAY(scratch, uint32_t, n);
+	for (uint32_t i = 0; i < n; i++)
+		k->at[i] = i;
+	for (size_t c = 0; c < k->of_x * RUQUANT_PANEL + n; c++) {
+		double *to = k->panels + c / RUQUANT_PANEL * n * RUQUANT_PANEL + c % RUQUANT_PANEL;
+		if (c >= k->of_x * RUQUANT_PANEL)
+			to[(c - k->of_x * RUQUANT_PANEL) * RUQUANT_PANEL] = 1.0;
+		for (size_t i = 0; i < n && c < k->count; i++)
+			to[i * RUQUANT_PANEL] = k->x[c * n + i];
 	}
 }
 
@@ -161,30 +230,32 @@ composite(Arena *run, Composite *k, const char **why)
 	const uint32_t n = k->n;
 	Arena *scratch = arena_new();
 	double *omega = ARENA_ARRAY(scratch, double, n), *turns = ARENA_ARRAY(scratch, double, n);
+	double *worst = ARENA_ARRAY(scratch, double, n);
 	double *rows = ARENA_ARRAY(scratch, double, (size_t)n *n);
 	uint32_t *order = ARENA_ARRAY(scratch, uint32_t, n);
-	k->m = ARENA_ARRAY(scratch, double, (size_t)n *n);
-	for (uint32_t i = 0; i < n; i++)
-		k->m[(size_t)i * n + i] = 1.0;
-	const double *worst = pass(k, NULL);
+	panels_open(scratch, k);
+	pass(k, NULL, worst);
 	for (int step = 0; step < r->ruquant_steps; step++) {
 		if (!reflection(k->seed, worst, n, omega))
 			continue;
-		Step s = {.n = n, .omega = omega};
+		Step s = {.omega = omega};
 		for (uint32_t i = 0; i < n; i++)
 			s.factor += omega[i] * omega[i];
 		s.factor = 2.0 / s.factor;
-		worst = pass(k, &s);
+		pass(k, &s, worst);
 		for (int turn = 0; turn < RUQUANT_TURNS; turn++) {
-			s = (Step){.n = n, .order = order, .turns = turns};
 			random_order(k->seed, n, order);
-			turns_of(k->seed, worst, &s, r->ruquant_givens, turns);
-			worst = pass(k, &s);
+			turns_of(k->seed, worst, n, order, r->ruquant_givens, turns);
+			pass(k, &(Step){.order = order, .turns = turns}, worst);
 		}
 	}
-	for (uint32_t i = 0; i < n; i++)
-		for (uint32_t j = 0; j < n; j++)
-			rows[(size_t)j * n + i] = k->m[(size_t)i * n + j];
+	for (size_t c = 0; c < k->count; c++)
+		vector_of(k, c, k->x + c * n);
+	for (uint32_t j = 0; j < n; j++) {
+		vector_of(k, k->of_x * RUQUANT_PANEL + j, worst);
+		for (uint32_t i = 0; i < n; i++)
+			rows[(size_t)i * n + j] = worst[i];
+	}
 	const Transform *t = transform_matrix(run, T_ORTHOGONAL, n, rows, why);
 	arena_free(scratch);
 	return t && n < k->p->n ? transform_block(run, t, k->p->n, why) : t;
@@ -215,13 +286,17 @@ deal(Arena *run, const Composite *k, size_t tokens, const char **why)
 /* The reflection of the whole row, by the row with the largest element; null without *why where it
  * does nothing. */
 static const Transform *
-reflect_rows(Arena *run, Composite *k, size_t tokens, const char **why)
+reflect_rows(Arena *run, const Composite *k, size_t tokens, const char **why)
 {
 	const uint32_t n = k->p->n;
 	Arena *scratch = arena_new();
-	double *omega = ARENA_ARRAY(scratch, double, n);
-	const size_t at = (size_t)(pass(k, NULL) - k->x) / n;
-	INVARIANT(at < tokens);
+	double *omega = ARENA_ARRAY(scratch, double, n), most = -1.0;
+	size_t at = 0;
+	for (size_t i = 0; i < tokens * n; i++)
+		if (fabs(k->x[i]) > most) {
+			most = fabs(k->x[i]);
+			at = i / n;
+		}
 	const Transform *t = reflection(k->seed, k->x + at * n, n, omega)
 				     ? transform_vector(run, T_HOUSEHOLDER, n, omega, why)
 				     : NULL;
@@ -302,7 +377,6 @@ site_ruquant(Arena *run, const SiteProblem *p, const char **why)
 	Composite k = {.p = p, .n = site_divisor(p->recipe, p->n), .seed = &seed};
 	k.count = tokens * (p->n / k.n);
 	k.x = ARENA_ARRAY(scratch, double, tokens * p->n);
-	k.worst = ARENA_ARRAY(scratch, Worst, (k.count + RUQUANT_VECTORS - 1) / RUQUANT_VECTORS);
 	for (size_t t = 0; t < tokens; t++)
 		for (uint32_t i = 0; i < p->n; i++)
 			k.x[t * p->n + i] = (double)p->x[t * stride * p->n + i];

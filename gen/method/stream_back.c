@@ -54,16 +54,8 @@ static void
 back_transform(const StreamBack *b, size_t first, size_t n)
 {
 	const Transform *x = b->transposed;
-	const size_t span = transform_span(x);
-	double *row = take_memory(2 * span * sizeof *row);
-	for (size_t i = first; i < first + n; i++) {
-		for (size_t k = 0; k < x->n; k++)
-			row[k] = (double)b->by_out[i * x->n + k];
-		transform_apply(x, row, row + span);
-		for (size_t k = 0; k < x->n_out; k++)
-			b->by_in[0][i * x->n_out + k] += (float)row[k];
-	}
-	free(row);
+	stream_transform(b->step.s->linalg, x, b->by_out + first * x->n, n, true,
+			 b->by_in[0] + first * x->n_out);
 }
 
 static void

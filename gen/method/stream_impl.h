@@ -59,6 +59,9 @@ typedef void (*StreamRowsFn)(const StreamStep *t, size_t first, size_t n);
 extern const StreamRowsFn stream_row_ops[OP_COUNT];
 /* Sequence and query head `task` of attention; q row by row, the cache as k rows then v rows. */
 void stream_attention(const StreamStep *t, int task);
+/* y [n][n_out] = T x, x [n][T's n], or added to y: one thread's share. */
+void stream_transform(const Linalg *l, const Transform *t, const float *x, size_t n, bool add,
+		      float *y);
 /* Queries that meet their keys at a time: what comes behind the last of them is left out. */
 enum { STREAM_QUERIES = 128 };
 /* Floats of a row of their weights: whole vectors. */

@@ -83,19 +83,41 @@ rows_bias(const StreamStep *t, size_t first, size_t n)
 }
 
 static void
+multiply_rows(const void *linalg, size_t rows, size_t n, const double *x, const double *m,
+	      double *y)
+{
+	linalg_product(linalg, rows, n, n, x, m, y);
+}
+
+/* Elements of a panel of rows: with as many for scratch they stay in L2. */
+enum { PANEL_ELEMENTS = 1 << 15 };
+
+void
+stream_transform(const Linalg *l, const Transform *t, const float *x, size_t n, bool add, float *y)
+{
+	const TransformProducts by = {multiply_rows, l};
+	const size_t span = transform_span(t);
+	const size_t most = t->n == t->n_out && t->n == span ? PANEL_ELEMENTS / span + 1 : 1;
+	double *rows = take_memory(2 * most * span * sizeof *rows);
+	for (size_t first = 0, some; first < n; first += some) {
+		some = n - first < most ? n - first : most;
+		for (size_t i = 0; i < some * t->n; i++)
+			rows[i] = (double)x[first * t->n + i];
+		transform_apply_rows(t, rows, some, rows + most * span, &by);
+		for (size_t i = 0; i < some * t->n_out; i++) {
+			float *to = y + first * t->n_out + i;
+			*to = add ? *to + (float)rows[i] : (float)rows[i];
+		}
+	}
+	free(rows);
+}
+
+static void
 rows_transform(const StreamStep *t, size_t first, size_t n)
 {
 	const Transform *x = t->v->transform;
-	const size_t span = transform_span(x);
-	double *row = take_memory(2 * span * sizeof *row);
-	for (size_t i = first; i < first + n; i++) {
-		for (size_t k = 0; k < x->n; k++)
-			row[k] = (double)t->in[0][i * x->n + k];
-		transform_apply(x, row, row + span);
-		for (size_t k = 0; k < x->n_out; k++)
-			t->out[i * x->n_out + k] = (float)row[k];
-	}
-	free(row);
+	stream_transform(t->s->linalg, x, t->in[0] + first * x->n, n, false,
+			 t->out + first * x->n_out);
 }
 
 /* ---- rows as their codes stand for them ------------------------------------------------------ */

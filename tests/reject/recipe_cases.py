@@ -151,7 +151,7 @@ case("ruquant-tuned", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn
 case("ruquant-front", *SMALL, "--quiet", "--bits", "w4a4", "--set", "rotate.attn=ruquant", "--set", "rotate.o=ruquant", "--set", "rotate.down=ruquant",
      "--set", "ruquant.reflect=front", "--set", "scale=absmax", "--set", "weights.clip=0.8", status=0)
 case("experts-right", *SMALL, "--quiet", "--bits", "w4a4", *(x for m in (
-    "rotate.attn=chain", "rotate.o=ruquant", "rotate.mlp=ruquant", "rotate.down=chain", "site.block=8", "site.smooth=0.5",
+    "rotate.attn=chain", "rotate.o=ruquant", "rotate.mlp=ruquant", "rotate.down=chain", "site.block=8", "site.smooth=0.6",
     "rotate.raw=pca", "budget=5", "clip=output", "polish=descent", "refit=yes") for x in ("--set", m)),
      model=mixture((64,)), tokenizer=False, status=0)
 case("experts-perq", "--recipe", "perq", *SMALL[2:], "--quiet", "--set", "rotate.block=0", "--set", "rotate.slack=0.1", "--set",
