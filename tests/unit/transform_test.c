@@ -431,6 +431,40 @@ check_folds(Arena *a, uint64_t *seed, const Pair *p)
 	assert_true(distance((size_t)ROWS * n, multiply(a, ROWS, n, n, v, p->m), w) < 1e-8);
 }
 
+/* y = x m^T in the plainest way; counts its calls. */
+static void
+multiply_plainly(const void *calls, size_t rows, size_t n, const double *x, const double *m,
+		 double *y)
+{
+	++**(int *const *)calls;
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < n; i++) {
+			double sum = 0.0;
+			for (size_t k = 0; k < n; k++)
+				sum += m[i * n + k] * x[r * n + k];
+			y[r * n + i] = sum;
+		}
+}
+
+/* Rows at a time, matrices multiplied by another's hand; how often that was. */
+static int
+check_rows(Arena *a, uint64_t *seed, const Pair *p)
+{
+	const uint32_t n = p->t->n, count = 1 + random_below(seed, 7);
+	const size_t all = (size_t)count * n;
+	double *x = ARENA_ARRAY(a, double, all), *y = ARENA_ARRAY(a, double, all);
+	double *work = ARENA_ARRAY(a, double, all);
+	int calls = 0, *at = &calls;
+	for (size_t i = 0; i < all; i++)
+		x[i] = y[i] = random_real(seed);
+	transform_apply_rows(p->t, y, count, work,
+			     &(TransformProducts){multiply_plainly, (const void *)&at});
+	for (uint32_t r = 0; r < count; r++)
+		assert_true(distance(n, y + (size_t)r * n,
+				     multiply(a, n, 1, n, p->m, x + (size_t)r * n)) < 1e-9);
+	return calls;
+}
+
 static void
 check_text(Arena *a, const Transform *t)
 {
@@ -478,6 +512,7 @@ test_random(void **state)
 	for (int i = 0; i < 4; i++)
 		assert_non_null(b.all[i]);
 	uint64_t kinds[TRANSFORM_KINDS] = {0};
+	int products = 0;
 	for (uint64_t i = 0; i < EXPRESSIONS; i++) {
 		uint64_t seed = i;
 		uint32_t n = orders[random_below(&seed, sizeof orders / sizeof *orders)];
@@ -490,6 +525,7 @@ test_random(void **state)
 			fail_msg("seed %llu: %s", (unsigned long long)i, text_of(a, p.t));
 		check_facts(a, p.t, p.m);
 		check_folds(a, &seed, &p);
+		products += check_rows(a, &seed, &p);
 		check_normal(a, p.t, p.m);
 		if (n <= 12)
 			check_text(a, p.t);
@@ -497,6 +533,7 @@ test_random(void **state)
 	}
 	for (int k = 0; k < T_INVERSE; k++)
 		assert_true(kinds[k] > 0);
+	assert_true(products > 0);
 	arena_free(a);
 	arena_free(run);
 }
