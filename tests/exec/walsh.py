@@ -269,7 +269,7 @@ def padded(plans, m, rows, ids):
     more = m.layers * m.dim * (2 * (longer - -(-m.inter // 16) * 16) + 16) / weights
     if abs(bits - plain_bits - more) > 2e-3:
         sys.exit(f"{bits} bits a weight, {plain_bits} unpadded: {more} more are wanted")
-    executed(plans, path, ids)
+    executed(plans, plans.model, path, ids, "--tokenizer", f"{plans.data}/tok512.bin")
     return worst
 
 
@@ -301,12 +301,14 @@ def axes(plans, m, rows):
         proof = run(plans.lathe, "verify", path, plan).stdout
         if "proved" not in proof or "transforms at 2 places" not in proof:
             sys.exit(f"axes of {arch}: {proof}")
+        if arch == "qwen3":
+            executed(plans, path, plan, range(3, 15))
 
 
-def executed(plans, plan, ids):
-    lathe, model, folder = plans.lathe, plans.model, plans.folder
-    program = compile_model(lathe, model, os.path.join(folder, "walsh"), "--plan", plan, "--tokenizer",
-                            f"{plans.data}/tok512.bin", "--target", "x86-64-v3", "--quiet")
+def executed(plans, model, plan, ids, *options):
+    """The compiled plan's logits are the contract interpreter's."""
+    lathe, folder = plans.lathe, plans.folder
+    program = compile_model(lathe, model, plan[:-5].replace(" ", "_"), "--plan", plan, "--target", "x86-64-v3", "--quiet", *options)
     print(selftest(program))
     words, expected, got = ",".join(map(str, ids)), os.path.join(folder, "expected"), os.path.join(folder, "got")
     run(lathe, "reference", model, "--plan", plan, "--tokens", words, "--arithmetic", "contract", "--logits", expected)
