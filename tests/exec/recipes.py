@@ -100,6 +100,9 @@ def main():
         try_one("turned", *a4, *ruquant, "--set", "ruquant.givens=released", "--set", "ruquant.reflect=none")
         try_one("whole", "--recipe", "ruquant", "--bits", "w4a4", "--set", "rotate.qk=hadamard", "--set",
                 "kv=int8(group=row,scale=f32,zero=real)")
+        for name, turned in (("cache4", "none"), ("cache4 turned", "hadamard")):
+            try_one(name, "--recipe", "ruquant", "--bits", "w8a8", "--set", f"rotate.qk={turned}", "--set",
+                    "kv=int4(group=row,scale=f32,zero=real)")
         try_one("smooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4", "--set", "smooth=0.5")
         try_one("unsmooth", "--recipe", "perq", "--bits", "w4a4", "--set", "rotate.block=4")
         try_one("blocks", "--recipe", "perq", "--bits", "w8a4", "--set", "rotate.block=0", "--set", "rotate.slack=0.2")
@@ -113,7 +116,8 @@ def main():
         try_one("twla budget", "--recipe", "twla", "--bits", "wt5a4", "--set", "budget=5", "--set", "budget.tokens=192")
         wrong = [f"{a} is not below {b}" for a, b in (("scales", "nearest"), ("gptq", "nearest"), ("distilled", "nearest"), ("piso", "gptq"),
                                                        ("ternary gptq", "ternary nearest"), ("ternary", "ternary nearest"), ("twla", "ternary"), ("twla budget", "twla rows4"), ("r3", "rows4"), ("perq", "rows4"), ("clipped", "rows4"), ("blocks", "rows4"),
-                                                       ("chain", "r3"), ("chained", "r3"), ("ruquant", "r3"), ("turned", "rows4"), ("whole", "unsmooth"), ("smooth", "unsmooth")) if loss[a] >= loss[b]]
+                                                       ("chain", "r3"), ("chained", "r3"), ("ruquant", "r3"), ("turned", "rows4"), ("whole", "unsmooth"), ("smooth", "unsmooth"),
+                                                       ("cache4 turned", "cache4")) if loss[a] >= loss[b]]
         if wrong:
             sys.exit("; ".join(wrong))
         p = run(lathe, "plan", model, "--tokenizer", f"{data}/tok512.bin", "--recipe", "rtn", "--calibration",
