@@ -49,7 +49,7 @@ typedef struct Composite {
 	uint64_t *seed;
 } Composite;
 
-/* x += a y over a panel's row, and the like. */
+/* x += a y, rows of panels. */
 WIDE_BODY void
 add_row_body(double *restrict x, double a, const double *restrict y)
 {
