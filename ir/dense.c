@@ -16,6 +16,12 @@ enum {
 	JOBS = 8
 };
 
+static uint32_t
+at_most(uint32_t n, uint32_t most)
+{
+	return n < most ? n : most;
+}
+
 typedef double TileRow __attribute__((vector_size(WIDE_BYTES), aligned(8), may_alias));
 _Static_assert(TILE * sizeof(double) == WIDE_BYTES, "a row of a tile is a vector");
 
@@ -65,8 +71,8 @@ block_add_body(const Product *x, uint32_t i0, uint32_t rows, uint32_t j0, uint32
 		for (uint32_t i = 0; i < rows; i += TILE) {
 			TileRow t[TILE];
 			tile_multiply(k, a + (size_t)i * k, b + (size_t)j * k, t);
-			uint32_t h = rows - i < TILE ? rows - i : TILE;
-			uint32_t w = columns - j < TILE ? columns - j : TILE;
+			uint32_t h = at_most(rows - i, TILE);
+			uint32_t w = at_most(columns - j, TILE);
 			for (uint32_t u = 0; u < h; u++)
 				for (uint32_t v = 0; v < w; v++)
 					x->c[(i0 + i + u) * x->ldc + j0 + j + v] +=
@@ -79,19 +85,13 @@ WIDE(static, block_add,
       const double *a, const double *b),
      (x, i0, rows, j0, columns, k, a, b))
 
-static uint32_t
-at_most(uint32_t n, uint32_t most)
-{
-	return n < most ? n : most;
-}
-
 /* The columns of c from index * COLUMNS. */
 static void
 product_columns(void *arg, int index)
 {
 	const Product *x = arg;
 	uint32_t j0 = (uint32_t)index * COLUMNS;
-	uint32_t columns = x->n - j0 < COLUMNS ? x->n - j0 : COLUMNS;
+	uint32_t columns = at_most(x->n - j0, COLUMNS);
 	Arena *scratch = arena_new();
 	const size_t depth = at_most(x->k, DEPTH);
 	double *a = ARENA_ARRAY(scratch, double, (at_most(x->m, ROWS) + TILE) * depth);
@@ -101,11 +101,11 @@ product_columns(void *arg, int index)
 			x->c[i * x->ldc + j] =
 				x->keep == 0.0 ? 0.0 : x->c[i * x->ldc + j] * x->keep;
 	for (uint32_t p = 0; p < x->k; p += DEPTH) {
-		uint32_t k = x->k - p < DEPTH ? x->k - p : DEPTH;
+		uint32_t k = at_most(x->k - p, DEPTH);
 		panel_pack(columns, k, x->b.data + j0 * x->b.column + p * x->b.row, x->b.column,
 			   x->b.row, b);
 		for (uint32_t i = 0; i < x->m && !(x->upper && i >= j0 + columns); i += ROWS) {
-			uint32_t rows = x->m - i < ROWS ? x->m - i : ROWS;
+			uint32_t rows = at_most(x->m - i, ROWS);
 			panel_pack(rows, k, x->a.data + i * x->a.row + p * x->a.column, x->a.row,
 				   x->a.column, a);
 			block_add(x, i, rows, j0, columns, k, a, b);

@@ -130,7 +130,8 @@ uint32_t transform_span(const Transform *t);
  * transform_span(t) doubles. */
 void transform_apply(const Transform *t, double *row, double *work);
 /*
- * Many rows at a time, rows [count][n] in place, of a T that does not pad; work: as many doubles.
+ * Many rows at a time, rows [count][n] in place; work: as many doubles. A T that pads takes one, as
+ * transform_apply does.
  * Stored matrices are multiplied by `by`, or where it is null by dense.h: y [rows][n] = x m^T.
  */
 typedef struct TransformProducts {

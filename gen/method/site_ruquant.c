@@ -122,11 +122,17 @@ pass_panel(void *arg, int panel)
 	memcpy(&k->worst[panel].size, &most[at], sizeof most[at]);
 }
 
-/* Vector c of the panels. */
+/* Vector c of the panels: its elements are RUQUANT_PANEL apart. */
+static double *
+vector_at(const Composite *k, size_t c)
+{
+	return k->panels + c / RUQUANT_PANEL * k->n * RUQUANT_PANEL + c % RUQUANT_PANEL;
+}
+
 static void
 vector_of(const Composite *k, size_t c, double *v)
 {
-	const double *x = k->panels + c / RUQUANT_PANEL * k->n * RUQUANT_PANEL + c % RUQUANT_PANEL;
+	const double *x = vector_at(k, c);
 	for (uint32_t i = 0; i < k->n; i++)
 		v[i] = x[(size_t)k->at[i] * RUQUANT_PANEL];
 }
@@ -213,13 +219,11 @@ panels_open(Arena *scratch, Composite *k)
 	k->at = ARENA_ARRAY(scratch, uint32_t, n);
 	for (uint32_t i = 0; i < n; i++)
 		k->at[i] = i;
-	for (size_t c = 0; c < k->of_x * RUQUANT_PANEL + n; c++) {
-		double *to = k->panels + c / RUQUANT_PANEL * n * RUQUANT_PANEL + c % RUQUANT_PANEL;
-		if (c >= k->of_x * RUQUANT_PANEL)
-			to[(c - k->of_x * RUQUANT_PANEL) * RUQUANT_PANEL] = 1.0;
-		for (size_t i = 0; i < n && c < k->count; i++)
-			to[i * RUQUANT_PANEL] = k->x[c * n + i];
-	}
+	for (size_t c = 0; c < k->count; c++)
+		for (size_t i = 0; i < n; i++)
+			vector_at(k, c)[i * RUQUANT_PANEL] = k->x[c * n + i];
+	for (size_t j = 0; j < n; j++)
+		vector_at(k, k->of_x * RUQUANT_PANEL + j)[j * RUQUANT_PANEL] = 1.0;
 }
 
 /* The matrix for the blocks of x as they are, which become what it makes of them. */
